@@ -1,0 +1,1 @@
+"""The HTTP face: Starlette routes, pydantic bodies, problem documents."""

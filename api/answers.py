@@ -1,0 +1,150 @@
+"""What clients are told, made from the events alone: so a repeated request gets its first answer again."""
+
+from typing import Any
+
+from ledger.codec import definition_data
+from ledger.domain.calendar import instant_text
+from ledger.domain.events import (
+    Numbering,
+    NumbersConfirmed,
+    NumbersReserved,
+    ReservationCancelled,
+    ReservationExtended,
+)
+from ledger.domain.history import ReservationHistory
+from ledger.domain.ranges import Ranges, values_of
+from ledger.domain.series import Series
+from ledger.domain.state import State
+from ledger.writer import Outcome
+
+__all__ = [
+    "cancelled",
+    "confirmed",
+    "extended",
+    "history",
+    "issued",
+    "previewed",
+    "reserved",
+    "series_answer",
+]
+
+Answer = dict[str, Any]
+
+
+def reserved(outcome: Outcome, state: State) -> Answer:
+    event = outcome.entries[-1].event
+    assert isinstance(event, NumbersReserved)
+    return {
+        "token": event.token,
+        "state": "RESERVED",
+        "numbers": _numbers(event.numbering, event.ranges, state),
+        "sequence": event.numbering.sequence,
+        "period": event.numbering.period,
+        "expires_at": instant_text(event.expires_at),
+        "position": outcome.position,
+    }
+
+
+def issued(outcome: Outcome, state: State) -> Answer:
+    event = outcome.entries[-1].event
+    assert isinstance(event, NumbersConfirmed)
+    return _place(event, outcome) | {
+        "state": "CONFIRMED",
+        "numbers": _numbers(event.numbering, event.ranges, state),
+        "document": event.document,
+        "expires_at": None,
+    }
+
+
+def confirmed(outcome: Outcome, state: State) -> Answer:
+    event = outcome.entries[-1].event
+    assert isinstance(event, NumbersConfirmed)
+    numbers = _numbers(event.numbering, event.ranges, state)
+    documents = dict(event.documents)
+    for number in numbers:
+        document = documents.get(number["value"], event.document)
+        if document is not None:
+            number["document"] = document
+    return _place(event, outcome) | {
+        "state": "CONFIRMED",
+        "numbers": numbers,
+        "released": _numbers(event.numbering, event.released, state),
+    }
+
+
+def cancelled(outcome: Outcome, state: State) -> Answer:
+    event = outcome.entries[-1].event
+    assert isinstance(event, ReservationCancelled)
+    return _place(event, outcome) | {
+        "state": "CANCELLED",
+        "numbers": _numbers(event.numbering, event.ranges, state),
+    }
+
+
+def extended(outcome: Outcome, _: State) -> Answer:
+    event = outcome.entries[-1].event
+    assert isinstance(event, ReservationExtended)
+    return {
+        "token": event.token,
+        "state": "RESERVED",
+        "sequence": event.sequence,
+        "expires_at": instant_text(event.expires_at),
+        "position": outcome.position,
+    }
+
+
+def previewed(event: NumbersReserved, series: Series, position: int) -> Answer:
+    return {
+        "numbers": _printed(series, event.numbering, event.ranges),
+        "sequence": event.numbering.sequence,
+        "period": event.numbering.period,
+        "position": position,
+    }
+
+
+def history(told: ReservationHistory, series: Series) -> Answer:
+    numbering = told.numbering
+    frame = series.frame(numbering.key, numbering.attributes, numbering.document_date)
+    numbers = []
+    for value, (state, document) in sorted(told.values.items()):
+        number = {"number": frame.number(value), "value": value, "state": state.value}
+        numbers.append(number if document is None else number | {"document": document})
+    return {
+        "token": told.token,
+        "state": told.state.value,
+        "series": numbering.series,
+        "numbers": numbers,
+        "sequence": numbering.sequence,
+        "period": numbering.period,
+        "document_date": numbering.document_date.isoformat(),
+        "reserved_at": instant_text(told.reserved_at),
+        "expires_at": instant_text(told.expires_at),
+        "position": told.position,
+    }
+
+
+def series_answer(series: Series, position: int) -> Answer:
+    return {
+        "code": series.code,
+        "version": series.version,
+        **definition_data(series.definition),
+        "position": position,
+    }
+
+
+def _place(event: NumbersConfirmed | ReservationCancelled, outcome: Outcome) -> Answer:
+    return {
+        "token": event.token,
+        "sequence": event.numbering.sequence,
+        "period": event.numbering.period,
+        "position": outcome.position,
+    }
+
+
+def _numbers(numbering: Numbering, ranges: Ranges, state: State) -> list[Answer]:
+    return _printed(state.series(numbering.series, numbering.series_version), numbering, ranges)
+
+
+def _printed(series: Series, numbering: Numbering, ranges: Ranges) -> list[Answer]:
+    frame = series.frame(numbering.key, numbering.attributes, numbering.document_date)
+    return [{"number": frame.number(value), "value": value} for value in values_of(ranges)]

@@ -1,0 +1,41 @@
+"""The HTTP face of a ledger."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from api.credentials import CredentialsMiddleware
+from api.health import health_routes
+from api.problems import http_problem, internal_problem, problem
+from api.routes import routes
+from ledger.domain.rejection import Rejection
+from ledger.ports import Fault
+from ledger.service import Ledger
+
+__all__ = ["create_app"]
+
+
+def create_app(
+    ledger: Ledger, *, default_ttl_seconds: int = 300, secrets: Mapping[str, str] | None = None
+) -> Starlette:
+    """Serve `ledger`, which starts and stops with the application. `secrets` maps principals to bearer secrets."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with ledger:
+            yield
+
+    return Starlette(
+        routes=routes(ledger, default_ttl_seconds) + health_routes(ledger),
+        middleware=[Middleware(CredentialsMiddleware, secrets=secrets)] if secrets else [],
+        exception_handlers={
+            Rejection: problem,
+            Fault: problem,
+            HTTPException: http_problem,
+            Exception: internal_problem,
+        },
+        lifespan=lifespan,
+    )

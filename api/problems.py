@@ -1,0 +1,109 @@
+"""Rejections and faults as RFC 9457 problem documents; the only place that knows HTTP statuses."""
+
+from collections.abc import Iterable
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ledger.domain.rejection import Code, Rejection
+from ledger.ports import Fault
+
+__all__ = ["STATUSES", "http_problem", "internal_problem", "problem"]
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = "1"
+
+STATUSES: dict[Code, int] = {
+    Code.CONFIG_NOT_FOUND: 404,
+    Code.SEQUENCE_EXHAUSTED: 409,
+    Code.LOCK_TIMEOUT: 503,
+    Code.RESERVATION_EXPIRED: 410,
+    Code.INVALID_FORMAT: 422,
+    Code.RESERVATION_NOT_FOUND: 404,
+    Code.RESERVATION_CLOSED: 409,
+    Code.LIFETIME_EXCEEDED: 409,
+    Code.SERIES_EXISTS: 409,
+    Code.PERIOD_NOT_BEGUN: 409,
+    Code.DATE_OUT_OF_ORDER: 409,
+    Code.IDEMPOTENCY_KEY_REUSED: 422,
+    Code.OUTCOME_UNKNOWN: 504,
+    Code.QUEUE_FULL: 503,
+    Code.DATABASE_UNAVAILABLE: 503,
+    Code.DATABASE_READ_ONLY: 503,
+    Code.DATABASE_FULL: 503,
+    Code.DATABASE_NOT_MIGRATED: 503,
+    Code.DATABASE_UNSAFE: 503,
+    Code.LEDGER_STOPPED: 503,
+    Code.SHUTTING_DOWN: 503,
+    Code.INTERNAL_ERROR: 500,
+    Code.MALFORMED_JSON: 400,
+    Code.BODY_TOO_LARGE: 413,
+    Code.NOT_FOUND: 404,
+    Code.METHOD_NOT_ALLOWED: 405,
+    Code.UNAUTHORIZED: 401,
+}
+
+
+async def problem(_: Request, error: Exception) -> Response:
+    """Answer a Rejection or a Fault."""
+    assert isinstance(error, Rejection | Fault)
+    return _response(error.code, error.detail, getattr(error, "errors", ()))
+
+
+async def http_problem(request: Request, error: Exception) -> Response:
+    """Answer what the router refuses: an unknown path, or a method that the path does not take."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        response = _response(Code.METHOD_NOT_ALLOWED, f"{request.method} is not served here; use {allowed}")
+        response.headers["Allow"] = allowed
+        return response
+    return _response(Code.NOT_FOUND, f"nothing is served at {request.url.path[:200]}")
+
+
+async def internal_problem(_: Request, __: Exception) -> Response:
+    return _response(Code.INTERNAL_ERROR, "the service failed on this request; its log has the cause")
+
+
+def _response(code: Code, detail: str, errors: Iterable[tuple[str, str]] = ()) -> Response:
+    status = STATUSES[code]
+    body: dict[str, object] = {
+        "type": f"urn:numbering-ledger:{code.number}",
+        "title": code.name,
+        "status": status,
+        "code": code.number,
+        "detail": detail,
+        "retry": code.retry,
+    }
+    named = [{"field": field, "problem": flaw} for field, flaw in errors]
+    if named:
+        body["errors"] = named
+    response = Response(orjson.dumps(body), status, media_type=MEDIA_TYPE)
+    if status == 503:
+        response.headers["Retry-After"] = RETRY_AFTER_SECONDS
+    if code is Code.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def table() -> str:
+    """Write `docs/errors.md`, which a test holds equal to this."""
+    lines = [
+        "# Errors",
+        "",
+        "Every error is an RFC 9457 problem document (`application/problem+json`) with these stable codes; `detail` says",
+        "what was wrong and what to do, `errors` names the fields. Made from the code by `python -m api.problems`.",
+        "",
+        "| code | title | status | retry helps | meaning |",
+        "|---|---|---|---|---|",
+    ]
+    for code in Code:
+        retry = "yes" if code.retry else "no"
+        lines.append(f"| {code.number} | {code.name} | {STATUSES[code]} | {retry} | {code.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(table(), end="")

@@ -1,0 +1,59 @@
+"""What every request carries beside its meaning: a bounded body, who asks, and an idempotency key."""
+
+from hashlib import sha256
+
+from starlette.requests import Request
+
+from ledger.codec import command_id
+from ledger.domain.commands import Envelope
+from ledger.domain.rejection import Code, Rejection
+from ledger.domain.text import flaw_of_text
+from ledger.ports import Ids
+
+__all__ = ["MAX_BODY_BYTES", "body_of", "envelope_of", "token_of"]
+
+MAX_BODY_BYTES = 1 << 20
+MAX_HEADER_LENGTH = 200
+
+
+async def body_of(request: Request) -> bytes:
+    """Read the body; a Rejection as soon as it passes 1 MiB."""
+    chunks = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise Rejection(Code.BODY_TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES} bytes; send less at a time")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def envelope_of(request: Request, operation: str, body: bytes, ids: Ids, reason: str | None = None) -> Envelope:
+    """Say who asks and how a second delivery is recognised."""
+    actor = request.scope.get("principal", "anonymous")
+    request_id = _header(request, "x-request-id")
+    key = _header(request, "idempotency-key")
+    if key is None:
+        return Envelope(ids.command_id(), actor, reason, request_id)
+    sent = f"{request.method} {request.scope['raw_path'].decode('latin-1')}\n".encode() + body
+    return Envelope(command_id(actor, operation, key), actor, reason, request_id, key, sha256(sent).hexdigest())
+
+
+def token_of(request: Request) -> str:
+    """Read the token in the path; a Rejection when it has not the form of one."""
+    token: str = request.path_params["token"]
+    if len(token) != 32 or not set(token) <= set("0123456789abcdef"):
+        raise Rejection.invalid("token", "must be the 32 lower-case hexadecimal digits that the reservation gave")
+    return token
+
+
+def _header(request: Request, name: str) -> str | None:
+    value = request.headers.get(name)
+    if value is None:
+        return None
+    flaw = flaw_of_text(value, at_most=MAX_HEADER_LENGTH)
+    if flaw is None and not value.isascii():
+        flaw = "must be ASCII"
+    if flaw:
+        raise Rejection.invalid(name.title(), flaw)
+    return value

@@ -1,0 +1,1 @@
+"""The ledger: rules of numbering, the log, its stores and its writer."""

@@ -1,0 +1,92 @@
+"""Dates, periods and time zones, from the project's own copy of the IANA database and never from the server's.
+
+Instants are integers: microseconds since 1970-01-01 UTC.
+"""
+
+import zoneinfo
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+
+import tzdata
+
+__all__ = [
+    "FIRST_DATE",
+    "LAST_DATE",
+    "MICROSECONDS",
+    "TZDATA_VERSION",
+    "Reset",
+    "date_at",
+    "fiscal_year",
+    "instant_text",
+    "period_of",
+    "zone",
+]
+
+MICROSECONDS = 1_000_000
+FIRST_DATE = date(2000, 1, 1)
+LAST_DATE = date(2099, 12, 31)
+TZDATA_VERSION: str = tzdata.IANA_VERSION
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Reset(StrEnum):
+    """When a series begins a new sequence."""
+
+    NEVER = "never"
+    DAILY = "daily"
+    MONTHLY = "monthly"
+    QUARTERLY = "quarterly"
+    YEARLY = "yearly"
+    FISCAL_YEAR = "fiscal_year"
+
+
+@cache
+def zone(name: str) -> zoneinfo.ZoneInfo:
+    """Load an IANA zone from the `tzdata` package, so that TZDATA_VERSION is true of it; KeyError when unknown."""
+    if name not in _zone_names():
+        raise KeyError(name)
+    with resources.files("tzdata.zoneinfo").joinpath(*name.split("/")).open("rb") as file:
+        return zoneinfo.ZoneInfo.from_file(file, key=name)
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    return frozenset(resources.files("tzdata").joinpath("zones").read_text().split())
+
+
+def date_at(instant: int, zone_name: str) -> date:
+    """Give the calendar date of an instant in a zone."""
+    return (_EPOCH + timedelta(microseconds=instant)).astimezone(zone(zone_name)).date()
+
+
+def instant_text(instant: int) -> str:
+    """Write an instant in RFC 3339, UTC, with microseconds: `2025-12-31T16:59:59.999999Z`."""
+    moment = _EPOCH + timedelta(microseconds=instant)
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def fiscal_year(day: date, start: tuple[int, int]) -> int:
+    """Give the fiscal year of `day`, named after the calendar year in which it ends (Thai and US federal practice)."""
+    if start == (1, 1) or (day.month, day.day) < start:
+        return day.year
+    return day.year + 1
+
+
+def period_of(day: date, reset: Reset, fiscal_year_start: tuple[int, int]) -> str:
+    """Name the period of `day`; names of one reset rule sort as text in the order of time."""
+    match reset:
+        case Reset.NEVER:
+            return "-"
+        case Reset.DAILY:
+            return day.isoformat()
+        case Reset.MONTHLY:
+            return f"{day.year}-{day.month:02d}"
+        case Reset.QUARTERLY:
+            return f"{day.year}-Q{(day.month + 2) // 3}"
+        case Reset.YEARLY:
+            return str(day.year)
+        case Reset.FISCAL_YEAR:
+            return f"FY{fiscal_year(day, fiscal_year_start)}"

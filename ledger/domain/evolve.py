@@ -1,0 +1,73 @@
+"""Fold one event into the state. History has already happened: nothing here judges."""
+
+from dataclasses import replace
+
+from ledger.domain.events import (
+    Event,
+    NumbersConfirmed,
+    NumbersReserved,
+    ReservationCancelled,
+    ReservationExpired,
+    ReservationExtended,
+    SequenceReset,
+    SeriesDefined,
+)
+from ledger.domain.ranges import Ranges, without
+from ledger.domain.sequence import Sequence, ValueState
+from ledger.domain.series import Reuse
+from ledger.domain.state import Reservation, State
+
+__all__ = ["evolve"]
+
+
+def evolve(state: State, event: Event, recorded_at: int) -> None:
+    """Record `event`, which the log holds since `recorded_at` (microseconds), in `state`, in place."""
+    match event:
+        case NumbersReserved():
+            _reserved(state, event, recorded_at)
+        case NumbersConfirmed(token=token, ranges=ranges, released=released):
+            _settle(state, token, ranges, ValueState.CONFIRMED)
+            if released:
+                _settle(state, token, released, ValueState.CANCELLED)
+        case ReservationExtended(token=token, expires_at=expires_at):
+            reservation = _open(state, token)
+            state.put_reservation(token, replace(reservation, expires_at=expires_at))
+        case ReservationCancelled(token=token, ranges=ranges):
+            _settle(state, token, ranges, ValueState.CANCELLED)
+        case ReservationExpired(token=token, ranges=ranges):
+            _settle(state, token, ranges, ValueState.EXPIRED)
+        case SequenceReset():
+            series = state.series(event.series, event.series_version)
+            sequence = Sequence(event.sequence, event.series, event.key, event.period, event.start)
+            state.put_sequence(sequence, series.stem(event.key))
+        case SeriesDefined(series=series):
+            state.put_series(series)
+
+
+def _reserved(state: State, event: NumbersReserved, recorded_at: int) -> None:
+    numbering = event.numbering
+    if state.sequence(numbering.sequence) is None:  # a series that never resets begins with its first value
+        series = state.series(numbering.series, numbering.series_version)
+        start = series.definition.start
+        sequence = Sequence(numbering.sequence, numbering.series, numbering.key, numbering.period, start)
+        state.put_sequence(sequence, series.stem(numbering.key))
+    state.sequence_to_change(numbering.sequence).reserve(event.ranges)
+    reservation = Reservation(event.token, numbering, event.ranges, recorded_at, event.expires_at)
+    state.put_reservation(event.token, reservation)
+
+
+def _settle(state: State, token: str, ranges: Ranges, end: ValueState) -> None:
+    """Move reserved values to the state in which they end, and close the reservation when none is left."""
+    reservation = _open(state, token)
+    numbering = reservation.numbering
+    reuse = state.series(numbering.series, numbering.series_version).definition.reuse
+    reusable = reuse is Reuse.GAPLESS and end is not ValueState.CONFIRMED
+    state.sequence_to_change(numbering.sequence).settle(ranges, end, reusable=reusable)
+    left = without(reservation.ranges, ranges)
+    state.put_reservation(token, replace(reservation, ranges=left) if left else None)
+
+
+def _open(state: State, token: str) -> Reservation:
+    reservation = state.reservation(token)
+    assert reservation is not None
+    return reservation

@@ -1,0 +1,34 @@
+"""Sets of values as ascending, disjoint, inclusive ranges: `((1, 4), (9, 9))` is 1, 2, 3, 4 and 9."""
+
+from collections.abc import Iterable, Iterator
+
+__all__ = ["Ranges", "count_of", "ranges_of", "values_of", "without"]
+
+Ranges = tuple[tuple[int, int], ...]
+
+
+def count_of(ranges: Ranges) -> int:
+    return sum(last - first + 1 for first, last in ranges)
+
+
+def values_of(ranges: Ranges) -> Iterator[int]:
+    for first, last in ranges:
+        yield from range(first, last + 1)
+
+
+def ranges_of(values: Iterable[int]) -> Ranges:
+    """Gather values, in any order, into ranges."""
+    ranges: list[tuple[int, int]] = []
+    for value in sorted(set(values)):
+        if ranges and ranges[-1][1] == value - 1:
+            ranges[-1] = (ranges[-1][0], value)
+        else:
+            ranges.append((value, value))
+    return tuple(ranges)
+
+
+def without(ranges: Ranges, taken: Ranges) -> Ranges:
+    """Give what is left of `ranges` when `taken` is removed."""
+    if ranges == taken:
+        return ()
+    return ranges_of(set(values_of(ranges)).difference(values_of(taken)))

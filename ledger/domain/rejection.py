@@ -1,0 +1,65 @@
+"""Every stable code of the ledger, and the rejection: an expected answer that changes nothing."""
+
+from collections.abc import Iterable
+from enum import Enum
+
+__all__ = ["Code", "Rejection"]
+
+
+class Code(Enum):
+    """A stable code: its name is the title, `number` what clients switch on, `retry` whether trying again can help."""
+
+    number: str
+    retry: bool
+    meaning: str
+
+    def __init__(self, number: str, retry: bool, meaning: str) -> None:
+        self.number = number
+        self.retry = retry
+        self.meaning = meaning
+
+    CONFIG_NOT_FOUND = "NB001", False, "No series has this code: define it first."
+    SEQUENCE_EXHAUSTED = "NB002", False, "The sequence has fewer values left than the command asks for."
+    LOCK_TIMEOUT = "NB003", True, "The command was not begun before its deadline; nothing was done."
+    RESERVATION_EXPIRED = "NB004", False, "The reservation expired before the command: reserve again."
+    INVALID_FORMAT = "NB006", False, "A value of the request is not of its declared form."
+    RESERVATION_NOT_FOUND = "NB009", False, "No reservation has this token."
+    RESERVATION_CLOSED = "NB010", False, "The reservation was already confirmed or cancelled."
+    LIFETIME_EXCEEDED = "NB011", False, "The reservation would live longer than its series allows."
+    SERIES_EXISTS = "NB012", False, "The series is already defined otherwise."
+    PERIOD_NOT_BEGUN = "NB013", False, "The document date lies in a period that has not begun."
+    DATE_OUT_OF_ORDER = "NB014", False, "A later period of the series was already used."
+    IDEMPOTENCY_KEY_REUSED = "NB015", False, "The idempotency key was used for another request."
+    OUTCOME_UNKNOWN = "NB016", True, "The database did not say whether it committed: retry with the same key."
+    QUEUE_FULL = "NB017", True, "Too many commands are waiting; nothing was done."
+    DATABASE_UNAVAILABLE = "NB018", True, "The database does not answer; nothing was done."
+    DATABASE_READ_ONLY = "NB019", True, "The database refuses writes; nothing was done."
+    DATABASE_FULL = "NB020", True, "The database has no space left; nothing was done."
+    DATABASE_NOT_MIGRATED = "NB021", True, "The database lacks the ledger's tables: run `numbering migrate`."
+    DATABASE_UNSAFE = "NB022", False, "The database could lose an acknowledged number; see its settings."
+    LEDGER_STOPPED = "NB023", False, "Writing is stopped until an operator has looked at the ledger."
+    SHUTTING_DOWN = "NB024", True, "The service is stopping; nothing was done."
+    INTERNAL_ERROR = "NB025", False, "A bug of the service; the command had no effect."
+    MALFORMED_JSON = "NB026", False, "The body is not a JSON object."
+    BODY_TOO_LARGE = "NB027", False, "The body is larger than 1 MiB."
+    NOT_FOUND = "NB028", False, "Nothing is served at this path."
+    METHOD_NOT_ALLOWED = "NB029", False, "The path does not take this method."
+    UNAUTHORIZED = "NB030", False, "The request carries no valid credentials."
+
+
+class Rejection(Exception):
+    """The answer to a command that may not be carried out; `retry` of its code says whether another try can help.
+
+    `errors` names each offending field as (path, problem).
+    """
+
+    def __init__(self, code: Code, detail: str, errors: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.errors = tuple(errors)
+
+    @classmethod
+    def invalid(cls, field: str, problem: str) -> "Rejection":
+        """INVALID_FORMAT for one field."""
+        return cls(Code.INVALID_FORMAT, f"{field} {problem}", [(field, problem)])

@@ -1,0 +1,147 @@
+"""The fold of the log that `decide` judges on, and cheap branches of it.
+
+A branch sees its base and keeps its own changes, so a batch is decided on a branch: dropped when the transaction
+fails, merged when it has committed. Only what `decide` needs is here; closed numbers are read from the log.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+from ledger.domain.events import Numbering
+from ledger.domain.ranges import Ranges
+from ledger.domain.sequence import Sequence
+from ledger.domain.series import Series
+
+__all__ = ["FOLD_VERSION", "Reservation", "State"]
+
+# Raise it whenever the same events would fold to another state: snapshots of another version are ignored.
+FOLD_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """An open reservation: the values that it still holds, since when, and until when (microseconds)."""
+
+    token: str
+    numbering: Numbering
+    ranges: Ranges
+    reserved_at: int
+    expires_at: int
+
+
+class State:
+    def __init__(self, base: "State | None" = None) -> None:
+        self._base = base
+        self._series: dict[str, tuple[Series, ...]] = {}
+        self._sequences: dict[str, Sequence] = {}
+        self._reservations: dict[str, Reservation | None] = {}
+        self._latest_periods: dict[str, str] = {}
+        self._expiries: list[tuple[int, str]] = []
+        self._due: deque[tuple[int, str]] = deque()
+
+    def branch(self) -> "State":
+        return State(self)
+
+    def merge(self) -> None:
+        """Fold this branch into its base."""
+        base = self._base
+        assert base is not None
+        base._series.update(self._series)
+        base._sequences.update(self._sequences)
+        base._latest_periods.update(self._latest_periods)
+        for token, reservation in self._reservations.items():
+            base.put_reservation(token, reservation)
+
+    # Reading
+
+    def versions(self, code: str) -> tuple[Series, ...] | None:
+        """Give every version of a series, the first first."""
+        found = self._series.get(code)
+        return self._base.versions(code) if found is None and self._base else found
+
+    def series(self, code: str, version: int) -> Series:
+        versions = self.versions(code)
+        assert versions is not None
+        return versions[version - 1]
+
+    def all_series(self) -> list[Series]:
+        """Give the present version of each series, by code."""
+        base = {} if self._base is None else self._base._series
+        return [versions[-1] for _, versions in sorted((base | self._series).items())]
+
+    def sequence(self, id: str) -> Sequence | None:
+        found = self._sequences.get(id)
+        return self._base.sequence(id) if found is None and self._base else found
+
+    def sequences(self) -> list[Sequence]:
+        base = {} if self._base is None else self._base._sequences
+        return list((base | self._sequences).values())
+
+    def reservation(self, token: str) -> Reservation | None:
+        if token in self._reservations:
+            return self._reservations[token]
+        return self._base.reservation(token) if self._base else None
+
+    def reservations(self) -> list[Reservation]:
+        base = {} if self._base is None else self._base._reservations
+        return [reservation for reservation in (base | self._reservations).values() if reservation]
+
+    def latest_period(self, stem: str) -> str | None:
+        found = self._latest_periods.get(stem)
+        return self._base.latest_period(stem) if found is None and self._base else found
+
+    # Recording, for `evolve` alone
+
+    def put_series(self, series: Series) -> None:
+        self._series[series.code] = (*(self.versions(series.code) or ()), series)
+
+    def put_sequence(self, sequence: Sequence, stem: str) -> None:
+        self._sequences[sequence.id] = sequence
+        self._latest_periods[stem] = max(sequence.period, self.latest_period(stem) or "")
+
+    def sequence_to_change(self, id: str) -> Sequence:
+        found = self._sequences.get(id)
+        if found is None:
+            assert self._base is not None
+            original = self._base.sequence(id)
+            assert original is not None
+            found = self._sequences[id] = original.copy()
+        return found
+
+    def put_reservation(self, token: str, reservation: Reservation | None) -> None:
+        """Hold an open reservation, or None to forget a closed one."""
+        if self._base is not None:
+            self._reservations[token] = reservation
+        elif reservation is None:
+            self._reservations.pop(token, None)
+        else:
+            self._reservations[token] = reservation
+            heappush(self._expiries, (reservation.expires_at, token))
+            if len(self._expiries) > 2 * len(self._reservations) + 1000:
+                self._forget_stale_expiries()
+
+    # Expiry, asked of the root
+
+    def next_expiry(self) -> int | None:
+        """Give the instant at which the next reservation may be due; it may be too early, never too late."""
+        if self._due:
+            return self._due[0][0]
+        return self._expiries[0][0] if self._expiries else None
+
+    def due(self, now: int, limit: int) -> list[str]:
+        """Give the tokens of up to `limit` open reservations that have expired, oldest first."""
+        while self._expiries and self._expiries[0][0] <= now:
+            self._due.append(heappop(self._expiries))
+        while self._due and not self._is_live(*self._due[0]):
+            self._due.popleft()
+        return [token for _, (at, token) in zip(range(limit), self._due, strict=False) if self._is_live(at, token)]
+
+    def _is_live(self, expires_at: int, token: str) -> bool:
+        reservation = self._reservations.get(token)
+        return reservation is not None and reservation.expires_at == expires_at
+
+    def _forget_stale_expiries(self) -> None:
+        # Confirmed and extended reservations leave their old entry behind; dropping those keeps the heap in proportion.
+        self._expiries = [entry for entry in self._expiries if self._is_live(*entry)]
+        heapify(self._expiries)

@@ -1,0 +1,46 @@
+"""The log folded up to a position: the state, and the hash that the next event must chain from.
+
+Used by the writer to follow the log, and by whoever replays it. A fold never goes back.
+"""
+
+from collections.abc import Iterable
+
+from ledger import chain, codec
+from ledger.domain.evolve import evolve
+from ledger.domain.state import State
+from ledger.ports import Record
+
+__all__ = ["BrokenChain", "Fold"]
+
+
+class BrokenChain(Exception):
+    """The next event is not the one that follows: history was edited, lost or forked."""
+
+
+class Fold:
+    def __init__(self, ledger_id: str) -> None:
+        self.ledger_id = ledger_id
+        self.state = State()
+        self.position = 0
+        self.hash = chain.genesis(ledger_id)
+        self.recorded_at = 0
+
+    def take(self, records: Iterable[Record]) -> None:
+        """Fold the records that follow; BrokenChain when one does not, codec.UnknownEvent when it is too new."""
+        for record in records:
+            self._check(record)
+            entry = codec.decode(record)
+            evolve(self.state, entry.event, entry.recorded_at)
+            self.advance(record)
+
+    def advance(self, record: Record) -> None:
+        """Note that `record`, whose event the state already holds, is now the last one."""
+        self.position = record.position
+        self.hash = record.hash
+        self.recorded_at = record.recorded_at
+
+    def _check(self, record: Record) -> None:
+        if record.position != self.position + 1:
+            raise BrokenChain(f"position {self.position + 1} is missing: the log goes on at {record.position}")
+        if chain.link(self.hash, record.body) != record.hash:
+            raise BrokenChain(f"the event at position {record.position} does not chain from the one before it")

@@ -1,0 +1,1 @@
+"""The steps; `ledger.stores.migration` applies them."""

@@ -1,0 +1,146 @@
+"""What the writer needs of the world: a store, a clock, and a way to start tasks. Tests replace these and no more.
+
+A store keeps one ledger: the append-only events and the head that names the last of them. Whoever holds the
+head's lock, from `begin` to `commit` or `rollback`, is the only one who may append.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from ledger.domain.rejection import Code
+
+__all__ = [
+    "Clock",
+    "Fault",
+    "Head",
+    "Ids",
+    "OutcomeUnknown",
+    "Record",
+    "Spawn",
+    "Store",
+    "StoreFault",
+    "Transaction",
+]
+
+
+class Record(NamedTuple):
+    """An event as it is stored. `body` holds the canonical bytes; `recorded_at` is in microseconds since 1970 UTC."""
+
+    position: int
+    type: str
+    version: int
+    stream: str
+    token: str | None
+    command_id: bytes
+    ordinal: int
+    body: bytes
+    recorded_at: int
+    hash: bytes
+
+
+class Head(NamedTuple):
+    """The end of the log; `stopped` says why writing is refused, None when it is not."""
+
+    position: int
+    hash: bytes
+    recorded_at: int
+    ledger_id: str
+    stopped: str | None
+
+
+class Fault(Exception):
+    """The infrastructure could not serve a command, which had no effect unless `code` is OUTCOME_UNKNOWN."""
+
+    def __init__(self, code: Code, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class StoreFault(Fault):
+    """The store failed before COMMIT was sent, so nothing happened. Raised `from` the driver's own error.
+
+    `transient` faults pass by themselves: retry after a pause, or at once, within a bound, when it is only
+    `contention`.
+    """
+
+    def __init__(self, code: Code, detail: str, *, transient: bool = False, contention: bool = False) -> None:
+        super().__init__(code, detail)
+        self.transient = transient or contention
+        self.contention = contention
+
+
+class OutcomeUnknown(Exception):
+    """COMMIT was sent and no clear answer came: only the log, read under the lock, can tell what happened."""
+
+
+class Transaction(Protocol):
+    """The head's lock, held. `now` is the database's clock, read after the lock was granted."""
+
+    head: Head
+    now: int
+
+    async def events(self, *, after: int, limit: int) -> Sequence[Record]:
+        """Read up to `limit` events behind a position, in order."""
+
+    async def events_of_commands(self, command_ids: Sequence[bytes]) -> Sequence[Record]:
+        """Read all events of some commands, in order of position."""
+
+    async def append(self, records: Sequence[Record]) -> None:
+        """Append events, of which the first follows the head and each the one before, and move the head.
+
+        A StoreFault when the positions are out of turn.
+        """
+
+    async def stop(self, why: str) -> None:
+        """Set `stopped` on the head, for every process to see."""
+
+    async def commit(self) -> None:
+        """Make it durable; OutcomeUnknown when the store's answer was lost."""
+
+    async def rollback(self) -> None:
+        """Give up the lock and all changes; never raises, and does nothing after a commit."""
+
+
+class Store(Protocol):
+    async def head(self) -> Head:
+        """Read the head without its lock."""
+
+    async def events(self, *, after: int, limit: int) -> Sequence[Record]:
+        """Read up to `limit` committed events behind a position, in order, without the lock."""
+
+    async def events_of_token(self, token: str) -> Sequence[Record]:
+        """Read all committed events of a reservation, in order of position."""
+
+    async def begin(self) -> Transaction:
+        """Take the head's lock; a StoreFault when it cannot be had."""
+
+    async def close(self) -> None:
+        """Release every connection."""
+
+
+class Clock(Protocol):
+    """Time as the process sees it: it says when to try, never what is true. That is the database's clock."""
+
+    def monotonic(self) -> float:
+        """Seconds, never back, of the clock by which tasks sleep."""
+
+    def now(self) -> int:
+        """Microseconds since 1970 UTC, for what is shown and not stored."""
+
+
+class Ids(Protocol):
+    """Where randomness comes from."""
+
+    def token(self) -> str:
+        """A new reservation token: 32 lower-case hexadecimal digits."""
+
+    def command_id(self) -> bytes:
+        """A new random id of 32 bytes, for a command without an idempotency key."""
+
+
+class Spawn(Protocol):
+    """Start a task; the one place where tasks begin, so that a simulated scheduler can own them."""
+
+    def __call__(self, work: Coroutine[Any, Any, None], /, *, name: str) -> asyncio.Task[None]: ...

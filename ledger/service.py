@@ -1,0 +1,99 @@
+"""The ledger as its faces see it: carry out a command, look at what there is."""
+
+from dataclasses import replace
+from typing import Self
+
+from ledger import codec
+from ledger.domain.commands import Command, Envelope, Reserve
+from ledger.domain.decide import decide
+from ledger.domain.events import NumbersReserved
+from ledger.domain.history import ReservationHistory
+from ledger.domain.rejection import Code, Rejection
+from ledger.domain.series import Series
+from ledger.domain.state import State
+from ledger.ports import Clock, Ids, Spawn, Store
+from ledger.writer import Limits, Outcome, Writer
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """One process's hold on a ledger: `async with Ledger(store, …) as ledger`."""
+
+    def __init__(self, store: Store, *, clock: Clock, ids: Ids, spawn: Spawn, limits: Limits | None = None) -> None:
+        self.clock = clock
+        self.ids = ids
+        self.writer = Writer(store, clock=clock, spawn=spawn, limits=limits or Limits())
+        self._store = store
+
+    async def __aenter__(self) -> Self:
+        self.writer.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.writer.stop()
+        await self._store.close()
+
+    @property
+    def position(self) -> int:
+        """The position up to which this process has folded the log."""
+        return self.writer.fold.position if self.writer.fold else 0
+
+    @property
+    def state(self) -> State:
+        """The state as of `position`, which may be behind the log."""
+        return self.writer.fold.state if self.writer.fold else State()
+
+    async def execute(self, command: Command, envelope: Envelope) -> Outcome:
+        """Carry out a command once; raises a Rejection, or a Fault when it could not be served."""
+        try:
+            return await self.writer.submit(command, envelope)
+        except Rejection as rejection:
+            if rejection.code is Code.RESERVATION_NOT_FOUND:
+                # The state forgets closed reservations; the log does not, and what is closed stays closed.
+                await self._explain(getattr(command, "token", ""))
+            raise
+
+    async def reservation(self, token: str) -> tuple[ReservationHistory, Series]:
+        """Tell a reservation's history from the log, with the series that prints its numbers."""
+        history = await self._history(token)
+        if history is None:
+            raise Rejection(Code.RESERVATION_NOT_FOUND, f"no reservation has the token {token}")
+        state = self.state
+        if self.position < history.position:  # another process defined the series, perhaps just now
+            state = await self.writer.fresh()
+        return history, state.series(history.numbering.series, history.numbering.series_version)
+
+    async def series(self, code: str) -> tuple[Series, int]:
+        """Give the present version of a series, and the position at which it was read."""
+        versions = (await self.writer.fresh()).versions(code)
+        if versions is None:
+            raise Rejection(Code.CONFIG_NOT_FOUND, f"no series has the code {code!r}; define it first")
+        return versions[-1], self.position
+
+    async def all_series(self) -> tuple[list[Series], int]:
+        return (await self.writer.fresh()).all_series(), self.position
+
+    async def preview(self, command: Reserve) -> tuple[NumbersReserved, Series, int]:
+        """Give what `command` would reserve now, not held, and the position at which that was so."""
+        state = await self.writer.fresh()
+        recorded_at = self.writer.fold.recorded_at if self.writer.fold else 0
+        return (*_preview(state, command, max(self.clock.now(), recorded_at)), self.position)
+
+    async def _explain(self, token: str) -> None:
+        history = await self._history(token)
+        if history is not None:
+            raise history.closed() from None
+
+    async def _history(self, token: str) -> ReservationHistory | None:
+        entries = map(codec.decode, await self._store.events_of_token(token))
+        return ReservationHistory.of((entry.event, entry.position, entry.recorded_at) for entry in entries)
+
+
+def _preview(state: State, command: Reserve, now: int) -> tuple[NumbersReserved, Series]:
+    events = decide(state, replace(command, token="preview"), now)
+    if isinstance(events, Rejection):
+        raise events
+    reserved = events[-1]
+    assert isinstance(reserved, NumbersReserved)
+    return reserved, state.series(reserved.numbering.series, reserved.numbering.series_version)

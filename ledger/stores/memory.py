@@ -1,0 +1,144 @@
+"""A ledger in memory, for tests: of users, of the writer, and under a simulated scheduler.
+
+`MemoryLog` is the disk, and any number of `MemoryStore`s are the processes that have it open. What a transaction
+does is seen by nobody before `commit`, and is then there at once.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+from ledger import chain
+from ledger.domain.rejection import Code
+from ledger.ports import Head, Record, StoreFault
+from ledger.stores.checks import check_chain
+
+__all__ = ["MemoryLog", "MemoryStore", "MemoryTransaction", "system_now"]
+
+
+def system_now() -> int:
+    """Give this machine's time, in microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+class MemoryLog:
+    """What is committed, and the lock on its head."""
+
+    def __init__(self, ledger_id: str | None = None) -> None:
+        ledger_id = ledger_id or str(uuid4())
+        self.records: list[Record] = []
+        self.head = Head(0, chain.genesis(ledger_id), 0, ledger_id, None)
+        self.lock = asyncio.Lock()
+        self._by_command: dict[bytes, list[Record]] = {}
+        self._by_token: dict[str, list[Record]] = {}
+
+    def after(self, position: int, limit: int) -> list[Record]:
+        return self.records[position : position + limit]
+
+    def of_token(self, token: str) -> list[Record]:
+        return list(self._by_token.get(token, ()))
+
+    def of_command(self, command_id: bytes) -> list[Record]:
+        return list(self._by_command.get(command_id, ()))
+
+    def commit(self, records: Sequence[Record], head: Head) -> None:
+        """Make all of it visible at once."""
+        for record in records:
+            self.records.append(record)
+            self._by_command.setdefault(record.command_id, []).append(record)
+            if record.token is not None:
+                self._by_token.setdefault(record.token, []).append(record)
+        self.head = head
+
+
+class MemoryStore:
+    """One process's view of a log; at most one transaction at a time."""
+
+    def __init__(self, log: MemoryLog, *, lock_timeout_ms: int = 5000, now: Callable[[], int] = system_now) -> None:
+        self._log = log
+        self._deadline = lock_timeout_ms / 1000
+        self._now = now
+        self._transaction: MemoryTransaction | None = None
+
+    async def head(self) -> Head:
+        return self._log.head
+
+    async def events(self, *, after: int, limit: int) -> Sequence[Record]:
+        return self._log.after(after, limit)
+
+    async def events_of_token(self, token: str) -> Sequence[Record]:
+        return self._log.of_token(token)
+
+    async def begin(self) -> "MemoryTransaction":
+        assert self._transaction is None or self._transaction.over, "one transaction at a time"
+        try:
+            async with asyncio.timeout(self._deadline):
+                await self._log.lock.acquire()
+        except TimeoutError as error:
+            raise StoreFault(Code.LOCK_TIMEOUT, "the head is locked", contention=True) from error
+        self._transaction = MemoryTransaction(self._log, self._now())
+        return self._transaction
+
+    async def close(self) -> None:
+        if self._transaction is not None:
+            await self._transaction.rollback()
+
+
+class MemoryTransaction:
+    """The head's lock, held, and what will be committed."""
+
+    def __init__(self, log: MemoryLog, now: int) -> None:
+        self.head = log.head
+        self.now = now
+        self.over = False
+        self._log = log
+        self._records: list[Record] = []
+
+    async def events(self, *, after: int, limit: int) -> Sequence[Record]:
+        assert not self.over, "the transaction is over"
+        seen = self._log.after(after, limit)
+        own = (record for record in self._records if record.position > after)
+        return [*seen, *own][:limit]
+
+    async def events_of_commands(self, command_ids: Sequence[bytes]) -> Sequence[Record]:
+        assert not self.over, "the transaction is over"
+        wanted = set(command_ids)
+        seen = [record for command_id in wanted for record in self._log.of_command(command_id)]
+        own = [record for record in self._records if record.command_id in wanted]
+        return sorted(seen + own)
+
+    async def append(self, records: Sequence[Record]) -> None:
+        assert not self.over, "the transaction is over"
+        if not records:
+            return
+        check_chain(self.head, records)
+        self._refuse_duplicates(records)
+        self._records.extend(records)
+        last = records[-1]
+        self.head = self.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at)
+
+    async def stop(self, why: str) -> None:
+        assert not self.over, "the transaction is over"
+        self.head = self.head._replace(stopped=why)
+
+    async def commit(self) -> None:
+        assert not self.over, "the transaction is over"
+        self._log.commit(self._records, self.head)
+        self._release()
+
+    async def rollback(self) -> None:
+        if not self.over:
+            self._release()
+
+    def _refuse_duplicates(self, records: Sequence[Record]) -> None:
+        known = {(record.command_id, record.ordinal) for record in self._records}
+        for record in records:
+            stored = {event.ordinal for event in self._log.of_command(record.command_id)}
+            if record.ordinal in stored or (record.command_id, record.ordinal) in known:
+                raise StoreFault(Code.INTERNAL_ERROR, f"position {record.position} repeats a stored command")
+            known.add((record.command_id, record.ordinal))
+
+    def _release(self) -> None:
+        self.over = True
+        self._log.lock.release()

@@ -1,0 +1,74 @@
+"""Applying the migrations. MariaDB needs an account that may create tables and triggers, not the service's."""
+
+import asyncio
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import URL, Connection, exc, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from ledger.domain.rejection import Code
+from ledger.stores import mariadb, sqlite
+
+__all__ = ["MIGRATION_SECONDS", "migrate", "migrations"]
+
+MIGRATION_SECONDS = 600.0  # a later step may have to copy a table of many years
+
+
+def migrations() -> Config:
+    """Give Alembic's configuration, which has no file."""
+    config = Config()
+    config.set_main_option("script_location", "ledger:migrations")
+    return config
+
+
+async def migrate(url: str, *, ledger_id: str | None = None) -> bool:
+    """Bring a database to the newest schema, and say whether anything was applied.
+
+    A new ledger gets `ledger_id`, which only a restore gives, or one of its own. StoreFault says what to do.
+    """
+    parsed = make_url(url)
+    engine = _engine(parsed)
+    try:
+        async with asyncio.timeout(MIGRATION_SECONDS):
+            return await _migrate(engine, ledger_id)
+    except (exc.DBAPIError, OSError) as error:
+        driver_error = error.orig if isinstance(error, exc.DBAPIError) else error
+        dialect = sqlite if parsed.get_backend_name() == "sqlite" else mariadb
+        fault = dialect.fault(driver_error) if driver_error is not None else None
+        if fault is None:
+            raise
+        raise fault from error
+    finally:
+        await engine.dispose()
+
+
+def _engine(url: URL) -> AsyncEngine:
+    if url.get_backend_name() != "sqlite":
+        return create_async_engine(url, poolclass=NullPool)
+    (file,), _ = url.get_dialect()().create_connect_args(url)
+    missing = sqlite.file_fault(file)
+    if missing is not None and missing.code is not Code.DATABASE_NOT_MIGRATED:
+        raise missing
+    # Without an isolation level the driver begins nothing by itself, so that DDL can be in our transaction.
+    return create_async_engine(url, poolclass=NullPool, connect_args={"isolation_level": None})
+
+
+async def _migrate(engine: AsyncEngine, ledger_id: str | None) -> bool:
+    async with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+        applied = await connection.run_sync(_upgrade, ledger_id)
+        await connection.commit()
+        return applied
+
+
+def _upgrade(connection: Connection, ledger_id: str | None) -> bool:
+    before = MigrationContext.configure(connection).get_current_heads()
+    config = migrations()
+    config.attributes.update(connection=connection, ledger_id=ledger_id)
+    command.upgrade(config, "head")
+    return MigrationContext.configure(connection).get_current_heads() != before

@@ -1,0 +1,144 @@
+"""Decide a batch of commands on a branch of the state, and write their events as the rows that follow the head.
+
+Pure but for the log line about a bug. The branch and the rows are kept or dropped together.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+
+from ledger.codec import Entry, canonical, encode
+from ledger.domain.commands import Envelope, Expire
+from ledger.domain.decide import decide
+from ledger.domain.events import Event
+from ledger.domain.evolve import evolve
+from ledger.domain.rejection import Code, Rejection
+from ledger.fold import Fold
+from ledger.ports import Fault, Record
+from ledger.writer.waiting import Answer, Outcome, Waiting
+
+__all__ = ["Batch", "entries_by_command"]
+
+_log = logging.getLogger(__name__)
+
+ACTOR = "ledger"
+
+
+def entries_by_command(entries: Iterable[Entry]) -> dict[bytes, tuple[Entry, ...]]:
+    found: dict[bytes, tuple[Entry, ...]] = {}
+    for entry in entries:
+        found[entry.envelope.command_id] = (*found.get(entry.envelope.command_id, ()), entry)
+    return found
+
+
+class _Bug(Exception):
+    """A command made our own code fail half way: the branch is spoilt, the command fails alone."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        self.waiting = waiting
+
+
+class Batch:
+    """What a transaction will do: `records` to append, and an answer for each command that was decided.
+
+    `left` are the drawn commands for which the batch had no room.
+    """
+
+    def __init__(self, fold: Fold, now: int, max_bytes: int) -> None:
+        self._fold = fold
+        self._max_bytes = max_bytes
+        self.now = now
+        self.clear()
+
+    def clear(self) -> None:
+        self._branch = self._fold.state.branch()
+        self._bytes = 0
+        self._hash = self._fold.hash
+        self._position = self._fold.position
+        self.records: list[Record] = []
+        self.answers: list[tuple[Waiting, Answer]] = []
+        self.left: list[Waiting] = []
+
+    def decide(self, drawn: Sequence[Waiting], known: Mapping[bytes, tuple[Entry, ...]]) -> None:
+        """Decide the commands in order, each on the state that the one before left.
+
+        `known` holds the events of those that the log has already.
+        """
+        failed: dict[int, Waiting] = {}
+        while True:
+            try:
+                self._decide([waiting for waiting in drawn if id(waiting) not in failed], dict(known))
+                break
+            except _Bug as bug:
+                _log.exception("a %s failed", type(bug.waiting.command).__name__)
+                failed[id(bug.waiting)] = bug.waiting
+                self.clear()
+        self.answers += [(waiting, _internal_error()) for waiting in failed.values()]
+
+    def expire(self, limit: int) -> int:
+        """Expire up to `limit` reservations that are due; say how many were."""
+        due = self._fold.state.due(self.now, limit)
+        for token in due:
+            events = decide(self._branch, Expire(token), self.now)
+            if not isinstance(events, Rejection) and events:  # none when this batch has just closed it
+                command_id = sha256(canonical([ACTOR, "expire", token])).digest()
+                self._record(events, Envelope(command_id, ACTOR))
+        return len(due)
+
+    def keep(self) -> None:
+        """Fold the batch, which has been committed, into the state."""
+        self._branch.merge()
+        if self.records:
+            self._fold.advance(self.records[-1])
+
+    def _decide(self, drawn: Sequence[Waiting], known: dict[bytes, tuple[Entry, ...]]) -> None:
+        for index, waiting in enumerate(drawn):
+            if self._bytes >= self._max_bytes:
+                self.left = list(drawn[index:])
+                return
+            try:
+                self.answers.append((waiting, self._answer(waiting, known)))
+            except Exception as error:
+                raise _Bug(waiting) from error
+
+    def _answer(self, waiting: Waiting, known: dict[bytes, tuple[Entry, ...]]) -> Answer:
+        envelope = waiting.envelope
+        earlier = known.get(envelope.command_id)
+        if earlier is not None:
+            return _repeated(earlier, waiting)
+        events = decide(self._branch, waiting.command, self.now)
+        if isinstance(events, Rejection):
+            return events
+        entries = self._record(events, envelope)
+        if envelope.idempotency_key is not None and entries:
+            known[envelope.command_id] = entries
+        return Outcome(entries, self._position)
+
+    def _record(self, events: Sequence[Event], envelope: Envelope) -> tuple[Entry, ...]:
+        entries = []
+        for ordinal, event in enumerate(events):
+            self._position += 1
+            entry = Entry(self._position, event, envelope, ordinal, self.now)
+            record = encode(entry, self._hash)
+            evolve(self._branch, event, self.now)
+            self._hash = record.hash
+            self._bytes += len(record.body)
+            self.records.append(record)
+            entries.append(entry)
+        return tuple(entries)
+
+
+def _repeated(earlier: tuple[Entry, ...], waiting: Waiting) -> Answer:
+    """Answer a command whose events the log holds: a repetition, or our own whose COMMIT was in doubt."""
+    first, envelope = earlier[0].envelope, waiting.envelope
+    if first.fingerprint != envelope.fingerprint:
+        return Rejection(
+            Code.IDEMPOTENCY_KEY_REUSED,
+            f"idempotency key {envelope.idempotency_key!r} was used at position {earlier[0].position} for another "
+            "request; use a new key for a new request",
+        )
+    return Outcome(earlier, earlier[-1].position, replayed=not waiting.in_doubt)
+
+
+def _internal_error() -> Fault:
+    return Fault(Code.INTERNAL_ERROR, "the service failed on this command, which had no effect; its log has the cause")

@@ -1,0 +1,68 @@
+"""Follow the log: fold what any process has committed, and notice when the log is not the one seen before."""
+
+from collections.abc import Sequence
+
+from ledger.domain.rejection import Code
+from ledger.fold import BrokenChain, Fold
+from ledger.ports import Fault, Head, Record, Store, Transaction
+
+__all__ = ["Follower", "stopped"]
+
+
+def stopped(why: str) -> Fault:
+    return Fault(Code.LEDGER_STOPPED, f"writing is stopped: {why}")
+
+
+class Follower:
+    """`fold` is None until the log was first read; `head_stopped` is what the head said when it was last read."""
+
+    def __init__(self, store: Store, *, chunk: int, under_lock: int) -> None:
+        self._store = store
+        self._chunk = chunk
+        self._under_lock = under_lock
+        self.fold: Fold | None = None
+        self.head_stopped: str | None = None
+
+    async def catch_up(self) -> Fold:
+        """Fold what was committed since, without the lock; BrokenChain when the log is another one."""
+        head = await self._store.head()
+        fold = self.fold = self.fold or Fold(head.ledger_id)
+        _check(head, fold)
+        self.head_stopped = head.stopped
+        while fold.position < head.position:
+            fold.take(await self._next_events(head, fold))
+        return fold
+
+    async def join(self, transaction: Transaction) -> Fold | None:
+        """Fold up to the locked head; None when it is too far ahead to keep the lock for so long."""
+        head, fold = transaction.head, self.fold
+        if head.stopped:
+            self.head_stopped = head.stopped
+            raise stopped(head.stopped)
+        if fold is None or head.position - fold.position > self._under_lock:
+            return None
+        _check(head, fold)
+        missing = head.position - fold.position
+        if missing:
+            fold.take(await transaction.events(after=fold.position, limit=missing))
+            _check(head, fold)
+        return fold
+
+    async def _next_events(self, head: Head, fold: Fold) -> Sequence[Record]:
+        limit = min(self._chunk, head.position - fold.position)
+        records = await self._store.events(after=fold.position, limit=limit)
+        if not records:
+            raise BrokenChain(f"the head says {head.position}, but the log ends at position {fold.position}")
+        return records
+
+
+def _check(head: Head, fold: Fold) -> None:
+    if head.ledger_id != fold.ledger_id:
+        raise BrokenChain(f"the database now holds ledger {head.ledger_id}, not {fold.ledger_id}")
+    if head.position < fold.position:
+        raise BrokenChain(
+            f"the log ends at position {head.position}, but this process has seen {fold.position}: "
+            "an older copy of the database was put in its place"
+        )
+    if head.position == fold.position and head.hash != fold.hash:
+        raise BrokenChain(f"the event at position {head.position} is not the one that this process has seen")

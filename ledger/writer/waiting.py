@@ -1,0 +1,86 @@
+"""Commands that wait for the writer, in order, in bounded number, each with its deadline."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ledger.codec import Entry
+from ledger.domain.commands import Command, Envelope
+from ledger.domain.rejection import Code, Rejection
+from ledger.ports import Fault
+
+__all__ = ["Answer", "Outcome", "Queue", "Waiting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command did: its events as the log holds them, none when there was nothing to change.
+
+    `position` is that of its last event, or of the log when there is none. `replayed` says that the events are
+    from an earlier delivery of the same request.
+    """
+
+    entries: tuple[Entry, ...]
+    position: int
+    replayed: bool = False
+
+
+Answer = Outcome | Rejection | Fault
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A command whose answer somebody awaits until `deadline`; `in_doubt` while its COMMIT may have happened."""
+
+    command: Command
+    envelope: Envelope
+    deadline: float
+    future: asyncio.Future[Outcome]
+    in_doubt: bool = False
+
+    def answer(self, answer: Answer) -> None:
+        if self.future.done():  # the client went away; the log keeps what was done
+            return
+        if isinstance(answer, Outcome):
+            self.future.set_result(answer)
+        else:
+            self.future.set_exception(answer)
+
+
+class Queue:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._waiting: deque[Waiting] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, waiting: Waiting) -> None:
+        if len(self._waiting) >= self._limit:
+            raise Fault(Code.QUEUE_FULL, f"{self._limit} commands are waiting already; try again in a second")
+        self._waiting.append(waiting)
+
+    def put_back(self, drawn: Iterable[Waiting]) -> None:
+        """Return drawn commands to the front, in their order."""
+        self._waiting.extendleft(reversed([waiting for waiting in drawn if not waiting.future.done()]))
+
+    def draw(self, limit: int) -> list[Waiting]:
+        """Take up to `limit` commands whose clients still wait."""
+        drawn: list[Waiting] = []
+        while self._waiting and len(drawn) < limit:
+            waiting = self._waiting.popleft()
+            if not waiting.future.done():
+                drawn.append(waiting)
+        return drawn
+
+    def draw_overdue(self, now: float) -> list[Waiting]:
+        """Take the commands whose deadline has passed."""
+        overdue = [waiting for waiting in self._waiting if waiting.deadline <= now]
+        if overdue:
+            gone = set(map(id, overdue))
+            self._waiting = deque(waiting for waiting in self._waiting if id(waiting) not in gone)
+        return overdue
+
+    def next_deadline(self) -> float | None:
+        return min((waiting.deadline for waiting in self._waiting), default=None)

@@ -1,0 +1,367 @@
+"""The writer: one task per process, through which every command reaches the log.
+
+While a transaction is in flight, commands gather; the next transaction takes them all. The rules that it keeps:
+
+- an answer leaves only after COMMIT, and every answer of a batch, rejections too, is dropped when COMMIT is in doubt;
+- commands are decided under the head's lock, on state folded up to that head, at the database's time;
+- what failed before COMMIT was sent did not happen; what is in doubt is looked up in the log by command id;
+- it stops rather than write after a head that is behind it, forked from it, or marked as stopped;
+- a request task never touches a connection: cancelling a request cancels no COMMIT.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ledger import codec
+from ledger.codec import Entry, UnknownEvent
+from ledger.domain.commands import Command, Envelope
+from ledger.domain.rejection import Code
+from ledger.domain.state import State
+from ledger.fold import BrokenChain, Fold
+from ledger.ports import Clock, Fault, OutcomeUnknown, Spawn, Store, StoreFault, Transaction
+from ledger.writer.batch import Batch, entries_by_command
+from ledger.writer.follower import Follower, stopped
+from ledger.writer.waiting import Outcome, Queue, Waiting
+
+__all__ = ["Limits", "Writer"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every bound of the writer.
+
+    `lock_timeout_seconds` is how long a command may wait to be drawn; `outcome_seconds` how long the log is asked
+    about a COMMIT in doubt; `shutdown_seconds` how long accepted commands may take to finish. With the largest body
+    that a request can make, escaped, a batch of `batch_bytes` stays well below MariaDB's 16 MiB packet.
+    """
+
+    queue: int = 10_000
+    batch: int = 512
+    batch_bytes: int = 2 << 20
+    sweep: int = 256
+    fold_under_lock: int = 1000
+    fold_chunk: int = 1000
+    attempts: int = 5
+    lock_timeout_seconds: float = 5.0
+    outcome_seconds: float = 15.0
+    shutdown_seconds: float = 20.0
+    idle_seconds: float = 1.0
+    backoff_seconds: float = 0.05
+    max_backoff_seconds: float = 1.0
+
+
+class Writer:
+    """Submit commands with `submit`; follow the log with `fresh`. `start` once, `stop` once."""
+
+    def __init__(self, store: Store, *, clock: Clock, spawn: Spawn, limits: Limits = Limits()) -> None:
+        self._store = store
+        self._clock = clock
+        self._spawn = spawn
+        self._limits = limits
+        self._queue = Queue(limits.queue)
+        self._wake = asyncio.Event()
+        self._follower = Follower(store, chunk=limits.fold_chunk, under_lock=limits.fold_under_lock)
+        self._task: asyncio.Task[None] | None = None
+        self._readers: list[tuple[float, asyncio.Future[State]]] = []
+        self._fault: Fault | None = Fault(Code.DATABASE_UNAVAILABLE, "the service is still reading the log")
+        self._fault_since = clock.monotonic()
+        self._stopped: Fault | None = None
+        self._backoff = 0.0
+        self._behind = True
+        self._more_due = False
+        self._closing_at: float | None = None
+
+    # What request tasks call
+
+    async def submit(self, command: Command, envelope: Envelope) -> Outcome:
+        """Have a command carried out, once; raises its Rejection or a Fault. Cancelling the caller cancels nothing."""
+        self._refuse_if_useless()
+        waiting = Waiting(
+            command,
+            envelope,
+            self._clock.monotonic() + self._limits.lock_timeout_seconds,
+            asyncio.get_running_loop().create_future(),
+        )
+        self._queue.put(waiting)
+        self._wake.set()
+        return await waiting.future
+
+    async def fresh(self) -> State:
+        """Give the state folded from all that was committed when this was called. Read it before you await."""
+        self._refuse_if_useless()
+        reader: asyncio.Future[State] = asyncio.get_running_loop().create_future()
+        self._readers.append((self._clock.monotonic() + self._limits.lock_timeout_seconds, reader))
+        self._wake.set()
+        return await reader
+
+    @property
+    def fault(self) -> Fault | None:
+        """Why commands are not served now, or None when they are."""
+        if self._follower.head_stopped and not self._stopped:
+            return stopped(self._follower.head_stopped)
+        return self._stopped or self._fault
+
+    @property
+    def fold(self) -> Fold | None:
+        """The log as this process has folded it, which may be behind; None before the log was first read."""
+        return self._follower.fold
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    def _refuse_if_useless(self) -> None:
+        if self._closing_at is not None:
+            raise Fault(Code.SHUTTING_DOWN, "the service is stopping; try again with another process")
+        if self._stopped:
+            raise self._again(self._stopped)
+        down_for = self._clock.monotonic() - self._fault_since
+        if self._fault and down_for > self._limits.lock_timeout_seconds:
+            raise self._again(self._fault)
+
+    # Life
+
+    def start(self) -> None:
+        self._task = self._spawn(self._run(), name="writer")
+
+    async def stop(self) -> None:
+        """Finish what was accepted, within `shutdown_seconds`, and end."""
+        self._closing_at = self._clock.monotonic() + self._limits.shutdown_seconds
+        self._wake.set()
+        if self._task:
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            while not self._is_finished():
+                await self._rest()
+                await self._turn()
+        finally:
+            self._fail_all(Fault(Code.SHUTTING_DOWN, "the service stopped before it began this command"))
+
+    def _is_finished(self) -> bool:
+        if self._closing_at is None:
+            return False
+        return not self._queue or self._clock.monotonic() >= self._closing_at
+
+    async def _rest(self) -> None:
+        """Pause after a failure; else wait until there is something to do."""
+        if self._backoff:
+            await asyncio.sleep(self._pause())
+        elif not self._has_work():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._limits.idle_seconds):
+                    await self._wake.wait()
+        self._wake.clear()
+
+    def _pause(self) -> float:
+        """Give the seconds until the next try, or until a command must be answered if that is sooner."""
+        deadline = self._queue.next_deadline()
+        if deadline is None:
+            return self._backoff
+        return min(self._backoff, max(deadline - self._clock.monotonic(), self._limits.backoff_seconds))
+
+    def _has_work(self) -> bool:
+        if self._closing_at is not None or self._queue or self._readers:
+            return True
+        return (self._behind or self._more_due) and not self._stopped
+
+    async def _turn(self) -> None:
+        """Serve what waits, once, and translate every way in which that can fail."""
+        self._drop_overdue()
+        try:
+            await self._serve()
+            self._fault, self._backoff = None, 0.0
+        except StoreFault as fault:
+            self._suffer(fault)
+        except OutcomeUnknown as doubt:
+            _log.warning("COMMIT in doubt, looking it up: %s", doubt)
+            self._behind = True
+        except UnknownEvent as why:
+            self._halt(str(why))
+        except BrokenChain as why:
+            self._halt(str(why))
+            await self._tell_others(str(why))
+        except Fault as fault:
+            self._refuse(fault)
+        except Exception:
+            _log.exception("the writer failed")
+            self._suffer(StoreFault(Code.INTERNAL_ERROR, "the service failed; its log has the cause", transient=True))
+
+    async def _catch_up(self) -> None:
+        """Follow the log without the lock, for all who had asked for it before."""
+        count = len(self._readers)
+        fold = await self._follower.catch_up()
+        self._behind = False
+        readers, self._readers = self._readers[:count], self._readers[count:]
+        for _, reader in readers:
+            if not reader.done():
+                reader.set_result(fold.state)
+
+    async def _serve(self) -> None:
+        if self._stopped:
+            raise self._again(self._stopped)
+        if self._behind or self._readers or not (self._queue or self._is_due()):
+            await self._catch_up()
+        if self._queue or self._more_due or self._is_due():
+            await self._transact()
+
+    def _is_due(self) -> bool:
+        # The process's clock says when to look; the database's clock, under the lock, says what has expired.
+        expiry = self.fold.state.next_expiry() if self.fold else None
+        return expiry is not None and expiry <= self._clock.now()
+
+    # Writing
+
+    async def _transact(self) -> None:
+        for attempt in range(1, self._limits.attempts + 1):
+            try:
+                await self._attempt()
+                return
+            except StoreFault as fault:
+                if not fault.contention or attempt == self._limits.attempts:
+                    raise
+
+    async def _attempt(self) -> None:
+        drawn: list[Waiting] = []
+        transaction = await self._store.begin()
+        try:
+            fold = await self._follower.join(transaction)
+            if fold is None:
+                self._behind = True
+                await transaction.rollback()
+                return
+            drawn = self._queue.draw(self._limits.batch)
+            batch = await self._decide(transaction, fold, drawn)
+            if batch.records:
+                await transaction.append(batch.records)
+        except BaseException:
+            self._queue.put_back(drawn)
+            await transaction.rollback()
+            raise
+        await self._end(transaction, batch, drawn)
+        batch.keep()
+        self._queue.put_back(batch.left)
+        for waiting, answer in batch.answers:
+            waiting.answer(answer)
+
+    async def _decide(self, transaction: Transaction, fold: Fold, drawn: Sequence[Waiting]) -> Batch:
+        known = await self._known(transaction, drawn)
+        for waiting in drawn:  # under the lock, the log's word is final
+            waiting.in_doubt = waiting.in_doubt and waiting.envelope.command_id in known
+        batch = Batch(fold, max(transaction.now, transaction.head.recorded_at), self._limits.batch_bytes)
+        batch.decide(drawn, known)
+        self._more_due = batch.expire(self._limits.sweep) == self._limits.sweep
+        return batch
+
+    async def _known(self, transaction: Transaction, drawn: Sequence[Waiting]) -> dict[bytes, tuple[Entry, ...]]:
+        """Look up the commands that the log may hold already: those with an idempotency key, or in doubt."""
+        ids = {w.envelope.command_id for w in drawn if w.envelope.idempotency_key is not None or w.in_doubt}
+        if not ids:
+            return {}
+        return entries_by_command(map(codec.decode, await transaction.events_of_commands(sorted(ids))))
+
+    async def _end(self, transaction: Transaction, batch: Batch, drawn: Sequence[Waiting]) -> None:
+        """Commit, or roll back a batch of rejections alone; put commands in doubt back to be looked up."""
+        if not batch.records:
+            await transaction.rollback()
+            return
+        try:
+            await transaction.commit()
+        except BaseException as error:
+            deadline = self._clock.monotonic() + self._limits.outcome_seconds
+            for waiting in drawn:
+                if not waiting.in_doubt:
+                    waiting.in_doubt, waiting.deadline = True, deadline
+            self._queue.put_back(drawn)
+            if isinstance(error, Exception):
+                raise OutcomeUnknown(str(error)) from error
+            raise
+
+    # Failing
+
+    def _suffer(self, fault: StoreFault) -> None:
+        """Keep the commands for another try when the fault may pass, else answer them all with it."""
+        if self._fault is None:
+            self._fault_since = self._clock.monotonic()
+        if self._fault is None or self._fault.detail != fault.detail:
+            _log.warning("%s: %s", fault.code.name, fault.detail)
+        self._fault = fault
+        self._behind = True
+        limits = self._limits
+        self._backoff = min(max(2 * self._backoff, limits.backoff_seconds), limits.max_backoff_seconds)
+        if not fault.transient:
+            self._fail_all(fault)
+
+    def _refuse(self, fault: Fault) -> None:
+        """Answer all that wait; the next command looks again whether the reason still stands."""
+        if self._fault is None:
+            _log.error("%s: %s", fault.code.name, fault.detail)
+        self._fault = fault
+        self._fault_since = self._clock.monotonic()
+        self._fail_all(fault)
+
+    def _halt(self, why: str) -> None:
+        """Stop for good: what this process knows and what the log says cannot both be true."""
+        self._stopped = stopped(why)
+        _log.critical("writing is stopped: %s", why)
+        self._fail_all(self._stopped)
+
+    async def _tell_others(self, why: str) -> None:
+        """Write into the head why writing must stop, so that every process sees it under the lock."""
+        try:
+            transaction = await self._store.begin()
+            try:
+                head = transaction.head
+                if self.fold and head.ledger_id == self.fold.ledger_id and not head.stopped:
+                    await transaction.stop(why)
+                    await transaction.commit()
+            finally:
+                await transaction.rollback()
+        except (StoreFault, OutcomeUnknown) as error:
+            _log.error("the head could not be marked as stopped: %s", error)
+
+    def _drop_overdue(self) -> None:
+        now = self._clock.monotonic()
+        for waiting in self._queue.draw_overdue(now):
+            waiting.answer(self._overdue(waiting))
+
+        self._fail_readers(self._fault or _too_late(self._limits), now)
+
+    def _fail_readers(self, fault: Fault, overdue_at: float) -> None:
+        overdue = [reader for deadline, reader in self._readers if deadline <= overdue_at]
+        self._readers = [(deadline, reader) for deadline, reader in self._readers if deadline > overdue_at]
+        for reader in overdue:
+            if not reader.done():
+                reader.set_exception(self._again(fault))
+
+    def _overdue(self, waiting: Waiting) -> Fault:
+        if waiting.in_doubt:
+            return _outcome_unknown()
+        return self._again(self._fault or _too_late(self._limits))
+
+    def _fail_all(self, fault: Fault) -> None:
+        for waiting in self._queue.draw(len(self._queue)):
+            waiting.answer(_outcome_unknown() if waiting.in_doubt else self._again(fault))
+        self._fail_readers(fault, float("inf"))
+
+    @staticmethod
+    def _again(fault: Fault) -> Fault:
+        """Give each client an exception of its own: a shared one would gather every client's traceback."""
+        return Fault(fault.code, fault.detail)
+
+
+def _too_late(limits: Limits) -> Fault:
+    return Fault(Code.LOCK_TIMEOUT, f"not begun within {limits.lock_timeout_seconds:g} seconds; try again")
+
+
+def _outcome_unknown() -> Fault:
+    return Fault(
+        Code.OUTCOME_UNKNOWN,
+        "the database did not say whether the command was committed; send it again with the same Idempotency-Key",
+    )

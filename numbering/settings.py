@@ -1,0 +1,121 @@
+"""Settings: environment variables `NUMBERING_…`, each also an option of the command line."""
+
+import difflib
+import ipaddress
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+__all__ = ["PREFIX", "BadSettings", "Settings", "load"]
+
+PREFIX = "NUMBERING_"
+DRIVERS = ("sqlite+aiosqlite", "mariadb+asyncmy")
+MIN_SECRET_LENGTH = 16
+
+
+class BadSettings(Exception):
+    """One line that says which setting is wrong and what to write."""
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    database_url: str = Field(
+        "sqlite+aiosqlite:///numbering.db",
+        description="the ledger: sqlite+aiosqlite:///FILE or mariadb+asyncmy://USER:PASSWORD@HOST/DATABASE",
+    )
+    host: str = Field("127.0.0.1", description="address to listen on; not loopback needs credentials")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="port to listen on; 0 takes a free one")
+    reservation_ttl: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        300, description="seconds that a reservation lives when neither it nor its series says"
+    )
+    lock_timeout: Annotated[int, Field(ge=2000, le=60_000)] = Field(
+        5000, description="milliseconds that a command waits for its turn"
+    )
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
+        "info", description="least severe messages to log"
+    )
+    credentials: str = Field(
+        "",
+        description="principals and their secrets, NAME:SECRET,NAME:SECRET; empty: anonymous, loopback only",
+    )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_driver(cls, value: str) -> str:
+        try:
+            driver = make_url(value).drivername
+        except ArgumentError:
+            raise ValueError("is no database URL") from None
+        if driver not in DRIVERS:
+            raise ValueError(f"must begin with {' or '.join(f'{name}://' for name in DRIVERS)}")
+        return value
+
+    @field_validator("credentials")
+    @classmethod
+    def _well_formed(cls, value: str) -> str:
+        pairs = _pairs(value)
+        if any(not name or len(secret) < MIN_SECRET_LENGTH for name, secret in pairs):
+            raise ValueError(f"must be NAME:SECRET,… with secrets of {MIN_SECRET_LENGTH} characters or more")
+        if len({name for name, _ in pairs}) != len(pairs):
+            raise ValueError("names a principal twice")
+        return value
+
+    @model_validator(mode="after")
+    def _loopback_without_credentials(self) -> Self:
+        if not self.credentials and not is_loopback(self.host):
+            raise ValueError(
+                f"{PREFIX}HOST is {self.host}, which others can reach: set {PREFIX}CREDENTIALS, or use 127.0.0.1"
+            )
+        return self
+
+    def secrets(self) -> dict[str, str]:
+        """Map each principal to its secret."""
+        return dict(_pairs(self.credentials))
+
+
+def load(options: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings; `options` win over the environment. BadSettings when one is unknown or wrong."""
+    for name in environment:
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in Settings.model_fields:
+            known = [PREFIX + field.upper() for field in Settings.model_fields]
+            near = difflib.get_close_matches(name, known, n=1)
+            raise BadSettings(
+                f"{name} is no setting; " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}")
+            )
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        raise BadSettings("; ".join(map(_line, error.errors()))) from None
+
+
+def _line(error: Any) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return str(message)
+    name = PREFIX + str(error["loc"][0]).upper()
+    return f"{name}: {message}"
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    pairs = [pair.partition(":") for pair in text.split(",") if pair]
+    return [(name.strip(), secret) for name, _, secret in pairs]
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,19 @@
+-- What the service's account may do on MariaDB, and nothing more: what it cannot do, a stolen password cannot either.
+-- Run it as an administrator after every `numbering migrate` (tables must exist to be named here; running it again is
+-- harmless). `numbering migrate` itself uses another account, one that may create tables and triggers.
+--
+-- A template: {database} is the ledger's schema, {account} the quoted account, which must exist. For example
+--   sed -e "s/{database}/numbering/g" -e "s/{account}/'numbering'@'10.0.%'/g" mariadb-grants.sql | mariadb
+
+-- The log is appended to and read. No UPDATE and no DELETE: history cannot be edited, with or without its triggers.
+GRANT SELECT, INSERT ON `{database}`.`events` TO {account};
+
+-- The head is one row that the migration made. It moves, and locking it (FOR UPDATE) needs UPDATE as well;
+-- nobody adds a second head or removes the first.
+GRANT SELECT, UPDATE ON `{database}`.`ledger_head` TO {account};
+
+-- A snapshot is written once and read at start. An older one is never changed, so none can be forged in place.
+GRANT SELECT, INSERT ON `{database}`.`snapshots` TO {account};
+
+-- The service compares the schema's version with its own at start, and never changes it.
+GRANT SELECT ON `{database}`.`alembic_version` TO {account};

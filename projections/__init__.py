@@ -1,0 +1,1 @@
+"""Folds of the log into tables for reading, and the mirror."""

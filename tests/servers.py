@@ -1,0 +1,367 @@
+"""Real servers for the tests: a private MariaDB and a private Redis, each with its own directory and port.
+
+They run with the durable settings that production must have: without them, what the tests promise about crashes
+is worth nothing. `kill()` is a crash, `pause()` a server that hangs, `restart()` comes back on the same files and
+port. Whatever happens to the test run, no server outlives it: each is ended at the end of its `with`, else when
+the interpreter exits, else (on Linux) by the kernel when the run itself is killed.
+
+Start a server from the main thread or one that lives as long: the kernel ends it together with the thread.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+HOST = "127.0.0.1"
+START_TIMEOUT_SECONDS = 60.0
+STOP_TIMEOUT_SECONDS = 60.0
+POLL_SECONDS = 0.02
+LOG_TAIL_LINES = 60
+
+# Below the ports that Linux gives to outgoing connections. A client that keeps trying a dead server's port could
+# else be given that very port, connect to itself, and keep the server from coming back.
+PORTS = range(20000, 32768)
+PORT_ATTEMPTS = 200
+
+
+class ServerError(Exception):
+    """A server is not installed, did not start, did not stop or refused a statement."""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens now."""
+    for port in random.sample(PORTS, PORT_ATTEMPTS):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise ServerError(f"no free port among {PORT_ATTEMPTS} tried")
+
+
+def program(name: str) -> str:
+    """The path of an installed program; Debian keeps servers where an ordinary PATH does not look."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin")
+    if found is None:
+        raise ServerError(f"{name} is not installed; scripts/test installs it")
+    return found
+
+
+def dies_with_us(command: list[str]) -> list[str]:
+    """The command, to be ended by the kernel when this process dies without having said so (Linux only).
+
+    A wrapper and not `preexec_fn`: that one warns, and may deadlock, in a process with threads.
+    """
+    setpriv = shutil.which("setpriv")
+    return command if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--", *command]
+
+
+class Server(ABC):
+    """One private server process: a directory, a port, and what can happen to it."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{type(self).__name__.lower()}-"))
+        self.port = free_port()
+        self.log = self.directory / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.close)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    def start(self) -> None:
+        """Starts the server and returns once it answers."""
+        assert self._process is None, "already started"
+        with self.log.open("ab") as log:
+            # A session of its own: Ctrl-C at the terminal ends the test run, which then ends its servers.
+            self._process = subprocess.Popen(
+                dies_with_us(self._command()),
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._wait_until_it_answers()
+
+    def stop(self) -> None:
+        """Ends the server cleanly."""
+        process = self._running()
+        process.terminate()
+        process.send_signal(signal.SIGCONT)  # a paused server would never see the other signal
+        try:
+            process.wait(STOP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ServerError(self._report("did not stop")) from None
+        self._process = None
+
+    def kill(self) -> None:
+        """Ends the server at once, as a crash does: nothing is flushed that was not."""
+        process = self._running()
+        process.kill()
+        process.wait()
+        self._process = None
+
+    def restart(self) -> None:
+        """Starts the server again on the same files and port; ends it cleanly first if it still runs."""
+        if self._process is not None:
+            self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Makes the server hang: connections stay open and are accepted, nothing is answered."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._running().send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Ends the server and removes its files; may be called again. Not cleanly: nobody reads the files."""
+        atexit.unregister(self.close)
+        if self._process is not None:
+            self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @abstractmethod
+    def _command(self) -> list[str]: ...
+
+    @abstractmethod
+    def _answers(self) -> bool: ...
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "not started"
+        return self._process
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while not self._answers():
+            status = self._running().poll()
+            if status is not None:
+                self._process = None
+                raise ServerError(self._report(f"ended with status {status} at its start"))
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ServerError(self._report(f"did not answer within {START_TIMEOUT_SECONDS:g} s"))
+            time.sleep(POLL_SECONDS)
+
+    def _report(self, what: str) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        return "\n".join([f"{type(self).__name__} on port {self.port} {what}; the end of its log:", *lines])
+
+
+class MariaDB(Server):
+    """A private MariaDB with a binary log and a flush at every commit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.socket = self.directory / "socket"
+        self._data = self.directory / "data"
+
+    def start(self) -> None:
+        if not self._data.exists():
+            self._install()
+        super().start()
+
+    def execute(self, sql: str, *, database: str = "") -> str:
+        """Runs statements as the server's root, outside every pool of ours; tabs separate the columns."""
+        client = subprocess.run(
+            [*self._client(), *([database] if database else [])],
+            input=sql,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if client.returncode:
+            raise ServerError(client.stderr.strip())
+        return client.stdout.rstrip("\n")
+
+    def new_database(self) -> Database:
+        """A fresh database with two accounts of its own, for migrations and for the service."""
+        # No underscore: in GRANT … ON `name`.* it would stand for any letter.
+        name = f"ledger{secrets.token_hex(4)}"
+        database = Database(
+            server=self,
+            name=name,
+            admin=Account(f"{name}_admin", secrets.token_hex(8)),
+            service=Account(f"{name}_service", secrets.token_hex(8)),
+        )
+        # No character set is named: tables must not rely on the server's default, which is latin1.
+        self.execute(
+            f"""
+            CREATE DATABASE `{name}`;
+            CREATE USER {database.admin.quoted} IDENTIFIED BY '{database.admin.password}';
+            CREATE USER {database.service.quoted} IDENTIFIED BY '{database.service.password}';
+            GRANT ALL PRIVILEGES ON `{name}`.* TO {database.admin.quoted};
+            """
+        )
+        return database
+
+    def _install(self) -> None:
+        installed = subprocess.run(
+            [
+                program("mariadb-install-db"),
+                "--no-defaults",
+                f"--datadir={self._data}",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",  # and with it the anonymous accounts, which would shadow ours
+                "--skip-name-resolve",
+                *self._as_root(),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if installed.returncode:
+            shutil.rmtree(self._data, ignore_errors=True)
+            raise ServerError(f"mariadb-install-db failed:\n{installed.stdout}")
+
+    def _command(self) -> list[str]:
+        return [
+            program("mariadbd"),
+            "--no-defaults",  # must come first: nothing of this machine's own configuration
+            f"--datadir={self._data}",
+            f"--socket={self.socket}",
+            f"--pid-file={self.directory / 'pid'}",
+            f"--bind-address={HOST}",
+            f"--port={self.port}",
+            "--server-id=1",
+            "--log-bin=binlog",
+            "--binlog-format=ROW",
+            "--sync-binlog=1",
+            "--innodb-flush-log-at-trx-commit=1",
+            # Else only SUPER may create a trigger while the binary log is on (error 1419). That guards
+            # statement replication, which ROW does not use, and SUPER can do far more than a migration needs.
+            "--log-bin-trust-function-creators=1",
+            "--innodb-buffer-pool-size=128M",
+            "--performance-schema=OFF",
+            "--skip-name-resolve",
+            *self._as_root(),
+        ]
+
+    def _answers(self) -> bool:
+        # Through the socket: half-made TCP connections are counted, and too many shut the client's host out.
+        query = [*self._client(), "-e", "SELECT 1"]
+        return subprocess.run(query, capture_output=True, check=False).returncode == 0
+
+    def _client(self) -> list[str]:
+        return [
+            program("mariadb"),
+            "--no-defaults",
+            "--batch",
+            "--skip-column-names",
+            "--default-character-set=utf8mb4",
+            f"--socket={self.socket}",
+            "--user=root",
+        ]
+
+    @staticmethod
+    def _as_root() -> list[str]:
+        # MariaDB runs as root only if told so; as anybody else it runs without being told.
+        return ["--user=root"] if os.geteuid() == 0 else []
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account of the database, allowed in from this machine only."""
+
+    user: str
+    password: str = field(repr=False)
+
+    @property
+    def quoted(self) -> str:
+        return f"'{self.user}'@'{HOST}'"
+
+
+@dataclass(frozen=True)
+class Database:
+    """One fresh database. `admin` may do anything in it, `service` nothing until `grant_service`."""
+
+    server: MariaDB
+    name: str
+    admin: Account
+    service: Account
+
+    @property
+    def admin_url(self) -> str:
+        return self._url(self.admin)
+
+    @property
+    def service_url(self) -> str:
+        return self._url(self.service)
+
+    def grant_service(self, sql_file: Path) -> None:
+        """Runs the project's own grants, `ops/mariadb-grants.sql`; the tables must have been made."""
+        sql = sql_file.read_text(encoding="utf-8")
+        self.server.execute(sql.replace("{database}", self.name).replace("{account}", self.service.quoted))
+
+    def _url(self, account: Account) -> str:
+        address = f"{HOST}:{self.server.port}"
+        return f"mariadb+asyncmy://{account.user}:{account.password}@{address}/{self.name}?charset=utf8mb4"
+
+
+class Redis(Server):
+    """A private Redis that flushes its append-only file before it answers."""
+
+    @property
+    def url(self) -> str:
+        return f"redis://{HOST}:{self.port}/0"
+
+    def execute(self, *words: str) -> str:
+        """Runs one command outside every pool of ours."""
+        client = subprocess.run(
+            [program("redis-cli"), "-e", "-h", HOST, "-p", str(self.port), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if client.returncode:
+            raise ServerError((client.stderr or client.stdout).strip())
+        return client.stdout.rstrip("\n")
+
+    def _command(self) -> list[str]:
+        return [
+            program("redis-server"),
+            *("--bind", HOST),
+            *("--port", str(self.port)),
+            *("--dir", str(self.directory)),
+            *("--daemonize", "no"),
+            *("--appendonly", "yes"),
+            *("--appendfsync", "always"),
+            *("--save", ""),
+        ]
+
+    def _answers(self) -> bool:
+        try:
+            return self.execute("PING") == "PONG"
+        except ServerError:
+            return False
