@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import orjson
+
 from ledger.codec import definition_data
 from ledger.domain.calendar import instant_text
 from ledger.domain.events import (
@@ -13,11 +15,13 @@ from ledger.domain.events import (
 )
 from ledger.domain.history import ReservationHistory
 from ledger.domain.ranges import Ranges, values_of
+from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
 from ledger.writer import Outcome
 
 __all__ = [
+    "as_json",
     "cancelled",
     "confirmed",
     "extended",
@@ -31,12 +35,17 @@ __all__ = [
 Answer = dict[str, Any]
 
 
+def as_json(data: object) -> bytes:
+    """Write an answer, with a line end for those who read it in a terminal."""
+    return orjson.dumps(data, option=orjson.OPT_APPEND_NEWLINE)
+
+
 def reserved(outcome: Outcome, state: State) -> Answer:
     event = outcome.entries[-1].event
     assert isinstance(event, NumbersReserved)
     return {
         "token": event.token,
-        "state": "RESERVED",
+        "state": ValueState.RESERVED.value,
         "numbers": _numbers(event.numbering, event.ranges, state),
         "sequence": event.numbering.sequence,
         "period": event.numbering.period,
@@ -48,12 +57,8 @@ def reserved(outcome: Outcome, state: State) -> Answer:
 def issued(outcome: Outcome, state: State) -> Answer:
     event = outcome.entries[-1].event
     assert isinstance(event, NumbersConfirmed)
-    return _place(event, outcome) | {
-        "state": "CONFIRMED",
-        "numbers": _numbers(event.numbering, event.ranges, state),
-        "document": event.document,
-        "expires_at": None,
-    }
+    numbers = _numbers(event.numbering, event.ranges, state)
+    return _settled(event, outcome, ValueState.CONFIRMED, numbers) | {"document": event.document, "expires_at": None}
 
 
 def confirmed(outcome: Outcome, state: State) -> Answer:
@@ -65,20 +70,14 @@ def confirmed(outcome: Outcome, state: State) -> Answer:
         document = documents.get(number["value"], event.document)
         if document is not None:
             number["document"] = document
-    return _place(event, outcome) | {
-        "state": "CONFIRMED",
-        "numbers": numbers,
-        "released": _numbers(event.numbering, event.released, state),
-    }
+    released = _numbers(event.numbering, event.released, state)
+    return _settled(event, outcome, ValueState.CONFIRMED, numbers) | {"released": released}
 
 
 def cancelled(outcome: Outcome, state: State) -> Answer:
     event = outcome.entries[-1].event
     assert isinstance(event, ReservationCancelled)
-    return _place(event, outcome) | {
-        "state": "CANCELLED",
-        "numbers": _numbers(event.numbering, event.ranges, state),
-    }
+    return _settled(event, outcome, ValueState.CANCELLED, _numbers(event.numbering, event.ranges, state))
 
 
 def extended(outcome: Outcome, _: State) -> Answer:
@@ -86,7 +85,7 @@ def extended(outcome: Outcome, _: State) -> Answer:
     assert isinstance(event, ReservationExtended)
     return {
         "token": event.token,
-        "state": "RESERVED",
+        "state": ValueState.RESERVED.value,
         "sequence": event.sequence,
         "expires_at": instant_text(event.expires_at),
         "position": outcome.position,
@@ -132,9 +131,13 @@ def series_answer(series: Series, position: int) -> Answer:
     }
 
 
-def _place(event: NumbersConfirmed | ReservationCancelled, outcome: Outcome) -> Answer:
+def _settled(
+    event: NumbersConfirmed | ReservationCancelled, outcome: Outcome, end: ValueState, numbers: list[Answer]
+) -> Answer:
     return {
         "token": event.token,
+        "state": end.value,
+        "numbers": numbers,
         "sequence": event.numbering.sequence,
         "period": event.numbering.period,
         "position": outcome.position,

@@ -1,10 +1,10 @@
 """Is the process alive, and can it number? Load balancers read the status, people the body."""
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from api.answers import as_json
 from ledger.service import Ledger
 
 __all__ = ["health_routes"]
@@ -45,4 +45,4 @@ def _status(ledger: Ledger) -> dict[str, str]:
 
 
 def _answer(body: object, status: int) -> Response:
-    return Response(orjson.dumps(body), status, media_type="application/json")
+    return Response(as_json(body), status, media_type="application/json")

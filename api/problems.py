@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.answers import as_json
 from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Fault
 
@@ -80,7 +80,7 @@ def _response(code: Code, detail: str, errors: Iterable[tuple[str, str]] = ()) -
     named = [{"field": field, "problem": flaw} for field, flaw in errors]
     if named:
         body["errors"] = named
-    response = Response(orjson.dumps(body), status, media_type=MEDIA_TYPE)
+    response = Response(as_json(body), status, media_type=MEDIA_TYPE)
     if status == 503:
         response.headers["Retry-After"] = RETRY_AFTER_SECONDS
     if code is Code.UNAUTHORIZED:
@@ -93,8 +93,9 @@ def table() -> str:
     lines = [
         "# Errors",
         "",
-        "Every error is an RFC 9457 problem document (`application/problem+json`) with these stable codes; `detail` says",
-        "what was wrong and what to do, `errors` names the fields. Made from the code by `python -m api.problems`.",
+        "Every error is an RFC 9457 problem document (`application/problem+json`) with one of these stable codes;",
+        "`detail` says what was wrong and what to do, `errors` names the fields.",
+        "Made from the code by `python -m api.problems`.",
         "",
         "| code | title | status | retry helps | meaning |",
         "|---|---|---|---|---|",
