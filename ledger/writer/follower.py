@@ -8,9 +8,12 @@ from ledger.ports import Fault, Head, Record, Store, Transaction
 
 __all__ = ["Follower", "stopped"]
 
+_STOPPED = "writing is stopped: "
+
 
 def stopped(why: str) -> Fault:
-    return Fault(Code.LEDGER_STOPPED, f"writing is stopped: {why}")
+    why = why.removeprefix(_STOPPED)  # as another process wrote it into the head
+    return Fault(Code.LEDGER_STOPPED, _STOPPED + why)
 
 
 class Follower:
@@ -23,21 +26,24 @@ class Follower:
         self.fold: Fold | None = None
         self.head_stopped: str | None = None
 
-    async def catch_up(self) -> Fold:
-        """Fold what was committed since, without the lock; BrokenChain when the log is another one."""
+    async def catch_up(self) -> Fold | None:
+        """Fold a part of what was committed since, without the lock; None when there is more.
+
+        BrokenChain when the log is not the one that was folded before.
+        """
         head = await self._store.head()
         fold = self.fold = self.fold or Fold(head.ledger_id)
         _check(head, fold)
         self.head_stopped = head.stopped
-        while fold.position < head.position:
+        if fold.position < head.position:
             fold.take(await self._next_events(head, fold))
-        return fold
+        return None if fold.position < head.position else fold
 
     async def join(self, transaction: Transaction) -> Fold | None:
         """Fold up to the locked head; None when it is too far ahead to keep the lock for so long."""
         head, fold = transaction.head, self.fold
+        self.head_stopped = head.stopped
         if head.stopped:
-            self.head_stopped = head.stopped
             raise stopped(head.stopped)
         if fold is None or head.position - fold.position > self._under_lock:
             return None

@@ -31,13 +31,27 @@ Answer = Outcome | Rejection | Fault
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A command whose answer somebody awaits until `deadline`; `in_doubt` while its COMMIT may have happened."""
+    """A command whose answer somebody awaits until `deadline`.
+
+    `attempted` are the events that a COMMIT in doubt may have written for it.
+    """
 
     command: Command
     envelope: Envelope
     deadline: float
     future: asyncio.Future[Outcome]
-    in_doubt: bool = False
+    attempted: tuple[Entry, ...] = ()
+    _extended: bool = False
+
+    @property
+    def in_doubt(self) -> bool:
+        return bool(self.attempted)
+
+    def doubt(self, attempted: tuple[Entry, ...], outcome_deadline: float) -> None:
+        """Note that `attempted` may be in the log; the longer deadline for finding out is given only once."""
+        self.attempted = attempted
+        if attempted and not self._extended:
+            self._extended, self.deadline = True, outcome_deadline
 
     def answer(self, answer: Answer) -> None:
         if self.future.done():  # the client went away; the log keeps what was done

@@ -74,6 +74,8 @@ class Writer:
         self._backoff = 0.0
         self._behind = True
         self._more_due = False
+        self._contentions = 0
+        self._untold = False
         self._closing_at: float | None = None
 
     # What request tasks call
@@ -142,6 +144,7 @@ class Writer:
                 await self._rest()
                 await self._turn()
         finally:
+            self._closing_at = self._closing_at or self._clock.monotonic()
             self._fail_all(Fault(Code.SHUTTING_DOWN, "the service stopped before it began this command"))
 
     def _is_finished(self) -> bool:
@@ -169,47 +172,47 @@ class Writer:
     def _has_work(self) -> bool:
         if self._closing_at is not None or self._queue or self._readers:
             return True
-        return (self._behind or self._more_due) and not self._stopped
+        return (self._behind or self._more_due or self._contentions > 0) and not self._stopped
 
     async def _turn(self) -> None:
         """Serve what waits, once, and translate every way in which that can fail."""
         self._drop_overdue()
         try:
             await self._serve()
-            self._fault, self._backoff = None, 0.0
+            self._recover()
         except StoreFault as fault:
             self._suffer(fault)
         except OutcomeUnknown as doubt:
             _log.warning("COMMIT in doubt, looking it up: %s", doubt)
-            self._behind = True
-        except UnknownEvent as why:
-            self._halt(str(why))
-        except BrokenChain as why:
-            self._halt(str(why))
-            await self._tell_others(str(why))
+            self._retreat()
+        except (BrokenChain, UnknownEvent) as why:
+            await self._halt(why)
         except Fault as fault:
             self._refuse(fault)
         except Exception:
             _log.exception("the writer failed")
             self._suffer(StoreFault(Code.INTERNAL_ERROR, "the service failed; its log has the cause", transient=True))
 
+    async def _serve(self) -> None:
+        if self._stopped:
+            await self._tell_others()
+            raise self._again(self._stopped)
+        if self._behind or self._readers or not (self._queue or self._is_due()):
+            await self._catch_up()
+        if not self._behind and (self._queue or self._more_due or self._is_due()):
+            await self._attempt()
+
     async def _catch_up(self) -> None:
-        """Follow the log without the lock, for all who had asked for it before."""
+        """Follow the log without the lock, a part at a time, for all who had asked for it before."""
         count = len(self._readers)
         fold = await self._follower.catch_up()
-        self._behind = False
+        self._behind = fold is None
+        if fold is None:
+            return
         readers, self._readers = self._readers[:count], self._readers[count:]
         for _, reader in readers:
             if not reader.done():
                 reader.set_result(fold.state)
-
-    async def _serve(self) -> None:
-        if self._stopped:
-            raise self._again(self._stopped)
-        if self._behind or self._readers or not (self._queue or self._is_due()):
-            await self._catch_up()
-        if self._queue or self._more_due or self._is_due():
-            await self._transact()
 
     def _is_due(self) -> bool:
         # The process's clock says when to look; the database's clock, under the lock, says what has expired.
@@ -218,17 +221,9 @@ class Writer:
 
     # Writing
 
-    async def _transact(self) -> None:
-        for attempt in range(1, self._limits.attempts + 1):
-            try:
-                await self._attempt()
-                return
-            except StoreFault as fault:
-                if not fault.contention or attempt == self._limits.attempts:
-                    raise
-
     async def _attempt(self) -> None:
         drawn: list[Waiting] = []
+        self._more_due = False
         transaction = await self._store.begin()
         try:
             fold = await self._follower.join(transaction)
@@ -252,8 +247,9 @@ class Writer:
 
     async def _decide(self, transaction: Transaction, fold: Fold, drawn: Sequence[Waiting]) -> Batch:
         known = await self._known(transaction, drawn)
-        for waiting in drawn:  # under the lock, the log's word is final
-            waiting.in_doubt = waiting.in_doubt and waiting.envelope.command_id in known
+        for waiting in drawn:
+            if waiting.envelope.command_id not in known:
+                waiting.attempted = ()  # under the lock the log's word is final: it did not happen
         batch = Batch(fold, max(transaction.now, transaction.head.recorded_at), self._limits.batch_bytes)
         batch.decide(drawn, known)
         self._more_due = batch.expire(self._limits.sweep) == self._limits.sweep
@@ -274,10 +270,10 @@ class Writer:
         try:
             await transaction.commit()
         except BaseException as error:
-            deadline = self._clock.monotonic() + self._limits.outcome_seconds
-            for waiting in drawn:
-                if not waiting.in_doubt:
-                    waiting.in_doubt, waiting.deadline = True, deadline
+            outcome_deadline = self._clock.monotonic() + self._limits.outcome_seconds
+            for waiting, answer in batch.answers:
+                if isinstance(answer, Outcome) and not answer.replayed:
+                    waiting.doubt(answer.entries, outcome_deadline)
             self._queue.put_back(drawn)
             if isinstance(error, Exception):
                 raise OutcomeUnknown(str(error)) from error
@@ -285,46 +281,65 @@ class Writer:
 
     # Failing
 
+    def _recover(self) -> None:
+        if not self._behind:
+            self._fault, self._backoff, self._contentions = None, 0.0, 0
+
     def _suffer(self, fault: StoreFault) -> None:
         """Keep the commands for another try when the fault may pass, else answer them all with it."""
+        if fault.contention:
+            self._contentions += 1
+            if self._contentions % self._limits.attempts:
+                return  # somebody else was quicker: try again at once
+        else:
+            self._note(fault)
+        self._retreat()
+        if not fault.transient:
+            self._fail_all(fault)
+
+    def _note(self, fault: Fault) -> None:
         if self._fault is None:
             self._fault_since = self._clock.monotonic()
         if self._fault is None or self._fault.detail != fault.detail:
             _log.warning("%s: %s", fault.code.name, fault.detail)
         self._fault = fault
-        self._behind = True
+
+    def _retreat(self) -> None:
+        """Pause, longer each time, and read the log before the next try."""
         limits = self._limits
+        self._behind = True
         self._backoff = min(max(2 * self._backoff, limits.backoff_seconds), limits.max_backoff_seconds)
-        if not fault.transient:
-            self._fail_all(fault)
 
     def _refuse(self, fault: Fault) -> None:
         """Answer all that wait; the next command looks again whether the reason still stands."""
-        if self._fault is None:
-            _log.error("%s: %s", fault.code.name, fault.detail)
-        self._fault = fault
+        self._note(fault)
         self._fault_since = self._clock.monotonic()
         self._fail_all(fault)
 
-    def _halt(self, why: str) -> None:
+    async def _halt(self, why: BrokenChain | UnknownEvent) -> None:
         """Stop for good: what this process knows and what the log says cannot both be true."""
-        self._stopped = stopped(why)
-        _log.critical("writing is stopped: %s", why)
+        self._stopped = stopped(str(why))
+        self._untold = isinstance(why, BrokenChain)  # a newer process knows the event that this one does not
+        _log.critical("%s", self._stopped.detail)
+        await self._tell_others()
         self._fail_all(self._stopped)
 
-    async def _tell_others(self, why: str) -> None:
+    async def _tell_others(self) -> None:
         """Write into the head why writing must stop, so that every process sees it under the lock."""
+        if not self._untold or self._stopped is None:
+            return
         try:
             transaction = await self._store.begin()
             try:
                 head = transaction.head
                 if self.fold and head.ledger_id == self.fold.ledger_id and not head.stopped:
-                    await transaction.stop(why)
+                    await transaction.stop(self._stopped.detail)
                     await transaction.commit()
             finally:
                 await transaction.rollback()
+            self._untold = False
         except (StoreFault, OutcomeUnknown) as error:
-            _log.error("the head could not be marked as stopped: %s", error)
+            _log.error("the head could not be marked as stopped, trying again: %s", error)
 
     def _drop_overdue(self) -> None:
         now = self._clock.monotonic()

@@ -1,0 +1,251 @@
+"""What must be true of every ledger after every test that wrote to it, on any store.
+
+The values are recomputed here from the stored bytes with plain dictionaries, and only then compared with the fold that
+the service uses: a mistake would have to be made twice, in two different ways, to pass.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from ledger import chain, codec
+from ledger.domain.events import NumbersReserved
+from ledger.domain.ranges import values_of
+from ledger.domain.sequence import Sequence as NumberSequence
+from ledger.domain.sequence import ValueState
+from ledger.domain.series import MAX_VALUE
+from ledger.domain.state import State
+from ledger.fold import Fold
+from ledger.ports import Head, Record, Store
+from ledger.writer import Outcome
+
+__all__ = ["Model", "SequenceModel", "check_log", "check_store", "read_log"]
+
+PAGE = 500
+
+# The columns that are also said by the body. The hash is not: it is computed from the body.
+COLUMNS = ("position", "type", "version", "stream", "token", "ordinal", "recorded_at")
+
+ENDS = {"ReservationCancelled": ValueState.CANCELLED, "ReservationExpired": ValueState.EXPIRED}
+
+
+async def read_log(store: Store, *, page: int = PAGE) -> tuple[list[Record], Head]:
+    """Read the head and every event up to it."""
+    head = await store.head()
+    records: list[Record] = []
+    while len(records) < head.position:
+        found = await store.events(after=len(records), limit=min(page, head.position - len(records)))
+        assert found, f"the head says {head.position}, but the log ends at position {len(records)}"
+        records += found
+    return records, head
+
+
+async def check_store(store: Store, *, acknowledged: Iterable[Outcome] = (), ambiguous: bool = False) -> Fold:
+    """Check the whole log of a store that nobody writes to now."""
+    records, head = await read_log(store)
+    return check_log(records, head, acknowledged=acknowledged, ambiguous=ambiguous)
+
+
+def check_log(
+    records: Sequence[Record], head: Head, *, acknowledged: Iterable[Outcome] = (), ambiguous: bool = False
+) -> Fold:
+    """Check every invariant; gives the log folded from scratch, for further comparison.
+
+    `ambiguous` is for tests whose templates cannot be told apart, so that numbers may be printed twice.
+    """
+    fold = Fold(head.ledger_id)
+    fold.take(records)  # dense from 1, and chained from the genesis
+    assert (head.position, head.hash, head.recorded_at) == (fold.position, fold.hash, fold.recorded_at)
+    _check_rows(records)
+    _check_commands(records)
+    _check_model(Model.of(records), fold.state)
+    if not ambiguous:
+        _check_numbers(records, fold.state)
+    hashes = [chain.genesis(head.ledger_id), *(record.hash for record in records)]
+    for outcome in acknowledged:
+        _check_present(records, hashes, outcome)
+    return fold
+
+
+def _check_rows(records: Sequence[Record]) -> None:
+    """The columns say what the bytes say, and the log's clock never goes back."""
+    for record in records:
+        body = json.loads(record.body)
+        assert {name: body.get(name) for name in COLUMNS} == {name: getattr(record, name) for name in COLUMNS}
+        assert body["command_id"] == record.command_id.hex()
+    for earlier, later in pairwise(records):
+        assert earlier.recorded_at <= later.recorded_at, f"time goes back at position {later.position}"
+
+
+def _check_commands(records: Sequence[Record]) -> None:
+    """The events of a command stand together, in order, and are there once."""
+    seen = Counter((record.command_id, record.ordinal) for record in records)
+    assert not [key for key, count in seen.items() if count > 1], "an event of a command is there twice"
+    assert not records or records[0].ordinal == 0
+    for earlier, later in pairwise(records):
+        if later.ordinal:
+            before = later._replace(ordinal=later.ordinal - 1)
+            for name in ("command_id", "ordinal", "recorded_at"):
+                same = getattr(earlier, name) == getattr(before, name)
+                assert same, f"position {later.position} was torn from its command"
+
+
+def _check_numbers(records: Iterable[Record], state: State) -> None:
+    """A printed number belongs to one value of one sequence for ever."""
+    owners: dict[str, tuple[str, int]] = {}
+    for record in records:
+        event = codec.decode(record).event
+        if not isinstance(event, NumbersReserved):
+            continue
+        numbering = event.numbering
+        series = state.series(numbering.series, numbering.series_version)
+        frame = series.frame(numbering.key, numbering.attributes, numbering.document_date)
+        for value in values_of(event.ranges):
+            owner = owners.setdefault(frame.number(value), (numbering.sequence, value))
+            assert owner == (numbering.sequence, value), f"{frame.number(value)} is printed by {owner} too"
+
+
+def _check_present(records: Sequence[Record], hashes: Sequence[bytes], outcome: Outcome) -> None:
+    """What was acknowledged is in the log, at the positions and with the bytes that were answered, and whole."""
+    assert outcome.position <= len(records), f"position {outcome.position} was acknowledged and is lost"
+    for entry in outcome.entries:
+        stored, answered = records[entry.position - 1], codec.encode(entry, hashes[entry.position - 1])
+        assert answered == stored, f"position {entry.position} is not what was acknowledged"
+    if outcome.entries:
+        first, last = outcome.entries[0], outcome.entries[-1]
+        assert (first.ordinal, last.position) == (0, outcome.position)
+        torn = outcome.position < len(records) and records[outcome.position].command_id == last.envelope.command_id
+        assert not torn, f"the command at position {first.position} did more than was answered"
+
+
+@dataclass
+class SequenceModel:
+    """Every value that one sequence ever passed, and its state, in a dictionary."""
+
+    start: int
+    gapless: bool
+    high_water: int = field(init=False)
+    states: dict[int, ValueState] = field(default_factory=dict)
+    holders: dict[int, str] = field(default_factory=dict)
+    released: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.high_water = self.start - 1
+
+    def pool(self) -> list[int]:
+        """The values that may be reserved again, in the order in which they must be."""
+        return sorted(self.released) if self.gapless else []
+
+    def reserve(self, values: list[int], token: str, position: int) -> None:
+        reused = self.pool()[: len(values)]
+        new = range(self.high_water + 1, self.high_water + 1 + len(values) - len(reused))
+        for value in values:
+            assert value not in self.holders, f"position {position} reserves {value}, held by {self.holders[value]}"
+            assert self.gapless or value not in self.states, f"position {position} reserves {value} a second time"
+        assert values == [*reused, *new], f"position {position} reserves {values}, not {[*reused, *new]}"
+        self.high_water = max(self.high_water, values[-1])
+        self.released.difference_update(values)
+        self.states.update(dict.fromkeys(values, ValueState.RESERVED))
+        self.holders.update(dict.fromkeys(values, token))
+
+    def settle(self, values: list[int], token: str, end: ValueState, position: int) -> None:
+        for value in values:
+            assert self.states.get(value) is ValueState.RESERVED, f"position {position} ends {value}, not reserved"
+            assert self.holders[value] == token, f"position {position} ends {value}, held by another reservation"
+            self.states[value] = end
+            if end is not ValueState.CONFIRMED:
+                del self.holders[value]
+                self.released.add(value)
+
+
+class Model:
+    """All sequences, folded from the bytes of the log by other means than the ledger's."""
+
+    def __init__(self) -> None:
+        self.sequences: dict[str, SequenceModel] = {}
+        self.expiries: dict[str, int] = {}
+        self._gapless: dict[tuple[str, int], bool] = {}
+        self._starts: dict[tuple[str, int], int] = {}
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> "Model":
+        model = cls()
+        for record in records:
+            model.take(record)
+        return model
+
+    def held(self) -> dict[str, dict[str, list[int]]]:
+        """The values that each open reservation holds, by token."""
+        held: dict[str, dict[str, list[int]]] = {}
+        for id, sequence in self.sequences.items():
+            for value, token in sorted(sequence.holders.items()):
+                if sequence.states[value] is ValueState.RESERVED:
+                    held.setdefault(token, {}).setdefault(id, []).append(value)
+        return held
+
+    def take(self, record: Record) -> None:
+        data, token, position = json.loads(record.body)["data"], record.token or "", record.position
+        match record.type:
+            case "SeriesDefined":
+                key = (data["series"], data["series_version"])
+                self._gapless[key] = data["definition"]["reuse"] == "gapless"
+                self._starts[key] = data["definition"]["start"]
+            case "SequenceReset":
+                assert data["sequence"] not in self.sequences, f"position {position} begins a sequence again"
+                assert data["start"] == self._starts[data["series"], data["series_version"]]
+                self._sequence(data)
+            case "NumbersReserved":
+                assert token not in self.expiries, f"position {position} uses a token again"
+                assert data["expires_at"] > record.recorded_at
+                self.expiries[token] = data["expires_at"]
+                self._sequence(data).reserve(_values(data["ranges"]), token, position)
+            case "ReservationExtended":
+                assert data["expires_at"] >= self.expiries[token] > record.recorded_at
+                self.expiries[token] = data["expires_at"]
+            case _:
+                self._settle(record, data, token)
+
+    def _settle(self, record: Record, data: dict[str, Any], token: str) -> None:
+        due = self.expiries[token] <= record.recorded_at
+        assert due == (record.type == "ReservationExpired"), f"position {record.position} comes too late or too early"
+        end = ENDS.get(record.type, ValueState.CONFIRMED)
+        sequence = self.sequences[data["sequence"]]
+        sequence.settle(_values(data["ranges"]), token, end, record.position)
+        sequence.settle(_values(data.get("released", [])), token, ValueState.CANCELLED, record.position)
+
+    def _sequence(self, data: dict[str, Any]) -> SequenceModel:
+        key = (data["series"], data["series_version"])
+        return self.sequences.setdefault(data["sequence"], SequenceModel(self._starts[key], self._gapless[key]))
+
+
+def _values(ranges: list[list[int]]) -> list[int]:
+    return [value for first, last in ranges for value in range(first, last + 1)]
+
+
+def _check_model(model: Model, state: State) -> None:
+    found = {sequence.id: sequence for sequence in state.sequences()}
+    assert found.keys() == model.sequences.keys()
+    for id, expected in model.sequences.items():
+        _check_sequence(found[id], expected)
+    held = {r.token: {r.numbering.sequence: list(values_of(r.ranges))} for r in state.reservations()}
+    assert held == model.held()
+    for reservation in state.reservations():
+        assert reservation.expires_at == model.expiries[reservation.token]
+
+
+def _check_sequence(found: NumberSequence, expected: SequenceModel) -> None:
+    """Every value from start to high water has one state, and the bitmaps agree with the dictionary."""
+    assert sorted(expected.states) == list(range(found.start, found.high_water + 1)), f"{found.id} has a hole"
+    assert {value: found.state_of(value) for value in expected.states} == expected.states
+    counts = Counter(expected.states.values())
+    assert {state: count for state, count in found.counts().items() if count} == dict(counts)
+    for state in ValueState:
+        assert list(values_of(found.values_in(state))) == sorted(
+            value for value, its in expected.states.items() if its is state
+        )
+    pool = expected.pool()
+    next_values = list(values_of(found.next_ranges(len(pool) + 1, MAX_VALUE)))
+    assert next_values == [*pool, found.high_water + 1], f"{found.id} has another pool"

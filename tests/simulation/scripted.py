@@ -1,0 +1,103 @@
+"""A memory store whose calls do what a test says, for tests of one thing at a time."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+
+from ledger.ports import Head, OutcomeUnknown, Record
+from ledger.stores.memory import MemoryLog, MemoryStore, MemoryTransaction
+from tests.simulation.database import EPOCH, SECOND
+
+__all__ = ["ScriptedStore", "Step", "simulated_now"]
+
+# What one call does first: fail, wait for the test, take some seconds, run something, or nothing special.
+Step = BaseException | asyncio.Event | float | Callable[[], Awaitable[None]] | None
+
+
+def simulated_now() -> int:
+    return EPOCH + int(asyncio.get_running_loop().time() * SECOND)
+
+
+class ScriptedStore:
+    """`steps` names for each call what it does the next times, `always` what it does after those.
+
+    A failing step fails before the call has had any effect, but for `answer`, which is COMMIT's: it has.
+    """
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log = log
+        self.steps: defaultdict[str, list[Step]] = defaultdict(list)
+        self.always: dict[str, Step] = {}
+        self.calls: Counter[str] = Counter()
+        self.batches: list[int] = []
+
+    async def step(self, name: str) -> None:
+        self.calls[name] += 1
+        step = self.steps[name].pop(0) if self.steps[name] else self.always.get(name)
+        match step:
+            case BaseException():
+                raise step
+            case asyncio.Event():
+                await step.wait()
+            case None | float():
+                await asyncio.sleep(step or 0.0)
+            case run:
+                await run()
+
+    async def head(self) -> Head:
+        await self.step("head")
+        return self.log.head
+
+    async def events(self, *, after: int, limit: int) -> Sequence[Record]:
+        await self.step("events")
+        return self.log.after(after, limit)
+
+    async def events_of_token(self, token: str) -> Sequence[Record]:
+        await self.step("token")
+        return self.log.of_token(token)
+
+    async def begin(self) -> "ScriptedTransaction":
+        await self.step("begin")
+        return ScriptedTransaction(self, await MemoryStore(self.log, now=simulated_now).begin())
+
+    async def close(self) -> None:
+        await self.step("close")
+
+
+class ScriptedTransaction:
+    def __init__(self, store: ScriptedStore, inner: MemoryTransaction) -> None:
+        self.head = inner.head
+        self.now = inner.now
+        self._store = store
+        self._inner = inner
+        self._size = 0
+
+    async def events(self, *, after: int, limit: int) -> Sequence[Record]:
+        await self._store.step("events under lock")
+        return await self._inner.events(after=after, limit=limit)
+
+    async def events_of_commands(self, command_ids: Sequence[bytes]) -> Sequence[Record]:
+        await self._store.step("lookup")
+        return await self._inner.events_of_commands(command_ids)
+
+    async def append(self, records: Sequence[Record]) -> None:
+        await self._store.step("append")
+        await self._inner.append(records)
+        self._size += len(records)
+
+    async def stop(self, why: str) -> None:
+        await self._store.step("stop")
+        await self._inner.stop(why)
+
+    async def commit(self) -> None:
+        try:
+            await self._store.step("commit")
+        except OutcomeUnknown:
+            await self._inner.rollback()
+            raise
+        await self._inner.commit()
+        self._store.batches.append(self._size)
+        await self._store.step("answer")
+
+    async def rollback(self) -> None:
+        await self._inner.rollback()

@@ -1,0 +1,112 @@
+"""Runs in which writing must stop: the disk is swapped under two busy processes, and nobody may append again."""
+
+import asyncio
+from collections.abc import Callable
+from enum import StrEnum
+from random import Random
+
+from ledger.domain.commands import Issue, Reserve
+from ledger.domain.rejection import Code
+from ledger.ports import Fault, Record
+from tests.invariants import check_log
+from tests.simulation.clients import Intent
+from tests.simulation.database import Weather
+from tests.simulation.loop import SimulatedLoop, run
+from tests.simulation.surgery import forked, one_more, unknown_next
+from tests.simulation.world import NAMES, World, watched_log
+
+__all__ = ["Damage", "run_stop"]
+
+NOTICE_SECONDS = 30.0  # how long a process may take to see it when all calls work again
+
+
+class Damage(StrEnum):
+    SET_BACK = "an older copy of the log"
+    FORKED = "another event at the end"
+    FORKED_EARLIER = "another event earlier, and more of them"
+    STOPPED = "the head is marked as stopped"
+    UNKNOWN = "an event that only a later version knows"
+
+
+# What a process notices by itself it must tell, through the head; it must not for what only it cannot read.
+MARKED = {Damage.SET_BACK, Damage.FORKED, Damage.FORKED_EARLIER, Damage.STOPPED}
+
+
+async def until(condition: Callable[[], bool], seconds: float) -> None:
+    while not condition():  # noqa: ASYNC110  no event is set by what processes have folded
+        await asyncio.sleep(seconds)
+
+
+class StopWorld(World):
+    def __init__(self, seed: int | str, loop: SimulatedLoop, damage: Damage) -> None:
+        super().__init__(seed, loop)
+        self.damage = damage
+
+    async def run(self) -> None:
+        self.start_processes()
+        await self.define_series()
+        # Nobody dies before the mark is made: a process that forgets what it has seen could not tell.
+        weather = Weather.draw(self.random)
+        self.database.weather = Weather(*(getattr(weather, name) for name in Weather.__slots__[:-1]))
+        clients = [self._start(client.run(), "client") for client in self.clients()]
+        await asyncio.sleep(self.random.uniform(1.0, 6.0))
+        await self._harm()
+        frozen = list(self.database.log.records)
+        await asyncio.gather(*clients)
+        await self.calm_down()
+        await asyncio.sleep(NOTICE_SECONDS)
+        await self._check_refused()
+        assert (self.database.log.head.stopped is not None) == (self.damage in MARKED)
+        await self._restart()
+        await self._check_refused()
+        assert self.database.log.records == frozen, "something was appended after the stop"
+        await self.close()
+
+    async def _harm(self) -> None:
+        """Wait until both processes have seen what the damage takes away, and do it."""
+        await until(self._seen_by_all, 0.001)
+        records = list(self.database.log.records)
+        check_log(records, self.database.log.head)
+        self.database.swap(self._damaged(records), stopped="operator" if self.damage is Damage.STOPPED else None)
+        self.seen[self.damage.value] += 1
+
+    def _seen_by_all(self) -> bool:
+        end = self.database.log.head.position
+        must_have_seen = end if self.damage is Damage.FORKED else end - 1
+        seen = [process.ledger.position for process in self.desk.up()]
+        return end > 6 and len(seen) == len(NAMES) and min(seen) >= must_have_seen
+
+    def _damaged(self, records: list[Record]) -> list[Record]:
+        match self.damage:
+            case Damage.SET_BACK:
+                return records[: -self.random.randint(2, 4)]
+            case Damage.FORKED:
+                return forked(records, len(records))
+            case Damage.FORKED_EARLIER:
+                return forked(one_more(records), len(records) - self.random.randint(1, 3))
+            case Damage.UNKNOWN:
+                return unknown_next(records)
+            case Damage.STOPPED:
+                return records
+
+    async def _check_refused(self) -> None:
+        for process in self.desk.up():
+            intent = Intent("issue", lambda ids: Issue(Reserve("NEVER", ids.token()), "late"), "operator")
+            attempt, task = self.desk.ask(process, intent)
+            await asyncio.wait([task])
+            assert isinstance(attempt.answer, Fault), f"{process.name} wrote after the stop: {attempt}"
+            assert attempt.answer.code is Code.LEDGER_STOPPED
+
+    async def _restart(self) -> None:
+        for process in self.desk.up():
+            process.crash()
+        await until(lambda: len(self.desk.up()) == len(NAMES), 0.1)
+        await asyncio.sleep(NOTICE_SECONDS)
+
+
+def run_stop(seed: int | str, damage: Damage) -> list[Record]:
+    loop = SimulatedLoop(Random(f"{seed}/loop"))
+    world = StopWorld(f"{seed}/{damage.name}", loop, damage)
+    with watched_log():
+        run(loop, world.run())
+    return world.database.log.records

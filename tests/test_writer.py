@@ -1,0 +1,818 @@
+"""The writer, one promise at a time, on the memory store and in simulated time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import wraps
+from typing import Any
+
+import pytest
+
+from ledger.codec import command_id
+from ledger.domain.commands import Cancel, Command, Confirm, DefineSeries, Envelope, Extend, Issue, Reserve
+from ledger.domain.decide import decide
+from ledger.domain.events import NumbersConfirmed, NumbersReserved
+from ledger.domain.evolve import evolve
+from ledger.domain.ranges import values_of
+from ledger.domain.rejection import Code, Rejection
+from ledger.domain.series import Definition, Series
+from ledger.domain.state import State
+from ledger.ports import Fault, OutcomeUnknown, StoreFault
+from ledger.stores.memory import MemoryLog, MemoryStore
+from ledger.writer import Limits, Outcome, Writer
+from ledger.writer import batch as batch_module
+from tests.invariants import check_store
+from tests.simulation.loop import simulate
+from tests.simulation.scripted import ScriptedStore, simulated_now
+from tests.simulation.surgery import forked, one_more, put, unknown_next
+
+SERIES = Series.define("S", Definition(template="S-{SEQ:6}"))
+
+DOWN = StoreFault(Code.DATABASE_UNAVAILABLE, "down", transient=True)
+FULL = StoreFault(Code.DATABASE_FULL, "full")
+BUSY = StoreFault(Code.LOCK_TIMEOUT, "busy", contention=True)
+LOST = OutcomeUnknown("lost")
+
+
+async def slow_lock() -> None:
+    await asyncio.sleep(4.0)
+    raise BUSY
+
+
+def lost_after(seconds: float) -> Callable[[], Coroutine[Any, Any, None]]:
+    async def lose() -> None:
+        await asyncio.sleep(seconds)
+        raise LOST
+
+    return lose
+
+
+Test = Callable[..., Coroutine[Any, Any, None]]
+
+
+def simulated(test: Test) -> Callable[..., None]:
+    """Run a test in simulated time, where an hour costs nothing and waiting for ever is an error."""
+
+    @wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        simulate(test(*args, **kwargs), max_steps=200_000)
+
+    return run
+
+
+class LoopClock:
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def now(self) -> int:
+        return simulated_now()
+
+
+def spawn(work: Coroutine[Any, Any, None], /, *, name: str) -> asyncio.Task[None]:
+    return asyncio.get_running_loop().create_task(work, name=name)
+
+
+class Bench:
+    """A writer on a scripted store, and what clients did with it."""
+
+    def __init__(self, log: MemoryLog, **limits: Any) -> None:
+        self.log = log
+        self.store = ScriptedStore(log)
+        self.writer = Writer(self.store, clock=LoopClock(), spawn=spawn, limits=Limits(**limits))
+        self.acknowledged: list[Outcome] = []
+        self._tokens = 0
+
+    def reserve(self, **fields: Any) -> Reserve:
+        self._tokens += 1
+        return Reserve("S", f"{id(self.log)}-{id(self)}-{self._tokens}", **fields)
+
+    async def do(self, command: Command, key: str | None = None, body: str = "") -> Outcome:
+        outcome = await self.writer.submit(command, envelope(key, body))
+        self.acknowledged.append(outcome)
+        return outcome
+
+    def start(self, command: Command, key: str | None = None, body: str = "") -> asyncio.Task[Outcome]:
+        return asyncio.get_running_loop().create_task(self.do(command, key, body), name="client")
+
+    async def start_many(self, count: int) -> list[asyncio.Task[Outcome]]:
+        """Let `count` clients ask, and wait until the writer knows of all."""
+        tasks = [self.start(self.reserve()) for _ in range(count)]
+        await until(lambda: self.writer.waiting >= count)
+        return tasks
+
+
+_ids = iter(range(1 << 30))
+
+
+def envelope(key: str | None = None, body: str = "") -> Envelope:
+    if key is None:
+        return Envelope(next(_ids).to_bytes(32, "big"), "test")
+    return Envelope(command_id("test", "reserve", key), "test", idempotency_key=key, fingerprint=body)
+
+
+@asynccontextmanager
+async def ledger(log: MemoryLog | None = None, *, sound: bool = True, **limits: Any) -> AsyncIterator[Bench]:
+    """A writer with the series S defined, stopped at the end, on a log that must then be `sound`."""
+    bench = Bench(log or MemoryLog("test"), **limits)
+    bench.writer.start()
+    await bench.do(DefineSeries(SERIES))
+    yield bench
+    await bench.writer.stop()
+    if sound:
+        await check_store(MemoryStore(bench.log), acknowledged=bench.acknowledged)
+
+
+async def answer(waiting: Coroutine[Any, Any, Outcome] | asyncio.Task[Outcome]) -> Code | Outcome:
+    try:
+        return await waiting
+    except (Fault, Rejection) as error:
+        return error.code
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  what the store has counted sets no event
+        await asyncio.sleep(0)
+
+
+async def all_values(tasks: Sequence[asyncio.Task[Outcome]]) -> list[int]:
+    return sorted(value for outcome in await asyncio.gather(*tasks) for value in values(outcome))
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def values(outcome: Outcome) -> list[int]:
+    event = outcome.entries[-1].event
+    assert isinstance(event, NumbersReserved | NumbersConfirmed)
+    return list(values_of(event.ranges))
+
+
+def types(log: MemoryLog) -> list[str]:
+    return [record.type for record in log.records]
+
+
+class TestGroupCommit:
+    @simulated
+    async def test_a_batch_takes_what_has_gathered_while_the_one_before_was_in_flight(self) -> None:
+        async with ledger() as bench:
+            held = asyncio.Event()
+            bench.store.steps["commit"] = [held]
+            first = bench.start(bench.reserve())
+            await until(lambda: bench.store.calls["append"] == 2)
+            rest = await bench.start_many(5)
+            held.set()
+            assert values(await first) == [1]
+            assert await all_values(rest) == [2, 3, 4, 5, 6]
+            assert bench.store.batches == [1, 1, 5]
+
+    @simulated
+    async def test_commands_are_decided_in_the_order_in_which_they_came(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["begin"] = [0.5]
+            tasks = []
+            for _ in range(4):
+                tasks.append(bench.start(bench.reserve()))
+                await asyncio.sleep(0.01)
+            assert [values(await task) for task in tasks] == [[1], [2], [3], [4]]
+
+    @simulated
+    async def test_a_batch_is_bounded_in_commands(self) -> None:
+        async with ledger(batch=2) as bench:
+            bench.store.steps["begin"] = [0.5]
+            for task in await bench.start_many(5):
+                await task
+            assert bench.store.batches == [1, 2, 2, 1]
+
+    @simulated
+    async def test_a_batch_over_batch_bytes_is_split_and_the_rest_keeps_its_order(self) -> None:
+        async with ledger(batch_bytes=1) as bench:
+            bench.store.steps["begin"] = [0.5]
+            for task in await bench.start_many(3):
+                await task
+            assert bench.store.batches == [1, 1, 1, 1]
+
+    @simulated
+    async def test_a_batch_of_rejections_writes_nothing(self) -> None:
+        async with ledger() as bench:
+            assert await answer(bench.do(Cancel("unknown"))) is Code.RESERVATION_NOT_FOUND
+            assert await answer(bench.do(replace(bench.reserve(), series="T"))) is Code.CONFIG_NOT_FOUND
+            assert bench.store.calls["commit"] == 1  # that of the series
+
+    @simulated
+    async def test_each_command_sees_what_those_before_it_in_the_batch_did(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["begin"] = [0.5]
+            reserve = bench.reserve()
+            tasks = [bench.start(reserve)]
+            await asyncio.sleep(0.01)
+            tasks += [bench.start(Confirm(reserve.token, "doc"))]
+            await asyncio.sleep(0.01)
+            cancel = bench.start(Cancel(reserve.token))
+            assert [values(await task) for task in tasks] == [[1], [1]]
+            assert await answer(cancel) is Code.RESERVATION_NOT_FOUND
+            assert bench.store.batches == [1, 2]
+
+    @simulated
+    async def test_answers_leave_only_after_commit(self) -> None:
+        async with ledger() as bench:
+            held = asyncio.Event()
+            bench.store.steps["commit"] = [held]
+            tasks = [bench.start(bench.reserve()), bench.start(Cancel("unknown"))]
+            await asyncio.sleep(3)
+            assert not any(task.done() for task in tasks)
+            held.set()
+            assert isinstance(await answer(tasks[0]), Outcome)
+            assert await answer(tasks[1]) is Code.RESERVATION_NOT_FOUND
+
+
+class TestBounds:
+    @simulated
+    async def test_a_full_queue_refuses_at_once_and_does_nothing(self) -> None:
+        async with ledger(queue=3) as bench:
+            held = asyncio.Event()
+            bench.store.steps["begin"] = [held]
+            tasks = await bench.start_many(3)
+            began = now()
+            assert await answer(bench.do(bench.reserve())) is Code.QUEUE_FULL
+            assert now() == began
+            held.set()
+            assert await all_values(tasks) == [1, 2, 3]
+
+    @simulated
+    async def test_a_command_that_is_not_drawn_by_its_deadline_is_dropped(self) -> None:
+        async with ledger() as bench:
+            bench.store.always["begin"] = BUSY
+            began = now()
+            assert await answer(bench.do(bench.reserve())) is Code.LOCK_TIMEOUT
+            assert 5.0 <= now() - began <= 6.0
+            bench.store.always.clear()
+            assert values(await bench.do(bench.reserve())) == [1]
+
+    @simulated
+    async def test_the_deadline_holds_when_each_wait_for_the_lock_is_long(self) -> None:
+        """As it is when another process hangs with the lock: MariaDB says 1205 after some seconds, again and again."""
+        async with ledger() as bench:
+            bench.store.always["begin"] = slow_lock
+            began = now()
+            assert await answer(bench.do(bench.reserve())) is Code.LOCK_TIMEOUT
+            assert now() - began <= 5.0 + 4.0
+            bench.store.always.clear()
+
+    @simulated
+    async def test_contention_is_tried_again_at_once(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["begin"] = [BUSY]
+            bench.store.steps["append"] = [BUSY, BUSY]
+            began = now()
+            assert values(await bench.do(bench.reserve())) == [1]
+            assert now() == began
+
+    @simulated
+    async def test_a_store_that_is_down_is_waited_for_until_the_deadline(self) -> None:
+        async with ledger() as bench:
+            bench.store.always["begin"] = bench.store.always["head"] = DOWN
+            tasks = [bench.start(bench.reserve()) for _ in range(2)]
+            await asyncio.sleep(2)
+            bench.store.always.clear()
+            assert await all_values(tasks) == [1, 2]
+
+    @simulated
+    async def test_a_store_that_stays_down_is_reported_and_later_refused_at_once(self) -> None:
+        async with ledger() as bench:
+            bench.store.always["begin"] = bench.store.always["head"] = DOWN
+            began = now()
+            assert await answer(bench.do(bench.reserve())) is Code.DATABASE_UNAVAILABLE
+            assert 5.0 <= now() - began <= 6.0
+            await asyncio.sleep(1)
+            began = now()
+            assert await answer(bench.do(bench.reserve())) is Code.DATABASE_UNAVAILABLE
+            assert now() == began
+            bench.store.always.clear()
+            await asyncio.sleep(1.5)
+            assert values(await bench.do(bench.reserve())) == [1]
+
+    @simulated
+    async def test_a_fault_that_does_not_pass_is_answered_at_once(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["append"] = [FULL]
+            began = now()
+            assert await answer(bench.do(bench.reserve())) is Code.DATABASE_FULL
+            assert now() == began
+            assert values(await bench.do(bench.reserve())) == [1]
+
+    @simulated
+    async def test_a_service_that_starts_before_its_database_waits_for_it(self) -> None:
+        bench = Bench(MemoryLog("test"))
+        bench.store.always["head"] = DOWN
+        bench.writer.start()
+        defining = bench.start(DefineSeries(SERIES))
+        await asyncio.sleep(3)
+        faults = [bench.writer.fault]
+        bench.store.always.clear()
+        assert (await defining).position == 1
+        faults.append(bench.writer.fault)
+        assert [fault and fault.code for fault in faults] == [Code.DATABASE_UNAVAILABLE, None]
+        await bench.writer.stop()
+
+
+class TestFaults:
+    @simulated
+    async def test_a_fault_before_commit_did_nothing_and_is_tried_again(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["append"] = [DOWN]
+            bench.store.steps["lookup"] = [DOWN]
+            assert values(await bench.do(bench.reserve(), key="k")) == [1]
+            assert types(bench.log) == ["SeriesDefined", "NumbersReserved"]
+
+    @simulated
+    async def test_a_command_that_hits_a_bug_fails_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with ledger() as bench:
+            bench.store.steps["begin"] = [0.5]
+            bad = bench.reserve()
+            monkeypatch.setattr(batch_module, "decide", failing(decide, lambda command: command == bad))
+            good = await bench.start_many(2)
+            culprit = bench.start(bad)
+            await asyncio.sleep(0.01)
+            last = bench.start(bench.reserve())
+            assert await answer(culprit) is Code.INTERNAL_ERROR
+            assert await all_values([*good, last]) == [1, 2, 3]
+            assert bench.store.batches == [1, 3]
+
+    @simulated
+    async def test_a_bug_half_way_through_a_command_leaves_nothing_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The first event of an Issue is folded already when its second one fails."""
+        async with ledger() as bench:
+            bench.store.steps["begin"] = [0.5]
+            fails = failing(evolve, lambda event: isinstance(event, NumbersConfirmed))
+            monkeypatch.setattr(batch_module, "evolve", fails)
+            good = await bench.start_many(1)
+            culprit = bench.start(Issue(bench.reserve(), "doc"))
+            await asyncio.sleep(0.01)
+            last = bench.start(bench.reserve())
+            assert await answer(culprit) is Code.INTERNAL_ERROR
+            assert [values(await task) for task in [*good, last]] == [[1], [2]]
+
+    @simulated
+    async def test_text_that_cannot_be_stored_fails_alone(self) -> None:
+        async with ledger() as bench:
+            broken = replace(envelope(), reason="\ud800")
+            with pytest.raises(Fault) as error:
+                await bench.writer.submit(bench.reserve(), broken)
+            assert error.value.code is Code.INTERNAL_ERROR
+            assert values(await bench.do(bench.reserve())) == [1]
+
+    @simulated
+    async def test_a_bug_of_the_store_is_survived(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["append"] = [ZeroDivisionError()]
+            assert values(await bench.do(bench.reserve())) == [1]
+
+
+class TestCancellation:
+    @simulated
+    async def test_a_request_that_goes_before_it_is_drawn_is_dropped(self) -> None:
+        async with ledger() as bench:
+            held = asyncio.Event()
+            bench.store.steps["begin"] = [held]
+            gone, stays = await bench.start_many(2)
+            gone.cancel()
+            await asyncio.wait([gone])
+            held.set()
+            assert values(await stays) == [1]
+            assert types(bench.log) == ["SeriesDefined", "NumbersReserved"]
+
+    @simulated
+    async def test_a_request_that_goes_after_it_was_drawn_is_kept(self) -> None:
+        async with ledger() as bench:
+            held = asyncio.Event()
+            bench.store.steps["commit"] = [held]
+            (gone,) = await bench.start_many(1)
+            await asyncio.sleep(1)
+            gone.cancel()
+            await asyncio.wait([gone])
+            held.set()
+            assert values(await bench.do(bench.reserve())) == [2]
+
+    @simulated
+    async def test_a_request_that_goes_while_its_commit_is_in_doubt(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["answer"] = [LOST]
+            bench.store.steps["head"] = [3.0]
+            (gone,) = await bench.start_many(1)
+            await asyncio.sleep(1)
+            gone.cancel()
+            await asyncio.wait([gone])
+            assert values(await bench.do(bench.reserve())) == [2]
+
+
+class TestIdempotency:
+    @simulated
+    async def test_a_repetition_in_the_same_batch(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["begin"] = [0.5]
+            tasks = [bench.start(bench.reserve(), key="k") for _ in range(3)]
+            outcomes = [await task for task in tasks]
+            assert [values(outcome) for outcome in outcomes] == [[1], [1], [1]]
+            assert sorted(outcome.replayed for outcome in outcomes) == [False, True, True]
+
+    @simulated
+    async def test_a_repetition_later_and_through_another_process(self) -> None:
+        async with ledger() as bench:
+            first = await bench.do(bench.reserve(), key="k")
+            await bench.do(bench.reserve())
+            again = await bench.do(bench.reserve(), key="k")
+            assert (again.entries, again.position, again.replayed) == (first.entries, first.position, True)
+            async with ledger(bench.log) as other:
+                again = await other.do(other.reserve(), key="k")
+                assert (again.entries, again.position, again.replayed) == (first.entries, first.position, True)
+
+    @simulated
+    async def test_a_repetition_is_answered_even_when_the_command_would_be_rejected_now(self) -> None:
+        async with ledger() as bench:
+            reserve = bench.reserve()
+            await bench.do(reserve)
+            first = await bench.do(Cancel(reserve.token), key="k")
+            assert (await bench.do(Cancel(reserve.token), key="k")).entries == first.entries
+
+    @simulated
+    async def test_a_key_with_another_request_is_refused(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["begin"] = [0.5]
+            first = bench.start(bench.reserve(), key="k", body="one")
+            await asyncio.sleep(0.01)
+            assert await answer(bench.do(bench.reserve(), key="k", body="two")) is Code.IDEMPOTENCY_KEY_REUSED
+            assert values(await first) == [1]
+            assert await answer(bench.do(bench.reserve(), key="k", body="two")) is Code.IDEMPOTENCY_KEY_REUSED
+
+    @simulated
+    async def test_a_rejection_binds_no_key(self) -> None:
+        async with ledger() as bench:
+            unknown = replace(bench.reserve(), series="T")
+            assert await answer(bench.do(unknown, key="k")) is Code.CONFIG_NOT_FOUND
+            assert values(await bench.do(bench.reserve(), key="k", body="other")) == [1]
+
+    @simulated
+    async def test_a_command_without_a_key_needs_no_look_up(self) -> None:
+        async with ledger() as bench:
+            await bench.do(bench.reserve())
+            assert bench.store.calls["lookup"] == 0
+
+
+class TestDoubt:
+    @pytest.mark.parametrize("key", [None, "k"])
+    @pytest.mark.parametrize("lost", ["commit", "answer"])
+    def test_a_commit_in_doubt_is_answered_from_the_log(self, lost: str, key: str | None) -> None:
+        @simulated
+        async def run() -> None:
+            async with ledger() as bench:
+                bench.store.steps[lost] = [LOST]
+                outcome = await bench.do(bench.reserve(), key=key)
+                assert (values(outcome), outcome.replayed) == ([1], False)
+                assert types(bench.log) == ["SeriesDefined", "NumbersReserved"]
+
+        run()
+
+    @simulated
+    async def test_rejections_of_a_batch_in_doubt_are_judged_again(self) -> None:
+        """The series was full only because of a reservation in a batch that never happened."""
+        async with ledger() as bench:
+            await bench.do(DefineSeries(Series.define("ONE", Definition(template="ONE-{SEQ:1}", max_value=1))))
+            bench.store.steps["begin"] = [0.5]
+            bench.store.steps["commit"] = [lost_after(0.5)]
+            first = bench.start(replace(bench.reserve(), series="ONE"))
+            await asyncio.sleep(0.1)
+            second = bench.start(replace(bench.reserve(), series="ONE"))
+            await asyncio.sleep(0.6)
+            assert bench.store.calls["append"] == 3  # both were decided, and the second rejected
+            first.cancel()
+            assert values(await second) == [1]
+
+    @simulated
+    async def test_a_repetition_in_a_batch_in_doubt_is_still_a_repetition(self) -> None:
+        async with ledger() as bench:
+            await bench.do(bench.reserve(), key="k")
+            bench.store.steps["begin"] = [0.5]
+            bench.store.steps["answer"] = [LOST]
+            again = bench.start(bench.reserve(), key="k")
+            other = bench.start(bench.reserve())
+            assert (await again).replayed
+            assert not (await other).replayed
+
+    @simulated
+    async def test_doubt_that_another_process_ended_is_a_repetition(self) -> None:
+        """Our COMMIT was undone, and the client's other request with the same key came through elsewhere."""
+        async with ledger() as bench, ledger(bench.log) as other:
+            bench.store.steps["commit"] = [LOST]
+            bench.store.steps["head"] = [1.0]
+            ours = bench.start(bench.reserve(), key="k")
+            await asyncio.sleep(0.5)
+            theirs = await other.do(other.reserve(), key="k")
+            assert not theirs.replayed
+            outcome = await ours
+            assert (outcome.entries, outcome.replayed) == (theirs.entries, True)
+
+    @simulated
+    async def test_doubt_that_cannot_be_ended_is_said_at_its_bound(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["answer"] = [LOST]
+            bench.store.steps["head"] = [DOWN] * 1000
+            began = now()
+            assert await answer(bench.do(bench.reserve(), key="k")) is Code.OUTCOME_UNKNOWN
+            assert 15.0 <= now() - began <= 5.0 + 15.0 + 2.0
+            bench.store.steps.clear()
+            await asyncio.sleep(2)
+            assert values(await bench.do(bench.reserve(), key="k")) == [1]
+
+    @simulated
+    async def test_a_commit_that_is_lost_every_time_is_answered_at_its_bound_too(self) -> None:
+        """As on a full disk under SQLite, which says so only at COMMIT."""
+        async with ledger() as bench:
+            bench.store.always["commit"] = LOST
+            asked = bench.start(bench.reserve())
+            await asyncio.wait([asked], timeout=60.0)
+            bench.store.always.clear()
+            assert asked.done(), "a client waits for ever"
+            assert await answer(asked) in (Code.OUTCOME_UNKNOWN, Code.DATABASE_UNAVAILABLE)
+
+    @simulated
+    async def test_a_commit_that_is_lost_every_time_is_not_tried_without_a_pause(self) -> None:
+        async with ledger() as bench:
+            bench.store.always["commit"] = LOST
+            asked = bench.start(bench.reserve())
+            await asyncio.sleep(1.0)
+            bench.store.always.clear()
+            assert bench.store.calls["commit"] < 50
+            assert values(await asked) == [1]
+
+    @simulated
+    async def test_doubt_at_shutdown(self) -> None:
+        async with ledger(shutdown_seconds=3.0) as bench:
+            bench.store.steps["answer"] = [LOST]
+            bench.store.always["head"] = DOWN
+            asked = bench.start(bench.reserve())
+            await asyncio.sleep(0.5)
+            began = now()
+            await bench.writer.stop()
+            assert 3.0 <= now() - began <= 5.0
+            assert await answer(asked) is Code.OUTCOME_UNKNOWN
+
+
+class TestShutdown:
+    @simulated
+    async def test_what_was_accepted_is_finished_and_the_rest_refused(self) -> None:
+        async with ledger(batch=1) as bench:
+            bench.store.steps["begin"] = [0.5]
+            accepted = await bench.start_many(3)
+            stopping = asyncio.get_running_loop().create_task(bench.writer.stop())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0.1)
+            assert await answer(bench.do(bench.reserve())) is Code.SHUTTING_DOWN
+            with pytest.raises(Fault):
+                await bench.writer.fresh()
+            assert await all_values(accepted) == [1, 2, 3]
+            await stopping
+
+    @simulated
+    async def test_shutdown_is_bounded(self) -> None:
+        async with ledger(shutdown_seconds=3.0) as bench:
+            bench.store.always["begin"] = bench.store.always["head"] = DOWN
+            asked = bench.start(bench.reserve())
+            await asyncio.sleep(0.1)
+            began = now()
+            await bench.writer.stop()
+            assert now() - began <= 5.0
+            assert await answer(asked) is Code.SHUTTING_DOWN
+
+    @simulated
+    async def test_a_writer_whose_task_is_killed_answers_all_and_refuses_the_next(self) -> None:
+        async with ledger() as bench:
+            held = asyncio.Event()
+            bench.store.steps["begin"] = [held]
+            (asked,) = await bench.start_many(1)
+            assert bench.writer._task is not None
+            bench.writer._task.cancel()
+            assert await answer(asked) is Code.SHUTTING_DOWN
+            late = bench.start(bench.reserve())
+            await asyncio.wait([late], timeout=60.0)
+            assert late.done(), "a client waits for ever"
+            assert await answer(late) is Code.SHUTTING_DOWN
+
+
+class TestFollowing:
+    @simulated
+    async def test_fresh_sees_what_another_process_committed(self) -> None:
+        async with ledger() as bench, ledger(bench.log) as other:
+            await other.do(other.reserve(count=3))
+            sequence = (await bench.writer.fresh()).sequence("S:-")
+            assert sequence is not None
+            assert sequence.high_water == 3
+
+    @simulated
+    async def test_fresh_does_not_wait_for_ever(self) -> None:
+        async with ledger() as bench:
+            bench.store.always["begin"] = bench.store.always["head"] = DOWN
+            began = now()
+            with pytest.raises(Fault) as error:
+                await bench.writer.fresh()
+            assert error.value.code is Code.DATABASE_UNAVAILABLE
+            assert now() - began <= 6.0
+
+    @simulated
+    async def test_what_others_appended_is_folded_under_the_lock(self) -> None:
+        async with ledger() as bench, ledger(bench.log) as other:
+            for _ in range(3):
+                await other.do(other.reserve())
+            assert values(await bench.do(bench.reserve())) == [4]
+            assert bench.store.calls["events under lock"] == 1
+
+    @simulated
+    async def test_a_long_log_makes_nobody_wait_beyond_the_deadline(self) -> None:
+        async with ledger() as bench:
+            for _ in range(40):
+                await bench.do(bench.reserve())
+            late = Bench(bench.log, fold_chunk=1)
+            late.store.always["events"] = 1.0
+            late.writer.start()
+            began = now()
+            assert await answer(late.do(late.reserve())) is Code.DATABASE_UNAVAILABLE
+            assert now() - began <= 6.0
+            await asyncio.sleep(40)
+            assert values(await late.do(late.reserve())) == [41]
+            await late.writer.stop()
+
+    @simulated
+    async def test_a_long_tail_is_folded_before_the_lock_is_kept(self) -> None:
+        async with ledger(fold_under_lock=2, fold_chunk=2) as bench, ledger(bench.log) as other:
+            for _ in range(5):
+                await other.do(other.reserve())
+            assert values(await bench.do(bench.reserve())) == [6]
+            assert bench.store.calls["events under lock"] == 0
+
+
+class TestExpiry:
+    @simulated
+    async def test_what_is_due_is_expired_by_itself_in_bounded_sweeps(self) -> None:
+        async with ledger(sweep=3) as bench:
+            for _ in range(10):
+                await bench.do(bench.reserve(ttl_seconds=2))
+            kept = bench.reserve(ttl_seconds=100)
+            await bench.do(kept)
+            await asyncio.sleep(4)
+            assert types(bench.log).count("ReservationExpired") == 10
+            assert bench.store.batches[-4:] == [3, 3, 3, 1]
+            assert [reservation.token for reservation in (await bench.writer.fresh()).reservations()] == [kept.token]
+
+    @simulated
+    async def test_a_confirmation_that_comes_too_late_is_rejected_swept_or_not(self) -> None:
+        async with ledger(idle_seconds=60.0) as bench:
+            first, second = bench.reserve(ttl_seconds=2), bench.reserve(ttl_seconds=2)
+            await bench.do(first)
+            await bench.do(second)
+            await asyncio.sleep(2.5)
+            assert await answer(bench.do(Confirm(first.token))) is Code.RESERVATION_EXPIRED
+            assert types(bench.log).count("ReservationExpired") == 2  # in the same transaction
+
+    @simulated
+    async def test_an_extension_in_time_is_not_swept(self) -> None:
+        async with ledger() as bench:
+            reserve = bench.reserve(ttl_seconds=2)
+            await bench.do(reserve)
+            await asyncio.sleep(1)
+            await bench.do(Extend(reserve.token, 10))
+            await asyncio.sleep(5)
+            assert values(await bench.do(Confirm(reserve.token))) == [1]
+
+    @simulated
+    async def test_two_processes_expire_each_reservation_once(self) -> None:
+        async with ledger() as bench, ledger(bench.log) as other:
+            for _ in range(5):
+                await bench.do(bench.reserve(ttl_seconds=2))
+                await other.do(other.reserve(ttl_seconds=2))
+            await asyncio.sleep(5)
+            assert types(bench.log).count("ReservationExpired") == 10
+
+
+def failing(function: Callable[..., Any], when: Callable[[Any], bool]) -> Callable[..., Any]:
+    """The function, with a bug."""
+
+    def fails(state: State, subject: Any, instant: int) -> Any:
+        if when(subject):
+            raise ZeroDivisionError
+        return function(state, subject, instant)
+
+    return fails
+
+
+class TestStopping:
+    """Whatever happens next, nothing is appended any more."""
+
+    @pytest.mark.parametrize("idle", [True, False], ids=["seen when idle", "seen by a command"])
+    @pytest.mark.parametrize("damage", ["set back", "forked", "forked earlier", "another ledger"])
+    def test_a_log_that_is_not_the_one_seen_before_stops_every_process(self, damage: str, idle: bool) -> None:
+        @simulated
+        async def run() -> None:
+            async with ledger(sound=False) as bench, ledger(bench.log, sound=False) as other:
+                for _ in range(4):
+                    await bench.do(bench.reserve())
+                await other.writer.fresh()
+                self.harm(bench.log, damage)
+                before = list(bench.log.records)
+                await asyncio.sleep(3 if idle else 0)
+                assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
+                assert await answer(other.do(other.reserve())) is Code.LEDGER_STOPPED
+                assert bench.writer.fault is not None
+                assert bench.log.records == before
+                assert (bench.log.head.stopped is not None) == (damage != "another ledger")
+
+        run()
+
+    def harm(self, log: MemoryLog, damage: str) -> None:
+        match damage:
+            case "set back":
+                put(log, log.records[:-1])
+            case "forked":
+                put(log, forked(log.records, 5))
+            case "forked earlier":
+                put(log, forked(one_more(log.records), 3))
+            case _:
+                log.head = log.head._replace(ledger_id="another")
+
+    @simulated
+    async def test_the_mark_on_the_head_is_tried_until_it_is_made(self) -> None:
+        """A process that starts on the older copy knows nothing: only the mark keeps it from issuing numbers again."""
+        async with ledger(sound=False) as bench:
+            for _ in range(4):
+                await bench.do(bench.reserve())
+            put(bench.log, bench.log.records[:-2])
+            bench.store.steps["begin"] = [DOWN, BUSY]
+            await asyncio.sleep(10)
+            assert bench.log.head.stopped is not None
+
+    @simulated
+    async def test_a_head_marked_as_stopped_is_refused_until_it_is_cleared(self) -> None:
+        async with ledger() as bench:
+            bench.log.head = bench.log.head._replace(stopped="an operator looks at it")
+            for pause in (0, 2, 10):
+                await asyncio.sleep(pause)
+                assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
+                assert bench.writer.fault is not None
+            bench.log.head = bench.log.head._replace(stopped=None)
+            assert values(await bench.do(bench.reserve())) == [1]
+            assert bench.writer.fault is None
+
+    @simulated
+    async def test_a_stopped_head_can_still_be_read(self) -> None:
+        async with ledger() as bench:
+            bench.log.head = bench.log.head._replace(stopped="an operator looks at it")
+            assert (await bench.writer.fresh()).versions("S")
+            bench.log.head = bench.log.head._replace(stopped=None)
+
+    @simulated
+    async def test_a_stop_in_the_middle_of_a_sweep_is_not_asked_without_a_pause(self) -> None:
+        async with ledger(sweep=1) as bench:
+            for _ in range(5):
+                await bench.do(bench.reserve(ttl_seconds=2))
+            bench.store.steps["answer"] = [stop_after(bench.log)]
+            await asyncio.sleep(10)
+            assert types(bench.log).count("ReservationExpired") == 1
+            assert bench.store.calls["begin"] < 100
+
+    @simulated
+    async def test_an_unknown_event_stops_an_old_process_and_not_the_log(self) -> None:
+        async with ledger(sound=False) as bench:
+            put(bench.log, unknown_next(bench.log.records))
+            before = list(bench.log.records)
+            assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
+            await asyncio.sleep(3)
+            assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
+            assert bench.log.records == before
+            assert bench.log.head.stopped is None
+
+    @simulated
+    async def test_an_unknown_event_is_noticed_at_the_start_too(self) -> None:
+        async with ledger(sound=False) as bench:
+            put(bench.log, unknown_next(bench.log.records))
+            late = Bench(bench.log)
+            late.writer.start()
+            assert await answer(late.do(late.reserve())) is Code.LEDGER_STOPPED
+            await late.writer.stop()
+
+    @simulated
+    async def test_commands_in_doubt_are_told_so_when_the_writer_stops(self) -> None:
+        async with ledger(sound=False) as bench:
+            await bench.do(bench.reserve())
+            bench.store.steps["answer"] = [LOST]
+            bench.store.steps["head"] = [1.0]
+            asked = bench.start(bench.reserve())
+            await asyncio.sleep(0.5)
+            put(bench.log, bench.log.records[:1])
+            assert await answer(asked) is Code.OUTCOME_UNKNOWN
+
+
+def stop_after(log: MemoryLog) -> Callable[[], Coroutine[Any, Any, None]]:
+    async def stop() -> None:
+        log.head = log.head._replace(stopped="an operator looks at it")
+
+    return stop
