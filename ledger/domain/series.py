@@ -5,6 +5,7 @@ because definitions are replayed from the log.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -70,7 +71,7 @@ class Dimension:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_known", frozenset(self.values))
-        object.__setattr__(self, "_pattern", _pattern(self.chars, self.min, self.max) if self.chars else None)
+        object.__setattr__(self, "_pattern", _pattern(self.chars, self.min, self.max))
 
     def flaw(self, value: str) -> str | None:
         """Say why `value` is not of this dimension, or None when it is."""
@@ -79,6 +80,8 @@ class Dimension:
         flaw = flaw_of_text(value, at_most=self.max)
         if flaw:
             return flaw
+        if not unicodedata.is_normalized("NFKC", value):
+            return f"is {value!r}, which looks like {unicodedata.normalize('NFKC', value)!r}; declare it among values"
         if self._pattern.fullmatch(value):
             return None
         return f"is {value!r}, which is not {self.min} to {self.max} characters of {self.chars}"
@@ -87,7 +90,9 @@ class Dimension:
         """Bound the length of a value as it stands in a sequence id."""
         if self.values:
             return max(len(escaped(value)) for value in self.values)
-        return self.max * (3 if re.search("[%/:]", self.chars) else 1)
+        one = _pattern(self.chars, 1, 1)
+        grows = any(one.fullmatch(character) for character in "%/:") if one else False
+        return self.max * (3 if grows else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,37 +222,66 @@ def _check_field(path: str, name: str, form: Dimension) -> None:
         raise Rejection.invalid(path, "must be named A-Z, then A-Z 0-9 _, and not like a date token or SEQ")
     if bool(form.values) == bool(form.chars):
         raise Rejection.invalid(path, "must declare either values or chars")
+    if form.values:
+        _check_values(path, form)
+        return
     if not 1 <= form.min <= form.max <= MAX_DIMENSION_LENGTH:
         raise Rejection.invalid(path, f"must have 1 <= min <= max <= {MAX_DIMENSION_LENGTH}")
+    flaw = _flaw_of_chars(form.chars)
+    if flaw:
+        raise Rejection.invalid(f"{path}.chars", flaw)
+
+
+def _check_values(path: str, form: Dimension) -> None:
+    if (form.min, form.max) != (1, MAX_DIMENSION_LENGTH):
+        raise Rejection.invalid(path, "declares values, to which min and max do not apply; remove them")
     if len(form.values) > MAX_VALUES:
         raise Rejection.invalid(path, f"declares more than {MAX_VALUES} values; use chars")
-    if len(set(form.values)) != len(form.values):
-        raise Rejection.invalid(path, "declares a value twice")
+    alike: dict[str, str] = {}
     for value in form.values:
         flaw = flaw_of_text(value, at_most=MAX_DIMENSION_LENGTH)
         if flaw:
             raise Rejection.invalid(f"{path}.values", f"has {value!r}, which {flaw}")
+        other = alike.setdefault(unicodedata.normalize("NFKC", value), value)
+        if other != value:
+            raise Rejection.invalid(
+                f"{path}.values", f"has {value!r} and {other!r}, which look alike (equal under NFKC)"
+            )
+    if len(alike) != len(form.values):
+        raise Rejection.invalid(path, "declares a value twice")
+
+
+def _pieces(chars: str) -> list[tuple[str, str]]:
+    """Read a character class: single characters and ranges `a-z`; a `-` first or last stands for itself."""
+    found = re.findall(r"(.)-(.)|(.)", chars)
+    return [(first or single, last or single) for first, last, single in found]
+
+
+def _flaw_of_chars(chars: str) -> str | None:
+    flaw = flaw_of_text(chars, at_most=MAX_CHARS_LENGTH)
+    if flaw:
+        return flaw
+    backwards = [f"{first}-{last}" for first, last in _pieces(chars) if first > last]
+    return f"has the range {backwards[0]}, which runs backwards" if backwards else None
 
 
 def _pattern(chars: str, shortest: int, longest: int) -> re.Pattern[str] | None:
-    """Compile a character class: single characters and ranges `a-z`; a `-` first or last stands for itself."""
-    flaw = flaw_of_text(chars, at_most=MAX_CHARS_LENGTH)
-    if flaw:
-        raise Rejection.invalid("chars", flaw)
-    pieces = []
-    for match in re.finditer(r"(.)-(.)|(.)", chars):
-        first, last, single = match.groups()
-        if first and first > last:
-            raise Rejection.invalid("chars", f"has the range {match[0]}, which runs backwards")
-        pieces.append(f"{re.escape(first)}-{re.escape(last)}" if first else re.escape(single))
-    return re.compile(f"[{''.join(pieces)}]{{{shortest},{longest}}}")
+    """Compile a character class with lengths; None for none, or for one that a definition refuses."""
+    if not chars or _flaw_of_chars(chars) or not 1 <= shortest <= longest <= MAX_DIMENSION_LENGTH:
+        return None
+    members = "".join(f"{re.escape(first)}-{re.escape(last)}" for first, last in _pieces(chars))
+    return re.compile(f"[{members}]{{{shortest},{longest}}}")
 
 
 def _fiscal_year_start(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d\d)-(\d\d)", text, re.ASCII)
     try:
-        day = date.fromisoformat(f"2001-{text}")  # a common year: 29 February begins no fiscal year
+        # In a common year, because 29 February begins no fiscal year.
+        day = date(2001, int(match[1]), int(match[2])) if match else None
     except ValueError:
-        raise Rejection.invalid("fiscal_year_start", "must be a month and day of every year, such as 10-01") from None
+        day = None
+    if day is None:
+        raise Rejection.invalid("fiscal_year_start", "must be a month and day of every year, such as 10-01")
     return day.month, day.day
 
 

@@ -5,8 +5,11 @@ fails, merged when it has committed. Only what `decide` needs is here; closed nu
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from itertools import islice
+from typing import TypeVar
 
 from ledger.domain.events import Numbering
 from ledger.domain.ranges import Ranges
@@ -17,6 +20,8 @@ __all__ = ["FOLD_VERSION", "Reservation", "State"]
 
 # Raise it whenever the same events would fold to another state: snapshots of another version are ignored.
 FOLD_VERSION = 1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +72,14 @@ class State:
 
     def all_series(self) -> list[Series]:
         """Give the present version of each series, by code."""
-        base = {} if self._base is None else self._base._series
-        return [versions[-1] for _, versions in sorted((base | self._series).items())]
+        return [versions[-1] for _, versions in sorted(self._all(lambda state: state._series).items())]
 
     def sequence(self, id: str) -> Sequence | None:
         found = self._sequences.get(id)
         return self._base.sequence(id) if found is None and self._base else found
 
     def sequences(self) -> list[Sequence]:
-        base = {} if self._base is None else self._base._sequences
-        return list((base | self._sequences).values())
+        return list(self._all(lambda state: state._sequences).values())
 
     def reservation(self, token: str) -> Reservation | None:
         if token in self._reservations:
@@ -84,12 +87,14 @@ class State:
         return self._base.reservation(token) if self._base else None
 
     def reservations(self) -> list[Reservation]:
-        base = {} if self._base is None else self._base._reservations
-        return [reservation for reservation in (base | self._reservations).values() if reservation]
+        return [one for one in self._all(lambda state: state._reservations).values() if one]
 
     def latest_period(self, stem: str) -> str | None:
         found = self._latest_periods.get(stem)
         return self._base.latest_period(stem) if found is None and self._base else found
+
+    def _all(self, part: Callable[["State"], dict[str, T]]) -> dict[str, T]:
+        return (self._base._all(part) if self._base else {}) | part(self)
 
     # Recording, for `evolve` alone
 
@@ -116,10 +121,15 @@ class State:
         elif reservation is None:
             self._reservations.pop(token, None)
         else:
-            self._reservations[token] = reservation
+            self._hold(token, reservation)
+
+    def _hold(self, token: str, reservation: Reservation) -> None:
+        before = self._reservations.get(token)
+        self._reservations[token] = reservation
+        if before is None or before.expires_at != reservation.expires_at:
             heappush(self._expiries, (reservation.expires_at, token))
-            if len(self._expiries) > 2 * len(self._reservations) + 1000:
-                self._forget_stale_expiries()
+        if len(self._expiries) > 2 * len(self._reservations) + 1000:
+            self._forget_stale_expiries()
 
     # Expiry, asked of the root
 
@@ -135,7 +145,8 @@ class State:
             self._due.append(heappop(self._expiries))
         while self._due and not self._is_live(*self._due[0]):
             self._due.popleft()
-        return [token for _, (at, token) in zip(range(limit), self._due, strict=False) if self._is_live(at, token)]
+        live = (token for at, token in self._due if at <= now and self._is_live(at, token))
+        return list(islice(live, limit))
 
     def _is_live(self, expires_at: int, token: str) -> bool:
         reservation = self._reservations.get(token)

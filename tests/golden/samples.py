@@ -1,0 +1,197 @@
+"""What the golden files hold: an entry of every event type, and a small log with the state that it folds to.
+
+`python -m tests.golden.samples`, in the repository's root, writes the files that are missing. It never writes over
+one: the bytes of `events/` and `log.jsonl` are those of logs that exist, and stay what they are for ever. A new
+version of an event gets new samples, beside the old ones, which its upcaster must still read.
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+
+from ledger import chain
+from ledger.codec import Entry, encode
+from ledger.domain.calendar import Reset
+from ledger.domain.commands import (
+    Cancel,
+    Choice,
+    Command,
+    Confirm,
+    DefineSeries,
+    Envelope,
+    Expire,
+    Extend,
+    Issue,
+    Reserve,
+)
+from ledger.domain.events import (
+    Numbering,
+    NumbersConfirmed,
+    NumbersReserved,
+    ReservationCancelled,
+    ReservationExpired,
+    ReservationExtended,
+    SequenceReset,
+    SeriesDefined,
+)
+from ledger.domain.series import Attribute, DateOrder, Dimension, Overflow, Reuse
+from ledger.domain.state import FOLD_VERSION
+from ledger.fold import Fold
+from ledger.ports import Record
+from tests.given import GAPLESS, LETTER, LETTER_KEY, NOW, PLAIN, RFA, RFA_KEY, SECOND, Story, at, dump, series
+
+__all__ = ["EVENTS", "FOLD_FILE", "LEDGER_ID", "LOG_FILE", "SAMPLES", "folded", "log", "record"]
+
+DIRECTORY = Path(__file__).parent
+EVENTS = DIRECTORY / "events"
+LOG_FILE = DIRECTORY / "log.jsonl"
+FOLD_FILE = DIRECTORY / f"fold-{FOLD_VERSION}.json"
+LEDGER_ID = "golden"
+
+_ENVELOPE = Envelope(bytes(range(32)), "somchai", "แก้ไขเอกสาร", "request-1", "key-1", "f" * 64)
+_ANONYMOUS = Envelope(bytes(32), "anonymous")
+_TOKEN = "0123456789abcdef0123456789abcdef"
+_LETTER = Numbering(
+    "LETTER:คคง.:สคฉ.3-01:2025",
+    "LETTER",
+    1,
+    ("คคง.", "สคฉ.3-01"),
+    "2025",
+    date(2025, 6, 15),
+    (),
+    "2025b",
+)
+_RFA = Numbering(
+    "LCBP3-RFA:TER:RPT:-",
+    "LCBP3-RFA",
+    1,
+    ("TER", "RPT"),
+    "-",
+    date(2024, 2, 29),
+    (("REV", "A"), ("ZONE", "𝄞")),
+    "2025b",
+)
+_EVERYTHING = series(
+    '{ORG}/"{TYPE}"\\{SEQ:5}-{FY}-{YEAR:BE}-{REV}{NOTE}',
+    "EVERY.thing-1_0",
+    key=("TYPE", "ORG"),
+    dimensions={"ORG": Dimension(values=("คคง.", "สคฉ.3-01")), "TYPE": Dimension(chars="A-Z0-9ก-ฮ%/:-", min=2, max=6)},
+    attributes={
+        "REV": Attribute(Dimension(chars="A-Z", max=1), default="A"),
+        "NOTE": Attribute(Dimension(values=("x", "y"))),
+    },
+    reset=Reset.FISCAL_YEAR,
+    fiscal_year_start="10-01",
+    timezone="Asia/Bangkok",
+    date_order=DateOrder.PERIOD,
+    start=0,
+    max_value=50_000,
+    overflow=Overflow.WIDEN,
+    reuse=Reuse.GAPLESS,
+    reservation_ttl_seconds=600,
+    reservation_max_lifetime_seconds=7200,
+    manual=False,
+    warn_at_percent=(80,),
+    description="ทุกอย่าง, everything",
+)
+
+# By file: the type, the version, and what sets the sample apart.
+SAMPLES = {
+    "SeriesDefined-1": Entry(1, SeriesDefined(_EVERYTHING), _ENVELOPE, 0, NOW),
+    "SeriesDefined-1-defaults": Entry(2, SeriesDefined(PLAIN), _ANONYMOUS, 0, NOW),
+    "SequenceReset-1": Entry(
+        3, SequenceReset(_LETTER.sequence, "LETTER", 1, _LETTER.key, "2025", 1), _ENVELOPE, 0, NOW
+    ),
+    "NumbersReserved-1": Entry(4, NumbersReserved(_LETTER, _TOKEN, ((1, 10_000),), NOW + 1), _ENVELOPE, 1, NOW),
+    "NumbersReserved-1-attributes": Entry(
+        5, NumbersReserved(_RFA, _TOKEN, ((3, 3), (7, 9)), 2**53 - 1), _ANONYMOUS, 0, NOW
+    ),
+    "NumbersConfirmed-1": Entry(
+        6,
+        NumbersConfirmed(_RFA, _TOKEN, ((3, 3), (7, 8)), "D-1", ((3, "D-2"), (8, "ด-3")), ((9, 9),)),
+        _ENVELOPE,
+        0,
+        NOW,
+    ),
+    "NumbersConfirmed-1-defaults": Entry(7, NumbersConfirmed(_RFA, _TOKEN, ((3, 3),)), _ANONYMOUS, 0, NOW),
+    "ReservationExtended-1": Entry(8, ReservationExtended(_RFA.sequence, _TOKEN, NOW + SECOND), _ENVELOPE, 0, NOW),
+    "ReservationCancelled-1": Entry(9, ReservationCancelled(_RFA, _TOKEN, ((3, 3), (7, 9))), _ENVELOPE, 0, NOW),
+    "ReservationExpired-1": Entry(10, ReservationExpired(_RFA, _TOKEN, ((3, 3), (7, 9))), _ANONYMOUS, 0, NOW),
+}
+
+# Each command comes some seconds after the one before. Every event and every end of a reservation is among them.
+_COMMANDS: list[tuple[int, Command]] = [
+    *((0, DefineSeries(each)) for each in (LETTER, RFA, PLAIN, GAPLESS)),
+    (1, Reserve("LETTER", "letters", LETTER_KEY, count=5)),
+    (1, Reserve("LETTER", "old-letter", LETTER_KEY, document_date=date(2024, 2, 29))),
+    (1, Confirm("letters", "D-1", (Choice("คคง.-สคฉ.3-01-0002-2568", "D-2"), Choice("คคง.-สคฉ.3-01-0004-2568")))),
+    (1, Issue(Reserve("LCBP3-RFA", "rfa", RFA_KEY, count=3, attributes={"REV": "B"}), "D-3")),
+    (1, Reserve("GAPLESS", "block", count=100)),
+    (1, Confirm("block", None, (Choice("G0001"), Choice("G0050")), release_rest=False)),
+    (1, Reserve("GAPLESS", "short", count=4, ttl_seconds=2)),
+    (1, Extend("short", 5)),
+    (5, Expire("short")),
+    (1, Reserve("GAPLESS", "reused", count=2)),
+    (1, Confirm("reused", "D-4", (Choice("G0102"),))),
+    (1, Cancel("block")),
+    (1, Reserve("GAPLESS", "open", count=60)),
+    (1, Reserve("PLAIN", "plain", ttl_seconds=1)),
+    (1, Expire("plain")),
+    (1, Extend("open", 3600)),
+    (1, Extend("old-letter", 1)),
+]
+
+
+def record(body: bytes, position: int, previous: bytes) -> Record:
+    """Make the row of a body alone; its other columns are not read."""
+    return Record(position, "", 0, "", None, b"", 0, body, at("2025-06-15T03:00:00Z"), chain.link(previous, body))
+
+
+def log() -> list[Record]:
+    """The golden log, read from its file."""
+    records: list[Record] = []
+    previous = chain.genesis(LEDGER_ID)
+    for position, body in enumerate(LOG_FILE.read_bytes().splitlines(), 1):
+        records.append(record(body, position, previous))
+        previous = records[-1].hash
+    return records
+
+
+def folded(fold: Fold) -> bytes:
+    """What a fold knows: where it stands, the hash of the whole log, and the state."""
+    return f'{{"position":{fold.position},"hash":"{fold.hash.hex()}","state":{dump(fold.state)}}}\n'.encode()
+
+
+def _bodies() -> Iterator[bytes]:
+    story = Story()
+    position, previous = 0, chain.genesis(LEDGER_ID)
+    for number, (seconds, command) in enumerate(_COMMANDS):
+        story.now += seconds * SECOND
+        envelope = Envelope(sha256(b"%d" % number).digest(), "somchai")
+        for ordinal, event in enumerate(story.when(command)):
+            position += 1
+            encoded = encode(Entry(position, event, envelope, ordinal, story.now), previous)
+            previous = encoded.hash
+            yield encoded.body
+
+
+def _write(path: Path, content: bytes) -> None:
+    if not path.exists():
+        path.write_bytes(content)
+        print(path.relative_to(DIRECTORY))
+
+
+def main() -> None:
+    EVENTS.mkdir(exist_ok=True)
+    for name, entry in SAMPLES.items():
+        _write(EVENTS / f"{name}.json", encode(entry, bytes(32)).body)
+    if not LOG_FILE.exists():
+        _write(LOG_FILE, b"".join(body + b"\n" for body in _bodies()))
+    fold = Fold(LEDGER_ID)
+    fold.take(log())
+    _write(FOLD_FILE, folded(fold))
+
+
+if __name__ == "__main__":
+    main()
