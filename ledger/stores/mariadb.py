@@ -1,31 +1,28 @@
-"""A ledger in a MariaDB schema, through asyncmy 0.2.18 or newer.
+"""A ledger in a MariaDB schema, through SQLAlchemy and asyncmy 0.2.18 or newer.
 
-READ COMMITTED with locking reads: REPEATABLE READ of 10.11 loses updates. The writer's connection uses asyncmy's
-statement cache, that is the binary protocol: all rows of a batch go out as one bulk statement, which costs client and
-server together less than a third of a multi-row INSERT in text.
+READ COMMITTED with locking reads: REPEATABLE READ of 10.11 loses updates. Connections use asyncmy's statement cache,
+that is the binary protocol: all rows of a batch go out as one bulk statement, which costs client and server together
+less than half of a multi-row INSERT in text.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import asyncmy
 from asyncmy import errors
-from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import URL, Integer, NullPool, Row, literal_column
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ledger.domain.rejection import Code
-from ledger.ports import Record, StoreFault
-from ledger.stores.sql import READ_CONNECTIONS, Row, Session, SqlStore
+from ledger.ports import StoreFault
+from ledger.stores.sql import HEAD, READ_CONNECTIONS, SqlStore
 
-__all__ = ["MariaDBStore", "fault"]
+__all__ = ["MIN_PACKET_BYTES", "MariaDBStore", "fault", "wrong_settings"]
 
 # SYSDATE is evaluated where it stands: after the lock was granted, unlike NOW and UTC_TIMESTAMP, which give the
 # statement's start. A test holds the lock for a while and compares. The sessions' time zone is UTC.
-LOCK_HEAD = """
-    SELECT position, hash, recorded_at, ledger_id, stopped,
-           TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6))
-    FROM ledger_head WHERE id = 1 FOR UPDATE
-"""
+NOW = literal_column("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6))", Integer)
+LOCK_HEAD = HEAD.add_columns(NOW).with_for_update()
 
 # A holder of the lock that fell silent is rolled back before those who wait for it give up, and they give up before
 # our own deadline does: the server's clear answer is better than a connection thrown away. By default the first is
@@ -34,59 +31,55 @@ SESSION = """
     SET SESSION idle_transaction_timeout = {idle}, innodb_lock_wait_timeout = {wait}, time_zone = '+00:00',
                 sql_mode = 'STRICT_ALL_TABLES'
 """
-ISOLATION = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
-
 SETTINGS = """
     SELECT @@log_bin, @@sync_binlog, @@innodb_flush_log_at_trx_commit, @@binlog_format, @@max_allowed_packet,
            SYSDATE(6) > NOW(6) FROM (SELECT SLEEP(0.001)) AS waited
 """
 
-STATEMENT_CACHE = 16  # prepared statements kept by the server for the writer's connection; we have fewer
+# An event of 7 MiB may double when it is escaped as text, and on a larger statement the server answers 1153 or drops
+# the connection. This is MariaDB's own default.
+MIN_PACKET_BYTES = 16 * 2**20
+
+STATEMENT_CACHE = 32  # prepared statements that the server keeps for a connection; we have fewer
 
 
 class MariaDBStore(SqlStore):
-    # An event of 7 MiB may double when it is escaped, and the server drops the connection (or answers 1153) on
-    # anything larger than this. 16 MiB is MariaDB's own default.
-    MIN_PACKET_BYTES = 16 * 2**20
-
     def __init__(self, url: URL, *, lock_timeout_ms: int, allow_unsafe: bool = False) -> None:
-        self._url = url
         self._allow_unsafe = allow_unsafe
         self._wait_seconds = max(1, -(-lock_timeout_ms // 1000) - 1)
         _, self._arguments = url.get_dialect()().create_connect_args(url)
-        readers = create_async_engine(
-            url,
-            async_creator=self._open_reader,
-            pool_size=READ_CONNECTIONS,
-            max_overflow=0,
-            pool_reset_on_return=None,  # every read is a transaction of its own, so nothing is left to roll back
-            skip_autocommit_rollback=True,
-            isolation_level="AUTOCOMMIT",
-        )
-        super().__init__(readers, lock_timeout_ms=lock_timeout_ms)
+        writers = self._engine(url, poolclass=NullPool, isolation_level="READ COMMITTED")
+        readers = self._engine(url, pool_size=READ_CONNECTIONS, max_overflow=0, isolation_level="AUTOCOMMIT")
+        super().__init__(writers, readers, lock_timeout_ms=lock_timeout_ms)
 
-    async def connect(self) -> Session:
-        return _Session(await self._open(autocommit=False, stmt_cache_size=STATEMENT_CACHE))
+    async def prepare(self, connection: AsyncConnection) -> None:
+        pass  # `_open` has looked; that the account may not write is said with its first statement
 
-    async def lock(self, session: Session) -> tuple[Sequence[Row], int]:
+    async def lock(self, connection: AsyncConnection) -> tuple[Row[Any] | None, int]:
         # With autocommit off the first statement begins the transaction; a BEGIN would be a round trip more.
-        rows = await session.read(LOCK_HEAD)
-        return rows, rows[0][5] if rows else 0
+        row = (await connection.execute(LOCK_HEAD)).one_or_none()
+        return row, row[-1] if row else 0
 
-    def sql(self, statement: str) -> str:
-        return _format(statement)
+    async def commit(self, connection: AsyncConnection) -> None:
+        await connection.commit()
+
+    def drop(self, driver: Any) -> None:
+        driver.close()
 
     def fault(self, error: BaseException) -> StoreFault | None:
         return fault(error)
 
-    async def _open_reader(self, *_: object, **__: object) -> Any:
-        return await self._open(autocommit=True)
+    def _engine(self, url: URL, **options: Any) -> AsyncEngine:
+        # What a connection did is over when it is given back, so there is nothing to roll back.
+        return create_async_engine(
+            url, async_creator=self._open, pool_reset_on_return=None, skip_autocommit_rollback=True, **options
+        )
 
-    async def _open(self, **options: object) -> Any:
-        connection = await asyncmy.connect(**self._arguments, **options)
+    async def _open(self, *_: object, **__: object) -> Any:
+        """Open a connection whose session and server are fit to keep a ledger."""
+        connection = await asyncmy.connect(**self._arguments, stmt_cache_size=STATEMENT_CACHE)
         try:
             async with connection.cursor() as cursor:
-                await cursor.execute(ISOLATION)
                 idle = max(1, self._wait_seconds - 1)
                 await cursor.execute(SESSION.format(idle=idle, wait=self._wait_seconds))
                 if not self._allow_unsafe:
@@ -97,55 +90,17 @@ class MariaDBStore(SqlStore):
             raise
         return connection
 
-    def _check(self, settings: Row) -> None:
+    def _check(self, settings: tuple[Any, ...]) -> None:
         """Refuse a server that could lose an acknowledged event, or that could not write at all."""
-        wrong = list(_wrong_settings(*settings, at_least=self.MIN_PACKET_BYTES))
+        wrong = list(wrong_settings(*settings))
         if wrong:
             raise StoreFault(Code.DATABASE_UNSAFE, f"MariaDB's settings are unsafe: {'; '.join(wrong)}")
 
 
-class _Session:
-    """A connection of asyncmy, which closes itself when a read is cancelled."""
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-
-    async def read(self, sql: str, *parameters: object) -> Sequence[Row]:
-        async with self._connection.cursor() as cursor:
-            await cursor.execute(_format(sql), parameters or None)
-            rows: Sequence[Row] = await cursor.fetchall()
-            return rows
-
-    async def write(self, sql: str, *parameters: object) -> int:
-        async with self._connection.cursor() as cursor:
-            matched: int = await cursor.execute(_format(sql), parameters)
-            return matched
-
-    async def insert(self, sql: str, records: Sequence[Record]) -> int:
-        async with self._connection.cursor() as cursor:
-            inserted: int = await cursor.executemany(_format(sql), records)
-            return inserted
-
-    async def commit(self) -> None:
-        await self._connection.commit()
-
-    async def rollback(self) -> None:
-        await self._connection.rollback()
-
-    def abandon(self) -> None:
-        self._connection.close()
-
-    async def close(self) -> None:
-        await self._connection.ensure_closed()
-
-
-def _format(sql: str) -> str:
-    return sql.replace("?", "%s")
-
-
-def _wrong_settings(
-    log_bin: int, sync_binlog: int, flush: int, binlog_format: str, packet: int, sysdate_moves: int, *, at_least: int
+def wrong_settings(
+    log_bin: int, sync_binlog: int, flush: int, binlog_format: str, packet: int, sysdate_moves: int
 ) -> Iterable[str]:
+    """Name each setting under which an acknowledged event could be lost or none be written, and what to do."""
     if not log_bin:
         yield "log_bin is OFF (rows are seen before they are durable): start the server with --log-bin"
     if sync_binlog != 1:
@@ -154,14 +109,17 @@ def _wrong_settings(
         yield f"innodb_flush_log_at_trx_commit is {flush}: set it to 1"
     if binlog_format == "STATEMENT":
         yield "binlog_format is STATEMENT, which refuses READ COMMITTED (error 1665): set it to ROW"
-    if packet < at_least:
-        yield f"max_allowed_packet is {packet}: set it to {at_least} or more"
+    if packet < MIN_PACKET_BYTES:
+        yield f"max_allowed_packet is {packet}: set it to {MIN_PACKET_BYTES} or more"
     if not sysdate_moves:
         yield "SYSDATE stands still during a statement: start the server without --sysdate-is-now"
 
 
 CONTENTION = {1020, 1205, 1213}
-LOST = {1053, 1158, 1159, 1160, 1161, 1927, 1926, 2003, 2006, 2013, 4031}
+# Too many connections, out of memory, broken handshakes and lines, shutdown, a killed session or statement, limits.
+LOST = {1037, 1038, 1040, 1041, 1042, 1043, 1053, 1077, 1079, 1080, 1129, 1152, *range(1156, 1162), 1184, 1203, 1226,
+        1317, 1926, 1927, 1969, 4031}  # fmt: skip
+CLIENT = range(2000, 3000)  # what the driver says itself: no server there, or no more
 READ_ONLY = {1290, 1792, 1836}
 FULL = {3, 1021, 1114}
 CHECK = {
@@ -195,6 +153,6 @@ def fault(error: BaseException) -> StoreFault | None:
         return StoreFault(Code.DATABASE_FULL, detail)
     if number == 1146:
         return StoreFault(Code.DATABASE_NOT_MIGRATED, f"run `numbering migrate` ({detail})")
-    if number in LOST or isinstance(error, errors.OperationalError | errors.InterfaceError | errors.InternalError):
+    if number in LOST or number in CLIENT or isinstance(error, errors.InterfaceError | errors.InternalError):
         return StoreFault(Code.DATABASE_UNAVAILABLE, detail, transient=True)
     return StoreFault(Code.INTERNAL_ERROR, detail)

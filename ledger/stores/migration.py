@@ -6,7 +6,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL, Connection, exc, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from ledger.domain.rejection import Code
@@ -15,6 +15,8 @@ from ledger.stores import mariadb, sqlite
 __all__ = ["MIGRATION_SECONDS", "migrate", "migrations"]
 
 MIGRATION_SECONDS = 600.0  # a later step may have to copy a table of many years
+WAL_ATTEMPTS = 100
+WAL_PAUSE_SECONDS = 0.02
 
 
 def migrations() -> Config:
@@ -59,11 +61,28 @@ def _engine(url: URL) -> AsyncEngine:
 async def _migrate(engine: AsyncEngine, ledger_id: str | None) -> bool:
     async with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
-            await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            # Else asyncmy logs what IF NOT EXISTS skipped, and that MySQL's kind ignores names of primary keys.
+            await connection.exec_driver_sql("SET SESSION max_error_count = 0")
         applied = await connection.run_sync(_upgrade, ledger_id)
         await connection.commit()
+        if engine.dialect.name == "sqlite":
+            await _use_wal(connection)
         return applied
+
+
+async def _use_wal(connection: AsyncConnection) -> None:
+    """Switch the file to WAL, which it then keeps. SQLite does not wait here for other processes that start now."""
+    for attempt in range(WAL_ATTEMPTS):
+        try:
+            await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        except exc.OperationalError:
+            if attempt == WAL_ATTEMPTS - 1:
+                raise
+            await asyncio.sleep(WAL_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _upgrade(connection: Connection, ledger_id: str | None) -> bool:

@@ -1,35 +1,43 @@
 """What the SQL stores share: the statements, the transaction under the head's lock, and the reads beside it.
 
-Promises: the writer's connection is its own, kept from one transaction to the next so that a batch costs no round
-trip more than its statements. After any fault, cancellation or timeout it is thrown away, never reused: the server
-may still be busy with what was cancelled, and its rows would be taken for the answer to something else. Every wait
-for the server is bounded by the store's deadline. Before COMMIT a failure means that nothing happened; from COMMIT on
-every failure is `OutcomeUnknown`. A dialect says how to connect, take the lock, and name its errors.
+The writer's connection is its own and is kept from one transaction to the next, so that a batch costs no round trip
+beside its statements. After any fault, cancellation or timeout it is thrown away, never reused: the server may still
+be busy with what was cancelled, and its rows would be taken for the answer to something else. Every wait is bounded
+by the store's deadline. Before COMMIT a failure means that nothing happened; from COMMIT on it is `OutcomeUnknown`.
 """
 
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterator, Sequence
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from sqlalchemy import exc
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Executable, Row, bindparam, exc, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.domain.rejection import Code
 from ledger.ports import Head, OutcomeUnknown, Record, StoreFault
 from ledger.stores.checks import check_chain
+from ledger.stores.schema import events, ledger_head
 
-__all__ = ["Session", "SqlStore"]
+__all__ = ["CLOSE_SECONDS", "HEAD", "READ_CONNECTIONS", "SqlStore"]
 
-_COLUMNS = ", ".join(Record._fields)
+_HEAD_COLUMNS = [ledger_head.c[name] for name in Head._fields]
+_COLUMNS = [events.c[name] for name in Record._fields]
 
-HEAD = "SELECT position, hash, recorded_at, ledger_id, stopped FROM ledger_head WHERE id = 1"
-EVENTS = f"SELECT {_COLUMNS} FROM events WHERE position > ? ORDER BY position LIMIT ?"
-EVENTS_OF_TOKEN = f"SELECT {_COLUMNS} FROM events WHERE token = ? ORDER BY position"
-EVENTS_OF_COMMANDS = f"SELECT {_COLUMNS} FROM events WHERE command_id IN (%s) ORDER BY position"
-INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * len(Record._fields))})"
-MOVE_HEAD = "UPDATE ledger_head SET position = ?, hash = ?, recorded_at = ? WHERE id = 1 AND position = ?"
-STOP = "UPDATE ledger_head SET stopped = ? WHERE id = 1"
+HEAD = select(*_HEAD_COLUMNS).where(ledger_head.c.id == 1)
+EVENTS = select(*_COLUMNS).where(events.c.position > bindparam("after")).order_by(events.c.position)
+EVENTS_PAGE = EVENTS.limit(bindparam("limit"))
+EVENTS_OF_TOKEN = select(*_COLUMNS).where(events.c.token == bindparam("token")).order_by(events.c.position)
+EVENTS_OF_COMMANDS = (
+    select(*_COLUMNS).where(events.c.command_id.in_(bindparam("ids", expanding=True))).order_by(events.c.position)
+)
+INSERT = insert(events)
+MOVE_HEAD = (
+    update(ledger_head)
+    .where(ledger_head.c.id == 1, ledger_head.c.position == bindparam("from_position"))
+    .values(position=bindparam("to"), hash=bindparam("last_hash"), recorded_at=bindparam("last_recorded_at"))
+)
+STOP = update(ledger_head).where(ledger_head.c.id == 1).values(stopped=bindparam("why"))
 
 MAX_COMMANDS = 4096  # in one lookup; a batch of the writer is far smaller
 STATEMENT_BYTES = 4 * 2**20  # more go into several statements of the same transaction
@@ -38,88 +46,77 @@ READ_CONNECTIONS = 4
 READ_ATTEMPTS = 2  # the second, when a pooled connection turns out to have died of idleness
 CLOSE_SECONDS = 2.0
 
-Row = Sequence[Any]
 T = TypeVar("T")
 
 
-class Session(Protocol):
-    """One connection of the writer. Statements mark their parameters with `?`."""
-
-    async def read(self, sql: str, *parameters: object) -> Sequence[Row]: ...
-
-    async def write(self, sql: str, *parameters: object) -> int:
-        """Run one statement; give the number of rows it matched."""
-
-    async def insert(self, sql: str, records: Sequence[Record]) -> int:
-        """Run an INSERT of many rows; give the number inserted."""
-
-    async def commit(self) -> None: ...
-
-    async def rollback(self) -> None: ...
-
-    def abandon(self) -> None:
-        """Drop the connection without waiting for the server, which ends its transaction."""
-
-    async def close(self) -> None: ...
-
-
 class SqlStore(ABC):
-    """A ledger in one database; at most one transaction at a time."""
+    """A ledger in one database; at most one transaction at a time. A dialect says how to lock and names its errors.
 
-    def __init__(self, readers: AsyncEngine, *, lock_timeout_ms: int) -> None:
+    `writers` makes the writer's connections and pools none; `readers` pools connections that commit by themselves.
+    """
+
+    def __init__(self, writers: AsyncEngine, readers: AsyncEngine, *, lock_timeout_ms: int) -> None:
         self.deadline = lock_timeout_ms / 1000
+        self._writers = writers
         self._readers = readers
-        self._session: Session | None = None
+        self._connection: AsyncConnection | None = None
+        self._driver: Any = None  # the driver's own connection, below SQLAlchemy's
         self._transaction: SqlTransaction | None = None
 
     @abstractmethod
-    async def connect(self) -> Session:
-        """Open the writer's connection, with the settings that the ledger's promises need."""
+    async def prepare(self, connection: AsyncConnection) -> None:
+        """Look whether a new connection of the writer may write at all."""
 
     @abstractmethod
-    async def lock(self, session: Session) -> tuple[Sequence[Row], int]:
-        """Begin, and lock the head: its rows, and the database's clock after the wait."""
+    async def lock(self, connection: AsyncConnection) -> tuple[Row[Any] | None, int]:
+        """Begin, and lock the head: its row, and the database's clock after the wait."""
 
     @abstractmethod
-    def sql(self, statement: str) -> str:
-        """Give a statement in the form that SQLAlchemy hands to the driver."""
+    async def commit(self, connection: AsyncConnection) -> None:
+        """Send COMMIT."""
+
+    @abstractmethod
+    def drop(self, driver: Any) -> None:
+        """Close a driver's connection without waiting for the server, which then ends its transaction."""
 
     @abstractmethod
     def fault(self, error: BaseException) -> StoreFault | None:
         """Say what a driver's error means; None for what is no error of a driver."""
 
     def refused(self, error: BaseException) -> StoreFault | None:
-        """Say what a failed COMMIT means if it is certain that nothing happened; None when it is not."""
+        """Say what an answer to COMMIT means if it proves that nothing was committed; None when it does not."""
         return None
 
     async def head(self) -> Head:
-        return _head(await self._read(HEAD))
+        rows = await self._read(HEAD)
+        return _head(rows[0] if rows else None)
 
     async def events(self, *, after: int, limit: int) -> Sequence[Record]:
-        return _records(await self._read(EVENTS, after, limit))
+        return _records(await self._read(EVENTS_PAGE, after=after, limit=limit))
 
     async def events_of_token(self, token: str) -> Sequence[Record]:
-        return _records(await self._read(EVENTS_OF_TOKEN, token))
+        return _records(await self._read(EVENTS_OF_TOKEN, token=token))
 
     async def begin(self) -> "SqlTransaction":
         assert self._transaction is None, "one transaction at a time"
-        kept = self._session is not None
+        kept = self._connection is not None
         try:
             return await self._begin()
         except StoreFault as fault:
-            # A connection kept from the last transaction may have died since. Nothing was asked of the new one yet.
+            # A connection kept from the last transaction may have died since; nothing was asked of the new one yet.
             if not kept or not _is_lost(fault):
                 raise
         return await self._begin()
 
     async def close(self) -> None:
-        session, self._session, self._transaction = self._session, None, None
-        if session is not None:
+        if self._connection is not None:
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):
-                    await session.close()
+                    await self._connection.close()
+                self._connection = self._transaction = None
             except Exception:
-                session.abandon()
+                self.discard()
+        await self._writers.dispose()
         await self._readers.dispose()
 
     async def ask(self, answer: Awaitable[T]) -> T:
@@ -129,44 +126,22 @@ class SqlStore(ABC):
                 return await answer
         except BaseException as error:
             self.discard()
-            self._raise(error)
+            self.raise_from(error)
 
     def discard(self) -> None:
         """Throw the writer's connection away, with the transaction on it."""
-        session, self._session, self._transaction = self._session, None, None
-        if session is not None:
-            session.abandon()
+        connection, self._connection, self._transaction = self._connection, None, None
+        if connection is not None:
+            if self._driver is not None:
+                self.drop(self._driver)
+            if connection.sync_connection is not None:  # now SQLAlchemy has nobody left to say goodbye to
+                connection.sync_connection.invalidate()
 
     def finish(self) -> None:
         """Forget the transaction and keep its connection for the next."""
         self._transaction = None
 
-    async def _begin(self) -> "SqlTransaction":
-        if self._session is None:
-            self._session = await self.ask(self.connect())
-        rows, now = await self.ask(self.lock(self._session))
-        try:
-            head = _head(rows)
-        except StoreFault:
-            self.discard()
-            raise
-        self._transaction = SqlTransaction(self, self._session, head, now)
-        return self._transaction
-
-    async def _read(self, statement: str, *parameters: object) -> Sequence[Row]:
-        """Read outside the lock, each statement on its own snapshot, safe to cancel: SQLAlchemy's pool drops then."""
-        for attempt in range(READ_ATTEMPTS):
-            try:
-                async with asyncio.timeout(self.deadline), self._readers.connect() as connection:
-                    result = await connection.exec_driver_sql(self.sql(statement), parameters)
-                    return result.all()
-            except Exception as error:
-                lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
-                if not lost or attempt == READ_ATTEMPTS - 1:
-                    self._raise(error)
-        raise AssertionError
-
-    def _raise(self, error: BaseException) -> NoReturn:
+    def raise_from(self, error: BaseException) -> NoReturn:
         """Raise what an error means, or itself if it means nothing to us: a cancellation, or a bug."""
         if isinstance(error, TimeoutError | exc.TimeoutError):
             detail = f"the database did not answer within {self.deadline:g} s"
@@ -176,53 +151,88 @@ class SqlStore(ABC):
             raise error
         raise fault from error
 
+    async def _begin(self) -> "SqlTransaction":
+        if self._connection is None:
+            await self.ask(self._connect())
+        assert self._connection is not None
+        row, now = await self.ask(self.lock(self._connection))
+        try:
+            head = _head(row)
+        except StoreFault:
+            self.discard()
+            raise
+        self._transaction = SqlTransaction(self, self._connection, head, now)
+        return self._transaction
+
+    async def _connect(self) -> None:
+        self._driver = None
+        self._connection = await self._writers.connect()
+        self._driver = (await self._connection.get_raw_connection()).driver_connection
+        await self.prepare(self._connection)
+
+    async def _read(self, statement: Executable, **parameters: object) -> Sequence[Row[Any]]:
+        """Read outside the lock; safe to cancel, for SQLAlchemy's pool drops a connection that was interrupted."""
+        for attempt in range(READ_ATTEMPTS):
+            try:
+                async with asyncio.timeout(self.deadline), self._readers.connect() as connection:
+                    return (await connection.execute(statement, parameters)).all()
+            except Exception as error:
+                lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+                if not lost or attempt == READ_ATTEMPTS - 1:
+                    self.raise_from(error)
+        raise AssertionError
+
 
 class SqlTransaction:
     """The head's lock, held on the writer's connection."""
 
-    def __init__(self, store: SqlStore, session: Session, head: Head, now: int) -> None:
+    def __init__(self, store: SqlStore, connection: AsyncConnection, head: Head, now: int) -> None:
         self.head = head
         self.now = now
         self._store = store
-        self._session: Session | None = session
+        self._connection: AsyncConnection | None = connection
 
     async def events(self, *, after: int, limit: int) -> Sequence[Record]:
-        return _records(await self._ask(self._open.read(EVENTS, after, limit)))
+        return _records((await self._execute(EVENTS_PAGE, {"after": after, "limit": limit})).all())
 
     async def events_of_commands(self, command_ids: Sequence[bytes]) -> Sequence[Record]:
         if not command_ids:
             return []
         assert len(command_ids) <= MAX_COMMANDS
-        # Hexadecimal literals, because a statement of as many parameters as there are ids would be prepared anew
-        # for every number of them.
-        literals = ", ".join(f"x'{command_id.hex()}'" for command_id in command_ids)
-        return _records(await self._ask(self._open.read(EVENTS_OF_COMMANDS % literals)))
+        return _records((await self._execute(EVENTS_OF_COMMANDS, {"ids": _padded(command_ids)})).all())
 
     async def append(self, records: Sequence[Record]) -> None:
         if not records:
             return
         check_chain(self.head, records)
         for some in _statements(records):
-            if await self._ask(self._open.insert(INSERT, some)) != len(some):
-                raise self._bug("the database did not insert every event")
-        last, old = records[-1], self.head
-        moved = self._open.write(MOVE_HEAD, last.position, last.hash, last.recorded_at, old.position)
-        if await self._ask(moved) != 1:
+            await self._execute(INSERT, list(_rows(some)))
+        last = records[-1]
+        moved = await self._execute(
+            MOVE_HEAD,
+            {
+                "from_position": self.head.position,
+                "to": last.position,
+                "last_hash": last.hash,
+                "last_recorded_at": last.recorded_at,
+            },
+        )
+        if moved.rowcount != 1:
             raise self._bug("the head moved although its lock was held")
-        self.head = old._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at)
+        self.head = self.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at)
 
     async def stop(self, why: str) -> None:
-        await self._ask(self._open.write(STOP, why))
+        await self._execute(STOP, {"why": why})
         self.head = self.head._replace(stopped=why)
 
     async def commit(self) -> None:
-        session, self._session = self._open, None
+        connection, self._connection = self._open, None
         try:
             async with asyncio.timeout(self._store.deadline):
-                await session.commit()
+                await self._store.commit(connection)
         except (Exception, asyncio.CancelledError) as error:
             self._store.discard()
-            fault = self._store.refused(error)
+            fault = self._store.refused(_driver_error(error))
             if fault is not None:
                 raise fault from error
             # Not even a clear error is believed: only the log, read under the next lock, knows.
@@ -230,12 +240,12 @@ class SqlTransaction:
         self._store.finish()
 
     async def rollback(self) -> None:
-        session, self._session = self._session, None
-        if session is None:
+        connection, self._connection = self._connection, None
+        if connection is None:
             return
         try:
             async with asyncio.timeout(self._store.deadline):
-                await session.rollback()
+                await connection.rollback()
         except BaseException as error:
             self._store.discard()
             if not isinstance(error, Exception):
@@ -244,19 +254,19 @@ class SqlTransaction:
             self._store.finish()
 
     @property
-    def _open(self) -> Session:
-        assert self._session is not None, "the transaction is over"
-        return self._session
+    def _open(self) -> AsyncConnection:
+        assert self._connection is not None, "the transaction is over"
+        return self._connection
 
-    async def _ask(self, answer: Awaitable[T]) -> T:
+    async def _execute(self, statement: Executable, parameters: Any) -> Any:
         try:
-            return await self._store.ask(answer)
+            return await self._store.ask(self._open.execute(statement, parameters))
         except BaseException:
-            self._session = None
+            self._connection = None
             raise
 
     def _bug(self, detail: str) -> StoreFault:
-        self._session = None
+        self._connection = None
         self._store.discard()
         return StoreFault(Code.INTERNAL_ERROR, detail)
 
@@ -272,14 +282,26 @@ def _statements(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
     yield records[start:]
 
 
-def _head(rows: Sequence[Row]) -> Head:
-    if not rows:
+def _head(row: Row[Any] | None) -> Head:
+    if row is None:
         raise StoreFault(Code.DATABASE_NOT_MIGRATED, "ledger_head has no row: run `numbering migrate`")
-    return Head(*rows[0][:5])
+    return Head(*row[: len(Head._fields)])
 
 
-def _records(rows: Sequence[Row]) -> Sequence[Record]:
-    return [Record._make((*row[:7], row[7].encode(), *row[8:])) for row in rows]
+def _rows(records: Sequence[Record]) -> Iterator[dict[str, object]]:
+    for record in records:
+        # The column is text, so that people can read the log in any client.
+        yield record._asdict() | {"body": record.body.decode()}
+
+
+def _records(rows: Sequence[Row[Any]]) -> Sequence[Record]:
+    return [Record._make(row)._replace(body=row.body.encode()) for row in rows]
+
+
+def _padded(ids: Sequence[bytes]) -> list[bytes]:
+    """Repeat the last id up to a power of two: a statement is prepared for each number of parameters."""
+    size = 1 << (len(ids) - 1).bit_length()
+    return [*ids, *[ids[-1]] * (size - len(ids))]
 
 
 def _driver_error(error: BaseException) -> BaseException:

@@ -7,21 +7,25 @@ connection's thread and cannot be cancelled, only left behind.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import quote
 
 import aiosqlite
-from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import URL, AsyncAdaptedQueuePool, NullPool, Row, delete, false
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ledger.domain.rejection import Code
-from ledger.ports import Record, StoreFault
-from ledger.stores.sql import CLOSE_SECONDS, HEAD, READ_CONNECTIONS, Row, Session, SqlStore
+from ledger.ports import StoreFault
+from ledger.stores.schema import ledger_head
+from ledger.stores.sql import CLOSE_SECONDS, HEAD, READ_CONNECTIONS, SqlStore
 
 __all__ = ["SQLiteStore", "fault", "file_fault"]
 
+CLOSE_POLL_SECONDS = 0.005
 PRIMARY_CODE = 0xFF  # the low byte of an extended result code
 
 
@@ -31,34 +35,25 @@ class SQLiteStore(SqlStore):
         # SQLite's own wait ends first: its clear answer is better than a thread left behind.
         self._busy_seconds = max(1.0, lock_timeout_ms / 1000 - 1)
         (self._file,), self._arguments = url.get_dialect()().create_connect_args(url)
-        self._left_behind: set[asyncio.Future[Any]] = set()
-        readers = create_async_engine(
-            url,
-            async_creator=self._open_reader,
-            pool_size=READ_CONNECTIONS,
-            max_overflow=0,
-            pool_reset_on_return=None,  # every read is a transaction of its own, so nothing is left to roll back
-            skip_autocommit_rollback=True,
-            isolation_level="AUTOCOMMIT",
-        )
-        super().__init__(readers, lock_timeout_ms=lock_timeout_ms)
+        self._threads: set[Thread] = set()
+        writers = self._engine(url, poolclass=NullPool)
+        readers = self._engine(url, poolclass=AsyncAdaptedQueuePool, pool_size=READ_CONNECTIONS, max_overflow=0)
+        super().__init__(writers, readers, lock_timeout_ms=lock_timeout_ms)
 
-    async def connect(self) -> Session:
-        connection = await self._open()
-        try:
-            await connection.execute_fetchall("PRAGMA journal_mode = WAL")
-            await connection.execute_fetchall("PRAGMA synchronous = FULL")
-        except BaseException:
-            connection.stop()
-            raise
-        return _Session(connection, self._left_behind)
+    async def lock(self, connection: AsyncConnection) -> tuple[Row[Any] | None, int]:
+        await connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return (await connection.execute(HEAD)).one_or_none(), self._now()
 
-    async def lock(self, session: Session) -> tuple[Sequence[Row], int]:
-        await session.write("BEGIN IMMEDIATE")
-        return await session.read(HEAD), self._now()
+    async def prepare(self, connection: AsyncConnection) -> None:
+        # A file that may only be read lets BEGIN IMMEDIATE pass, without any lock. It refuses this, which does
+        # nothing else.
+        await connection.execute(delete(ledger_head).where(false()))
+        await connection.commit()
 
-    def sql(self, statement: str) -> str:
-        return statement
+    async def commit(self, connection: AsyncConnection) -> None:
+        # The driver's own commit is silent when SQLite has already rolled back by itself; this one is not.
+        await connection.exec_driver_sql("COMMIT")
+        await connection.commit()
 
     def fault(self, error: BaseException) -> StoreFault | None:
         return fault(error)
@@ -72,62 +67,47 @@ class SQLiteStore(SqlStore):
 
     async def close(self) -> None:
         await super().close()
-        if self._left_behind:
-            await asyncio.wait(self._left_behind, timeout=CLOSE_SECONDS)
+        # Threads that were left behind still report to the event loop, so it must not end before them.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                while any(thread.is_alive() for thread in self._threads):  # noqa: ASYNC110  a thread sets no event
+                    await asyncio.sleep(CLOSE_POLL_SECONDS)
 
-    async def _open_reader(self, *_: object, **__: object) -> aiosqlite.Connection:
-        return await self._open()
+    def drop(self, driver: aiosqlite.Connection) -> None:
+        driver.stop()  # the thread finishes what it was told, then closes
 
-    async def _open(self) -> aiosqlite.Connection:
+    def _engine(self, url: URL, **options: Any) -> AsyncEngine:
+        # The driver begins nothing by itself: a read commits by itself, and a transaction begins where we say.
+        return create_async_engine(url, async_creator=self._open, pool_reset_on_return=None, **options)
+
+    async def _open(self, *_: object, **__: object) -> aiosqlite.Connection:
         """Open the file, but never make it: only a migration does."""
         missing = file_fault(self._file)
         if missing is not None:
             raise missing
         given = self._file.startswith("file:")
         uri = self._file if given else f"file:{quote(self._file)}?mode=rw"
-        options = dict(self._arguments, uri=True, timeout=self._busy_seconds, isolation_level=None)
+        options = dict(self._arguments, uri=True, timeout=self._busy_seconds, isolation_level=None, factory=_Connection)
         connection = aiosqlite.connect(uri, **options)
         # As SQLAlchemy does it: a thread that waits for a hung disk must not keep the process from ending.
         connection._thread.daemon = True
-        return await connection
+        self._threads = {thread for thread in self._threads if thread.is_alive()} | {connection._thread}
+        connection = await connection  # starts the thread
+        try:
+            await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+            await connection.execute_fetchall("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.stop()
+            raise
+        return connection
 
 
-class _Session:
-    """A connection of aiosqlite: a thread, to which every call is one trip there and back."""
-
-    def __init__(self, connection: aiosqlite.Connection, left_behind: set[asyncio.Future[Any]]) -> None:
-        self._connection = connection
-        self._left_behind = left_behind
-
-    async def read(self, sql: str, *parameters: object) -> Sequence[Row]:
-        return list(await self._connection.execute_fetchall(sql, parameters))
-
-    async def write(self, sql: str, *parameters: object) -> int:
-        cursor = await self._connection.execute(sql, parameters)
-        return cursor.rowcount
-
-    async def insert(self, sql: str, records: Sequence[Record]) -> int:
-        # TEXT keeps what it is given: bytes would be stored as a BLOB.
-        rows = [(*record[:7], record.body.decode(), *record[8:]) for record in records]
-        cursor = await self._connection.executemany(sql, rows)
-        return cursor.rowcount
-
-    async def commit(self) -> None:
-        # Not the driver's commit(), which is silent when SQLite has already rolled back by itself.
-        await self._connection.execute("COMMIT")
-
-    async def rollback(self) -> None:
-        await self._connection.execute("ROLLBACK")
-
-    def abandon(self) -> None:
-        # The thread finishes what it was told, then closes, and with it goes the transaction.
-        stopped = self._connection.stop()
-        if stopped is not None:
-            self._left_behind.add(stopped)
-            stopped.add_done_callback(self._left_behind.discard)
-
-    async def close(self) -> None:
-        await self._connection.close()
+class _Connection(sqlite3.Connection):
+    def close(self) -> None:
+        # With a cursor still open, as a cancellation leaves it, SQLite would keep the transaction and its lock alive.
+        if self.in_transaction:
+            self.rollback()
+        super().close()
 
 
 def file_fault(file: str) -> StoreFault | None:
@@ -161,7 +141,7 @@ def fault(error: BaseException) -> StoreFault | None:
         return None
     detail = f"SQLite says: {error}"
     match getattr(error, "sqlite_errorcode", 0) & PRIMARY_CODE:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
             return StoreFault(Code.LOCK_TIMEOUT, detail, contention=True)
         case sqlite3.SQLITE_READONLY:
             return StoreFault(Code.DATABASE_READ_ONLY, f"{READ_ONLY} ({detail})")

@@ -1,0 +1,332 @@
+"""What only MariaDB can do to a ledger: privileges, settings, a lost line, a silent server."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from asyncmy import errors
+from sqlalchemy import exc, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from ledger.domain.rejection import Code
+from ledger.ports import OutcomeUnknown
+from ledger.stores import mariadb as dialect
+from ledger.stores import migrate
+from tests.servers import Database, MariaDB
+from tests.stores import TOTAL_SECONDS, Ledger, Proxy, append, fault_of, follow, opened, patiently
+
+
+@pytest.fixture
+def ledger(mariadb_only: Ledger) -> Ledger:
+    return mariadb_only
+
+
+@pytest.fixture
+def database(ledger: Ledger) -> Database:
+    assert ledger.database is not None
+    return ledger.database
+
+
+@contextmanager
+def setting(server: MariaDB, name: str, value: str) -> Iterator[None]:
+    before = server.execute(f"SELECT @@GLOBAL.{name}")
+    server.execute(f"SET GLOBAL {name} = {value}")
+    try:
+        yield
+    finally:
+        server.execute(f"SET GLOBAL {name} = {before if before.isdecimal() else repr(before)}")
+
+
+@contextmanager
+def paused(server: MariaDB) -> Iterator[None]:
+    server.pause()
+    time.sleep(0.05)  # until the signal has reached every thread
+    try:
+        yield
+    finally:
+        server.resume()
+
+
+async def run(url: str, sql: str) -> None:
+    engine = create_async_engine(url)
+    try:
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql(sql)
+    finally:
+        await engine.dispose()
+
+
+EDITS = {
+    "update": "UPDATE events SET body = '{}' WHERE position = 2",
+    "update of a key": "UPDATE events SET position = 9 WHERE position = 3",
+    "delete": "DELETE FROM events WHERE position = 3",
+    "replace": "REPLACE INTO events SELECT * FROM events WHERE position = 2",
+    "upsert": "INSERT INTO events SELECT * FROM events WHERE position = 2 ON DUPLICATE KEY UPDATE body = '{}'",
+    "repeat": "INSERT INTO events SELECT * FROM events WHERE position = 2",
+    "repeat of a command": """
+        INSERT INTO events SELECT 4, type, version, stream, token, command_id, ordinal, body, recorded_at, hash
+        FROM events WHERE position = 2
+    """,
+}
+
+
+class TestHistory:
+    @pytest.mark.parametrize("edit", [*EDITS, "truncate", "drop", "drop the trigger"])
+    async def test_the_service_cannot_edit_it(self, ledger: Ledger, edit: str) -> None:
+        records = await append(ledger.open(), 3)
+        others = {
+            "truncate": "TRUNCATE events",
+            "drop": "DROP TABLE events",
+            "drop the trigger": "DROP TRIGGER events_refuse_update",
+        }
+        with pytest.raises(exc.DBAPIError):
+            await run(ledger.url, (EDITS | others)[edit])
+        assert await ledger.open().events(after=0, limit=10) == records
+
+    @pytest.mark.parametrize("edit", EDITS)
+    async def test_an_administrator_cannot_edit_it_by_accident(
+        self, ledger: Ledger, database: Database, edit: str
+    ) -> None:
+        records = await append(ledger.open(), 3)
+        with pytest.raises(exc.DBAPIError):
+            await run(database.admin_url, EDITS[edit])
+        assert await ledger.open().events(after=0, limit=10) == records
+
+    @pytest.mark.parametrize("edit", ["DELETE FROM ledger_head", "INSERT INTO ledger_head SELECT * FROM ledger_head"])
+    async def test_there_is_one_head(self, ledger: Ledger, edit: str) -> None:
+        with pytest.raises(exc.DBAPIError):
+            await run(ledger.url, edit)
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("sync_binlog", "0"),
+            ("innodb_flush_log_at_trx_commit", "2"),
+            ("max_allowed_packet", "1048576"),
+            ("binlog_format", "'STATEMENT'"),
+        ],
+    )
+    async def test_an_unsafe_server_is_refused(self, ledger: Ledger, mariadb: MariaDB, name: str, value: str) -> None:
+        with setting(mariadb, name, value):
+            for fault in (await fault_of(ledger.open().begin()), await fault_of(ledger.open().head())):
+                assert fault.code is Code.DATABASE_UNSAFE
+                assert name in fault.detail
+                assert fault.detail.count("set it to") == 1
+            assert await ledger.open(allow_unsafe=True).head()
+        await append(ledger.open(), 1)
+
+    def test_what_only_a_start_can_change_is_named_too(self) -> None:
+        wrong = list(dialect.wrong_settings(0, 1, 1, "ROW", 2**24, 0))
+        assert [text.split()[0] for text in wrong] == ["log_bin", "SYSDATE"]
+
+    async def test_mixed_binary_log_is_good_enough(self, ledger: Ledger, mariadb: MariaDB) -> None:
+        with setting(mariadb, "binlog_format", "'MIXED'"):
+            await append(ledger.open(), 2)
+
+    async def test_a_batch_takes_four_round_trips(self, ledger: Ledger, database: Database, mariadb: MariaDB) -> None:
+        store = ledger.open()
+        await append(store, 1)  # connects and prepares
+        with setting(mariadb, "log_output", "'TABLE'"), setting(mariadb, "general_log", "1"):
+            await append(store, 64)
+            log = mariadb.execute(
+                f"""
+                SELECT command_type, REGEXP_SUBSTR(argument, '[A-Z]+') FROM mysql.general_log
+                WHERE user_host LIKE '{database.service.user}%' ORDER BY event_time
+                """
+            )
+        # No BEGIN, and one INSERT for all; what moved the head is known before COMMIT is sent.
+        assert log.splitlines() == ["Execute\tSELECT", "Execute\tINSERT", "Execute\tUPDATE", "Query\tCOMMIT"]
+        assert len(await store.events(after=1, limit=100)) == 64
+
+
+class TestFaults:
+    async def test_a_schema_without_tables_or_head(self, mariadb: MariaDB) -> None:
+        database = mariadb.new_database()
+        async with opened(database.admin_url) as store:
+            assert (await fault_of(store.begin())).code is Code.DATABASE_NOT_MIGRATED
+            assert (await fault_of(store.head())).code is Code.DATABASE_NOT_MIGRATED
+            await migrate(database.admin_url)
+            await append(store, 1)
+            await run(database.admin_url, "DELETE FROM ledger_head")
+            assert (await fault_of(store.begin())).code is Code.DATABASE_NOT_MIGRATED
+            assert (await fault_of(store.head())).code is Code.DATABASE_NOT_MIGRATED
+
+    async def test_a_read_only_server(self, ledger: Ledger, mariadb: MariaDB) -> None:
+        store = ledger.open()
+        await append(store, 1)
+        transaction = await store.begin()
+        with setting(mariadb, "read_only", "1"):
+            for work in (transaction.append(follow(transaction.head, 1)), ledger.open().begin()):
+                assert (await fault_of(work)).code is Code.DATABASE_READ_ONLY
+            await transaction.rollback()
+            assert (await store.head()).position == 1
+        await append(store, 1)
+
+    @pytest.mark.parametrize("part", ["username", "password", "database"])
+    async def test_a_wrong_url_says_what_to_check(self, ledger: Ledger, part: str) -> None:
+        url = make_url(ledger.url)
+        wrong = {
+            "username": url.set(username="wrong"),
+            "password": url.set(password="wrong"),
+            "database": url.set(database="wrong"),
+        }
+        async with opened(wrong[part].render_as_string(hide_password=False)) as store:
+            for fault in (await fault_of(store.begin()), await fault_of(store.head())):
+                assert fault.code is Code.DATABASE_UNAVAILABLE
+                assert "check" in fault.detail
+                assert not fault.transient
+
+    async def test_missing_grants_say_what_to_run(self, mariadb: MariaDB) -> None:
+        database = mariadb.new_database()
+        await migrate(database.admin_url)
+        mariadb.execute(f"GRANT SELECT ON `{database.name}`.* TO {database.service.quoted}")
+        async with opened(database.service_url) as store:
+            transaction = await store.begin()
+            fault = await fault_of(transaction.append(follow(transaction.head, 1)))
+            assert fault.code is Code.DATABASE_UNAVAILABLE
+            assert "mariadb-grants.sql" in fault.detail
+
+    async def test_a_server_that_is_down_and_comes_back(self, ledger: Ledger, mariadb: MariaDB) -> None:
+        store, other = ledger.open(), ledger.open()
+        await append(store, 2)
+        await other.head()
+        transaction = await other.begin()
+        mariadb.kill()
+        try:
+            for work in (store.begin(), store.head(), transaction.append(follow(transaction.head, 1))):
+                fault = await fault_of(work)
+                assert fault.code is Code.DATABASE_UNAVAILABLE
+                assert fault.transient
+            await transaction.rollback()
+        finally:
+            mariadb.restart()
+        assert (await other.head()).position == 2
+        await append(store, 1)
+
+    async def test_connections_that_died_of_idleness_are_replaced_unseen(
+        self, ledger: Ledger, mariadb: MariaDB
+    ) -> None:
+        store = ledger.open()
+        await append(store, 1)
+        await store.head()
+        mariadb.restart()
+        await append(store, 1)
+        assert (await store.head()).position == 2
+
+    async def test_a_hung_server_is_given_up_within_the_deadline(self, ledger: Ledger, mariadb: MariaDB) -> None:
+        store, other = ledger.open(lock_timeout_ms=2000), ledger.open(lock_timeout_ms=2000)
+        await append(store, 1)
+        await store.head()
+        transaction, late = await store.begin(), asyncio.get_running_loop().time() + 3
+        with paused(mariadb):
+            works = (transaction.append(follow(transaction.head, 1)), store.head(), other.begin(), other.head())
+            async with asyncio.timeout(TOTAL_SECONDS):
+                faults = await asyncio.gather(*(fault_of(work) for work in works))
+            assert asyncio.get_running_loop().time() < late
+        for fault in faults:
+            assert fault.code is Code.DATABASE_UNAVAILABLE
+            assert fault.transient
+        await transaction.rollback()
+        await append(store, 1)
+        assert (await store.head()).position == 2
+
+    async def test_a_hung_commit_is_unknown(self, ledger: Ledger, mariadb: MariaDB) -> None:
+        store = ledger.open(lock_timeout_ms=2000)
+        transaction = await store.begin()
+        await transaction.append(follow(transaction.head, 1))
+        late = asyncio.get_running_loop().time() + 3
+        with paused(mariadb), pytest.raises(OutcomeUnknown):
+            async with asyncio.timeout(TOTAL_SECONDS):
+                await transaction.commit()
+        assert asyncio.get_running_loop().time() < late
+        transaction = await patiently(store)
+        assert transaction.head.position == len(await transaction.events(after=0, limit=10))
+        await transaction.rollback()
+
+    async def test_a_silent_holder_of_the_lock_is_rolled_back(self, ledger: Ledger) -> None:
+        holder, waiter = ledger.open(lock_timeout_ms=3000), ledger.open(lock_timeout_ms=3000)
+        transaction = await holder.begin()
+        await transaction.append(follow(transaction.head, 1))
+        begun = time.monotonic()
+        records = await append(waiter, 2)
+        assert time.monotonic() - begun < 2.5
+        with pytest.raises(OutcomeUnknown):
+            await transaction.commit()
+        assert await holder.events(after=0, limit=10) == records
+        await append(holder, 1)
+
+    @pytest.mark.parametrize(
+        ("number", "code", "transient", "contention"),
+        [
+            (1020, Code.LOCK_TIMEOUT, True, True),
+            (1205, Code.LOCK_TIMEOUT, True, True),
+            (1213, Code.LOCK_TIMEOUT, True, True),
+            (2006, Code.DATABASE_UNAVAILABLE, True, False),
+            (1040, Code.DATABASE_UNAVAILABLE, True, False),
+            (1053, Code.DATABASE_UNAVAILABLE, True, False),
+            (1290, Code.DATABASE_READ_ONLY, False, False),
+            (1021, Code.DATABASE_FULL, False, False),
+            (1114, Code.DATABASE_FULL, False, False),
+            (3, Code.DATABASE_FULL, False, False),
+            (1142, Code.DATABASE_UNAVAILABLE, False, False),
+            (1146, Code.DATABASE_NOT_MIGRATED, False, False),
+        ],
+    )
+    def test_error_numbers(self, number: int, code: Code, transient: bool, contention: bool) -> None:
+        fault = dialect.fault(errors.OperationalError(number, "says the server"))
+        assert fault is not None
+        assert (fault.code, fault.transient, fault.contention) == (code, transient, contention)
+        assert "says the server" in fault.detail
+
+    def test_other_errors_are_ours(self) -> None:
+        assert dialect.fault(KeyError("bug")) is None
+        for error in (errors.ProgrammingError(1064, "syntax"), errors.OperationalError(1366, "incorrect value")):
+            fault = dialect.fault(error)
+            assert fault is not None
+            assert (fault.code, fault.transient) == (Code.INTERNAL_ERROR, False)
+
+
+class TestLostAnswers:
+    @pytest.mark.parametrize(("cut", "committed"), [("before", 1), ("after", 3)])
+    async def test_the_log_knows_what_became_of_a_commit(
+        self, ledger: Ledger, mariadb: MariaDB, cut: str, committed: int
+    ) -> None:
+        async with Proxy(mariadb.port) as proxy:
+            url = make_url(ledger.url).set(port=proxy.port).render_as_string(hide_password=False)
+            async with opened(url) as store:
+                await append(store, 1)
+                transaction = await store.begin()
+                records = follow(transaction.head, 2)
+                await transaction.append(records)
+                proxy.cut = cut
+                with pytest.raises(OutcomeUnknown):
+                    await transaction.commit()
+                await transaction.rollback()
+                proxy.cut = None
+                transaction = await store.begin()
+                assert transaction.head.position == committed
+                found = await transaction.events_of_commands([record.command_id for record in records])
+                assert found == (records if cut == "after" else [])
+                await transaction.rollback()
+
+    async def test_a_killed_session(self, ledger: Ledger, mariadb: MariaDB) -> None:
+        store = ledger.open()
+        transaction = await store.begin()
+        await transaction.append(follow(transaction.head, 1))
+        user = ledger.database.service.user if ledger.database else ""
+        mariadb.execute(f"KILL USER '{user}'@'127.0.0.1'")
+        with pytest.raises(OutcomeUnknown):
+            await transaction.commit()
+        await append(store, 2)
+        assert (await store.head()).position == 2
+
+
+def test_the_shipped_grants_are_the_whole_of_the_services_rights(database: Database, mariadb: MariaDB) -> None:
+    grants = mariadb.execute(f"SHOW GRANTS FOR {database.service.quoted}")
+    assert "UPDATE ON" not in grants.replace(f"SELECT, UPDATE ON `{database.name}`.`ledger_head`", "")
+    for word in ("DELETE", "DROP", "TRIGGER", "ALTER", "ALL PRIVILEGES"):
+        assert word not in grants
