@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 
 from api.credentials import CredentialsMiddleware
 from api.health import health_routes
-from api.problems import http_problem, internal_problem, problem
+from api.problems import gone, http_problem, internal_problem, problem
 from api.routes import routes
 from ledger.domain.rejection import Rejection
 from ledger.ports import Fault
@@ -28,14 +29,17 @@ def create_app(
         async with ledger:
             yield
 
-    return Starlette(
+    app = Starlette(
         routes=routes(ledger, default_ttl_seconds) + health_routes(ledger),
         middleware=[Middleware(CredentialsMiddleware, secrets=secrets)] if secrets else [],
         exception_handlers={
             Rejection: problem,
             Fault: problem,
             HTTPException: http_problem,
+            ClientDisconnect: gone,
             Exception: internal_problem,
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # another path is another path
+    return app

@@ -10,7 +10,7 @@ from api.answers import as_json
 from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Fault
 
-__all__ = ["STATUSES", "http_problem", "internal_problem", "problem"]
+__all__ = ["STATUSES", "gone", "http_problem", "internal_problem", "problem"]
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "1"
@@ -61,6 +61,11 @@ async def http_problem(request: Request, error: Exception) -> Response:
         response.headers["Allow"] = allowed
         return response
     return _response(Code.NOT_FOUND, f"nothing is served at {request.url.path[:200]}")
+
+
+async def gone(_: Request, __: Exception) -> Response:
+    """End a request whose client hung up before it had sent all; nobody reads this."""
+    return Response(status_code=400)
 
 
 async def internal_problem(_: Request, __: Exception) -> Response:

@@ -48,9 +48,12 @@ def token_of(request: Request) -> str:
 
 
 def _header(request: Request, name: str) -> str | None:
-    value = request.headers.get(name)
-    if value is None:
+    values = request.headers.getlist(name)
+    if not values:
         return None
+    if len(values) > 1:
+        raise Rejection.invalid(name.title(), "is sent more than once; send one")
+    value = values[0]
     flaw = flaw_of_text(value, at_most=MAX_HEADER_LENGTH)
     if flaw is None and not value.isascii():
         flaw = "must be ASCII"

@@ -45,7 +45,10 @@ class Endpoints:
 
     # Series
 
-    async def put_series(self, request: Request) -> Response:
+    async def one_series(self, request: Request) -> Response:
+        return await (self._define(request) if request.method == "PUT" else self._show(request))
+
+    async def _define(self, request: Request) -> Response:
         body = await body_of(request)
         series = Series.define(request.path_params["code"], parse(SeriesBody, body).definition())
         envelope = envelope_of(request, "define_series", body, self._ledger.ids)
@@ -53,7 +56,7 @@ class Endpoints:
         answer = _json(answers.series_answer(series, outcome.position), 201 if outcome.entries else 200)
         return _marked(answer, outcome)
 
-    async def get_series(self, request: Request) -> Response:
+    async def _show(self, request: Request) -> Response:
         series, position = await self._ledger.series(request.path_params["code"])
         return _json(answers.series_answer(series, position))
 
@@ -149,6 +152,5 @@ def routes(ledger: Ledger, default_ttl_seconds: int) -> list[Route]:
         Route("/v1/issue", to.issue, methods=["POST"]),
         Route("/v1/preview", to.preview, methods=["POST"]),
         Route("/v1/series", to.list_series, methods=["GET"]),
-        Route("/v1/series/{code}", to.put_series, methods=["PUT"]),
-        Route("/v1/series/{code}", to.get_series, methods=["GET"]),
+        Route("/v1/series/{code}", to.one_series, methods=["GET", "PUT"]),
     ]

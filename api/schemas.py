@@ -1,12 +1,13 @@
 """Request bodies: shape and types are checked here, meaning in the domain. The names are design.md's."""
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import date
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from ledger.domain.calendar import Reset
@@ -114,18 +115,20 @@ class ChoiceBody(Body):
     document: Text | None = None
 
 
+def _choice(value: object) -> object:
+    """A number alone stands for a choice without a document of its own."""
+    return {"number": value} if isinstance(value, str) else value
+
+
 class ConfirmBody(Body):
     document: Text | None = None
-    numbers: Annotated[list[Text | ChoiceBody], Field(max_length=10_000)] | None = None
+    numbers: Annotated[list[Annotated[ChoiceBody, BeforeValidator(_choice)]], Field(max_length=10_000)] | None = None
     release_rest: bool = True
 
     def choices(self) -> tuple[Choice, ...] | None:
         if self.numbers is None:
             return None
-        return tuple(
-            Choice(chosen) if isinstance(chosen, str) else Choice(chosen.number, chosen.document)
-            for chosen in self.numbers
-        )
+        return tuple(Choice(chosen.number, chosen.document) for chosen in self.numbers)
 
 
 class ExtendBody(Body):
@@ -136,15 +139,33 @@ class CancelBody(Body):
     reason: Text | None = None
 
 
+_NESTED: Mapping[str, type[Body]] = {
+    "attributes": AttributeBody,
+    "dimensions": DimensionBody,
+    "numbers": ChoiceBody,
+}
+
 AnyBody = TypeVar("AnyBody", bound=Body)
 
 
 def parse(model: type[AnyBody], body: bytes) -> AnyBody:
     """Read a body; a Rejection names every field that is wrong. An empty body stands for an empty object."""
     try:
-        return model.model_validate_json(body or b"{}")
+        parsed = model.model_validate_json(body or b"{}")
     except ValidationError as error:
         raise _rejection(model, error.errors(include_url=False, include_input=False)) from None
+    # pydantic takes the last of two equal names; a proxy may take the first, and would see another request.
+    json.loads(body or b"{}", object_pairs_hook=_refuse_repeated_names)
+    return parsed
+
+
+def _refuse_repeated_names(pairs: list[tuple[str, object]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise Rejection(
+            Code.MALFORMED_JSON, f"the body has the name {repeated[:50]!r} twice in one object; send it once"
+        )
 
 
 def _rejection(model: type[Body], found: list[ErrorDetails]) -> Rejection:
@@ -158,9 +179,7 @@ def _rejection(model: type[Body], found: list[ErrorDetails]) -> Rejection:
 
 
 def _path(error: ErrorDetails) -> str:
-    # Branches of a union appear in the location; only names and places of the body are of use to the client.
-    parts = [part for part in error["loc"] if isinstance(part, int) or not re.search(r"[\[(]|^str$|Body$", part)]
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"])
     return text.removeprefix(".")[:100]
 
 
@@ -174,8 +193,6 @@ def _problem(model: type[Body], error: ErrorDetails) -> str:
 
 
 def _hint(model: type[Body], location: tuple[int | str, ...]) -> str:
-    fields: Mapping[str, Any] = model.model_fields
-    if len(location) > 1:
-        fields = AttributeBody.model_fields if location[0] == "attributes" else DimensionBody.model_fields
+    fields = _NESTED.get(str(location[0]), model).model_fields if len(location) > 1 else model.model_fields
     near = get_close_matches(str(location[-1]), fields, n=1)
     return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(fields)}"

@@ -97,7 +97,10 @@ class Transaction(Protocol):
         """Set `stopped` on the head, for every process to see."""
 
     async def commit(self) -> None:
-        """Make it durable; OutcomeUnknown when the store's answer was lost."""
+        """Make it durable.
+
+        OutcomeUnknown when the store's answer was lost, a StoreFault only when it is certain that nothing happened.
+        """
 
     async def rollback(self) -> None:
         """Give up the lock and all changes; never raises, and does nothing after a commit."""

@@ -34,7 +34,7 @@ def _options(*names: str) -> Callable[[Function], Function]:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="numbering-ledger")
+@click.version_option(package_name="numbering-ledger", prog_name="numbering")
 def main() -> None:
     """A ledger of document numbers: never issued twice, every integer accounted for.
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Callable
 
@@ -19,6 +20,7 @@ from numbering.settings import Settings
 
 __all__ = ["prepare", "serve"]
 
+FAULT = 3  # exit code
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 30
 GRACE_SECONDS = 25  # longer than the writer takes to finish what it accepted
@@ -47,40 +49,47 @@ async def _look(settings: Settings, *, allow_unsafe: bool) -> None:
         await store.close()
 
 
-class _Server(uvicorn.Server):
-    """Says where it listens, once it does."""
-
-    def __init__(self, config: uvicorn.Config, announce: Callable[[str], None]) -> None:
-        super().__init__(config)
-        self._announce = announce
-
-    async def startup(self, sockets: object = None) -> None:
-        await super().startup(sockets)  # type: ignore[arg-type]
-        for server in self.servers:
-            for socket in server.sockets:
-                host, port = socket.getsockname()[:2]
-                self._announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-
-
 def serve(settings: Settings, *, allow_unsafe: bool) -> int:
     """Serve until SIGINT or SIGTERM, finish what was accepted, and give the exit code."""
     store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout, allow_unsafe=allow_unsafe)
     limits = Limits(lock_timeout_seconds=settings.lock_timeout / 1000)
     ledger = Ledger(store, clock=SystemClock(), ids=RandomIds(), spawn=spawn, limits=limits)
     app = create_app(ledger, default_ttl_seconds=settings.reservation_ttl, secrets=settings.secrets())
-    server = _Server(_config(app, settings), lambda url: _say_where(url, settings))
+    try:
+        listener = _listen(settings)
+    except OSError as error:
+        print(f"numbering: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
+        return FAULT
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signal once more after it has shut down; by then the wish is granted.
         signal.signal(number, lambda *_: None)
-    server.run()
-    return 0 if server.started else 3
+    server = _Server(_config(app), lambda: _say_where(listener, settings))
+    server.run([listener])
+    return 0 if server.started else FAULT
 
 
-def _config(app: object, settings: Settings) -> uvicorn.Config:
+class _Server(uvicorn.Server):
+    """Says where it listens, once it does."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(
+        settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    return socket.create_server(address, family=family, backlog=BACKLOG)
+
+
+def _config(app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        host=settings.host,
-        port=settings.port,
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -88,12 +97,13 @@ def _config(app: object, settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 
 
-def _say_where(url: str, settings: Settings) -> None:
-    access = "" if settings.credentials else " (loopback only: no credentials are configured)"
+def _say_where(listener: socket.socket, settings: Settings) -> None:
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    access = "" if settings.secrets() else " (loopback only: no credentials are configured)"
     print(f"numbering: listening on {url}{access}", file=sys.stderr, flush=True)

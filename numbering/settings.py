@@ -8,14 +8,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+
+from ledger.domain.text import flaw_of_text
+from ledger.stores import parse_url
 
 __all__ = ["PREFIX", "BadSettings", "Settings", "load"]
 
 PREFIX = "NUMBERING_"
-DRIVERS = ("sqlite+aiosqlite", "mariadb+asyncmy")
 MIN_SECRET_LENGTH = 16
+MAX_NAME_LENGTH = 100
 
 
 class BadSettings(Exception):
@@ -53,27 +54,24 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_driver(cls, value: str) -> str:
-        try:
-            driver = make_url(value).drivername
-        except ArgumentError:
-            raise ValueError("is no database URL") from None
-        if driver not in DRIVERS:
-            raise ValueError(f"must begin with {' or '.join(f'{name}://' for name in DRIVERS)}")
+        parse_url(value)
         return value
 
     @field_validator("credentials")
     @classmethod
     def _well_formed(cls, value: str) -> str:
         pairs = _pairs(value)
-        if any(not name or len(secret) < MIN_SECRET_LENGTH for name, secret in pairs):
-            raise ValueError(f"must be NAME:SECRET,… with secrets of {MIN_SECRET_LENGTH} characters or more")
-        if len({name for name, _ in pairs}) != len(pairs):
-            raise ValueError("names a principal twice")
+        if any(flaw_of_text(name, at_most=MAX_NAME_LENGTH) for name, _ in pairs):
+            raise ValueError("must be NAME:SECRET,… with printable names")
+        if any(len(secret) < MIN_SECRET_LENGTH or not _is_token(secret) for _, secret in pairs):
+            raise ValueError(f"must have secrets of {MIN_SECRET_LENGTH} or more visible ASCII characters")
+        if len(dict(pairs)) != len(pairs) or len({secret for _, secret in pairs}) != len(pairs):
+            raise ValueError("has a principal or a secret twice")
         return value
 
     @model_validator(mode="after")
     def _loopback_without_credentials(self) -> Self:
-        if not self.credentials and not is_loopback(self.host):
+        if not self.secrets() and not is_loopback(self.host):
             raise ValueError(
                 f"{PREFIX}HOST is {self.host}, which others can reach: set {PREFIX}CREDENTIALS, or use 127.0.0.1"
             )
@@ -88,11 +86,12 @@ def load(options: Mapping[str, Any], environment: Mapping[str, str] = os.environ
     """Read the settings; `options` win over the environment. BadSettings when one is unknown or wrong."""
     for name in environment:
         if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in Settings.model_fields:
-            known = [PREFIX + field.upper() for field in Settings.model_fields]
-            near = difflib.get_close_matches(name, known, n=1)
-            raise BadSettings(
-                f"{name} is no setting; " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}")
+            known = [field.upper() for field in Settings.model_fields]
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
+            hint = (
+                f"did you mean {PREFIX}{near[0]}?" if near else f"known are {', '.join(PREFIX + one for one in known)}"
             )
+            raise BadSettings(f"{name} is no setting; {hint}")
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
@@ -108,8 +107,12 @@ def _line(error: Any) -> str:
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
-    pairs = [pair.partition(":") for pair in text.split(",") if pair]
+    pairs = [pair.partition(":") for pair in text.split(",") if pair.strip()]
     return [(name.strip(), secret) for name, _, secret in pairs]
+
+
+def _is_token(secret: str) -> bool:
+    return secret.isascii() and secret.isprintable() and " " not in secret
 
 
 def is_loopback(host: str) -> bool:

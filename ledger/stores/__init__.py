@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import exc, make_url
+from sqlalchemy import URL, exc, make_url
 
 from ledger.ports import Store
 from ledger.stores.mariadb import MariaDBStore
@@ -10,8 +10,9 @@ from ledger.stores.memory import MemoryLog, MemoryStore, system_now
 from ledger.stores.migration import migrate
 from ledger.stores.sqlite import SQLiteStore
 
-__all__ = ["MemoryLog", "MemoryStore", "migrate", "open_store"]
+__all__ = ["MemoryLog", "MemoryStore", "migrate", "open_store", "parse_url"]
 
+SQLITE_OPTIONS = {"uri", "mode", "immutable", "nolock", "vfs"}
 MIN_LOCK_TIMEOUT_MS = 2000  # the server's own waits are whole seconds and must be shorter
 
 
@@ -29,16 +30,28 @@ def open_store(
     """
     if lock_timeout_ms < MIN_LOCK_TIMEOUT_MS:
         raise ValueError(f"the lock timeout is {lock_timeout_ms} ms; it must be {MIN_LOCK_TIMEOUT_MS} or more")
+    parsed = parse_url(url)
+    if parsed.drivername == "mariadb+asyncmy":
+        return MariaDBStore(parsed, lock_timeout_ms=lock_timeout_ms, allow_unsafe=allow_unsafe)
+    return SQLiteStore(parsed, lock_timeout_ms=lock_timeout_ms, now=now)
+
+
+def parse_url(text: str) -> URL:
+    """Read a ledger's database URL; a ValueError says what is wrong with it."""
     try:
-        parsed = make_url(url)
-    except exc.ArgumentError as error:
-        raise ValueError("the database URL is not of the form driver://user:password@host/name") from error
-    match parsed.drivername:
-        case "mariadb+asyncmy":
-            return MariaDBStore(parsed, lock_timeout_ms=lock_timeout_ms, allow_unsafe=allow_unsafe)
-        case "sqlite+aiosqlite" if parsed.database not in (None, "", ":memory:"):
-            return SQLiteStore(parsed, lock_timeout_ms=lock_timeout_ms, now=now)
-        case "sqlite+aiosqlite":
+        url = make_url(text)
+    except (exc.ArgumentError, ValueError):
+        raise ValueError("the database URL is not of the form driver://user:password@host/name") from None
+    match url.drivername:
+        case "mariadb+asyncmy" if not url.database or not url.host:
+            raise ValueError(
+                "a MariaDB ledger needs a host and a database: mariadb+asyncmy://USER:PASSWORD@HOST/DATABASE"
+            )
+        case "sqlite+aiosqlite" if url.database in (None, "", ":memory:"):
             raise ValueError("a SQLite ledger needs a file; use MemoryStore for tests")
+        case "sqlite+aiosqlite" if unknown := set(url.query) - SQLITE_OPTIONS:
+            raise ValueError(f"the database URL has unknown options: {', '.join(sorted(unknown))}")
+        case "mariadb+asyncmy" | "sqlite+aiosqlite":
+            return url
         case other:
             raise ValueError(f"the database URL begins with {other}: use mariadb+asyncmy or sqlite+aiosqlite")

@@ -269,6 +269,9 @@ class Writer:
             return
         try:
             await transaction.commit()
+        except StoreFault:
+            self._queue.put_back(drawn)
+            raise
         except BaseException as error:
             outcome_deadline = self._clock.monotonic() + self._limits.outcome_seconds
             for waiting, answer in batch.answers:

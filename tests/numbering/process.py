@@ -1,0 +1,84 @@
+"""The real `numbering serve`, in a process and a directory of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from ledger.ports import Store
+from ledger.stores import open_store
+from tests.servers import HOST, STOP_TIMEOUT_SECONDS, Server
+
+__all__ = ["NUMBERING", "Service", "run", "without_settings"]
+
+NUMBERING = Path(sys.executable).with_name("numbering")
+RUN_TIMEOUT_SECONDS = 30.0
+
+
+def without_settings(**settings: str) -> dict[str, str]:
+    """This process's environment, with no setting of the ledger but those given."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("NUMBERING_")}
+    return kept | {f"NUMBERING_{name.upper()}": value for name, value in settings.items()}
+
+
+def run(*words: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run `numbering` to its end."""
+    return subprocess.run(
+        [NUMBERING, *words],
+        cwd=cwd,
+        env=without_settings(**settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_SECONDS,
+        check=False,
+    )
+
+
+class Service(Server):
+    """`numbering serve` on its own port and SQLite file; `settings` are those of the environment."""
+
+    def __init__(self, *options: str, **settings: str) -> None:
+        super().__init__()
+        self.options = options
+        self.settings = settings
+        self.file = self.directory / "numbering.db"
+        self._said_before = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def start(self) -> None:
+        self._said_before = len(self.said()) if self.log.exists() else 0
+        super().start()
+
+    def client(self) -> httpx.Client:
+        # Not verifying saves the reading of certificates, which takes longer than most tests.
+        return httpx.Client(base_url=self.url, timeout=30, verify=False)
+
+    def store(self) -> Store:
+        """Another look at its log."""
+        return open_store(f"sqlite+aiosqlite:///{self.file}")
+
+    def end(self, how: signal.Signals) -> int:
+        """Send a signal and give the exit status."""
+        process = self._running()
+        process.send_signal(how)
+        status = process.wait(STOP_TIMEOUT_SECONDS)
+        self._process = None
+        return status
+
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+    def _command(self) -> list[str]:
+        environment = [f"{name}={value}" for name, value in without_settings(**self.settings).items()]
+        return ["env", "-i", *environment, str(NUMBERING), "serve", "--port", str(self.port), *self.options]
+
+    def _answers(self) -> bool:
+        # Until it says so itself: asking earlier could be answered by whoever has the port.
+        return "numbering: listening on" in self.said()[self._said_before :]
