@@ -30,6 +30,7 @@ class Settings(BaseSettings):
         "sqlite+aiosqlite:///numbering.db",
         description="the ledger: sqlite+aiosqlite:///FILE or mariadb+asyncmy://USER:PASSWORD@HOST/DATABASE",
     )
+    redis_url: str = Field("", description="the mirror; must be empty, this version keeps none")
     host: str = Field("127.0.0.1", description="address to listen on; not loopback needs credentials")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="port to listen on; 0 takes a free one")
     reservation_ttl: Annotated[int, Field(ge=1, le=86_400)] = Field(
@@ -55,6 +56,13 @@ class Settings(BaseSettings):
     @classmethod
     def _known_driver(cls, value: str) -> str:
         parse_url(value)
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _no_mirror_yet(cls, value: str) -> str:
+        if value:
+            raise ValueError("must be empty: this version keeps no mirror")
         return value
 
     @field_validator("credentials")

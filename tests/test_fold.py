@@ -45,6 +45,7 @@ def test_an_empty_fold_stands_before_the_first_event() -> None:
     fold = Fold(LEDGER_ID)
     fold.take([])
     assert (fold.position, fold.hash, fold.recorded_at) == (0, chain.genesis(LEDGER_ID), 0)
+    assert fold.ledger_id == LEDGER_ID
     assert dump(fold.state) == dump(Story().state)
 
 

@@ -37,6 +37,7 @@ SEEN = (
     "lost_before",
     "lost_after",
     "limbo",
+    "refused",
     "doubt: was there",
     "doubt: done again",
     "lock lost while held",

@@ -127,6 +127,17 @@ class TestSettings:
         with setting(mariadb, "binlog_format", "'MIXED'"):
             await append(ledger.open(), 2)
 
+    @pytest.mark.parametrize(("deadline_ms", "idle", "wait"), [(2000, 1, 1), (3000, 1, 2), (5000, 3, 4), (7500, 6, 7)])
+    async def test_a_session_waits_less_than_we_do(
+        self, ledger: Ledger, deadline_ms: int, idle: int, wait: int
+    ) -> None:
+        store = ledger.open(lock_timeout_ms=deadline_ms)
+        assert isinstance(store, dialect.MariaDBStore)
+        await append(store, 1)
+        async with store._driver.cursor() as cursor:
+            await cursor.execute("SELECT @@idle_transaction_timeout, @@innodb_lock_wait_timeout, @@tx_isolation")
+            assert await cursor.fetchone() == (idle, wait, "READ-COMMITTED")
+
     async def test_a_batch_takes_four_round_trips(self, ledger: Ledger, database: Database, mariadb: MariaDB) -> None:
         store = ledger.open()
         await append(store, 1)  # connects and prepares

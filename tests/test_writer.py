@@ -96,9 +96,9 @@ class Bench:
         return asyncio.get_running_loop().create_task(self.do(command, key, body), name="client")
 
     async def start_many(self, count: int) -> list[asyncio.Task[Outcome]]:
-        """Let `count` clients ask, and wait until the writer knows of all."""
+        """Let `count` clients ask, and time pass only when all have."""
         tasks = [self.start(self.reserve()) for _ in range(count)]
-        await until(lambda: self.writer.waiting >= count)
+        await asyncio.sleep(0.001)
         return tasks
 
 
@@ -132,7 +132,7 @@ async def answer(waiting: Coroutine[Any, Any, Outcome] | asyncio.Task[Outcome]) 
 
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():  # noqa: ASYNC110  what the store has counted sets no event
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
 
 
 async def all_values(tasks: Sequence[asyncio.Task[Outcome]]) -> list[int]:
@@ -326,6 +326,25 @@ class TestFaults:
             assert values(await bench.do(bench.reserve(), key="k")) == [1]
             assert types(bench.log) == ["SeriesDefined", "NumbersReserved"]
 
+    @pytest.mark.parametrize("fault", [BUSY, DOWN], ids=["contention", "down"])
+    def test_a_commit_that_is_clearly_refused_did_nothing_and_is_tried_again(self, fault: StoreFault) -> None:
+        @simulated
+        async def run() -> None:
+            async with ledger() as bench:
+                bench.store.steps["commit"] = [fault]
+                outcome = await bench.do(bench.reserve())
+                assert (values(outcome), outcome.replayed) == ([1], False)
+                assert bench.store.calls["lookup"] == 0
+
+        run()
+
+    @simulated
+    async def test_a_full_disk_that_is_noticed_at_commit_is_answered_at_once(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["commit"] = [FULL]
+            assert await answer(bench.do(bench.reserve())) is Code.DATABASE_FULL
+            assert values(await bench.do(bench.reserve())) == [1]
+
     @simulated
     async def test_a_command_that_hits_a_bug_fails_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async with ledger() as bench:
@@ -473,6 +492,24 @@ class TestDoubt:
                 assert types(bench.log) == ["SeriesDefined", "NumbersReserved"]
 
         run()
+
+    @simulated
+    async def test_a_series_whose_commit_is_in_doubt_is_no_repetition(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["answer"] = [LOST]
+            outcome = await bench.do(DefineSeries(Series.define("T", Definition(template="T-{SEQ:4}"))), key="k")
+            assert (outcome.position, outcome.replayed) == (2, False)
+
+    @simulated
+    async def test_commits_that_are_lost_every_time_are_a_fault_that_health_can_see(self) -> None:
+        async with ledger() as bench:
+            bench.store.always["commit"] = LOST
+            asked = bench.start(bench.reserve())
+            await asyncio.sleep(3)
+            fault = bench.writer.fault
+            bench.store.always.clear()
+            await asked
+            assert fault is not None
 
     @simulated
     async def test_rejections_of_a_batch_in_doubt_are_judged_again(self) -> None:
@@ -640,6 +677,20 @@ class TestFollowing:
             assert now() - began <= 6.0
             await asyncio.sleep(40)
             assert values(await late.do(late.reserve())) == [41]
+            await late.writer.stop()
+
+    @simulated
+    async def test_a_long_log_is_read_without_pauses_once_the_database_is_back(self) -> None:
+        async with ledger() as bench:
+            for _ in range(40):
+                await bench.do(bench.reserve())
+            late = Bench(bench.log, fold_chunk=1)
+            late.store.steps["head"] = [DOWN] * 10  # until the pauses between tries are as long as they get
+            late.writer.start()
+            await until(lambda: not late.store.steps["head"])
+            began = now()
+            await until(lambda: late.writer.fold is not None and late.writer.fold.position == 41)
+            assert now() - began <= 1.0 + 0.1  # one pause more, and then none
             await late.writer.stop()
 
     @simulated

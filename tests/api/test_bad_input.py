@@ -37,6 +37,8 @@ async def define_all(api: Api) -> None:
 
 # Reserving, issuing and looking ahead take the same fields
 
+ODD_COUNTS: tuple[object, ...] = ("1", 1.0, 1.5, 1e300, True, False, None, [], {})
+
 FIELDS: list[tuple[str, Json]] = [
     ("series", {}),
     ("series", {"series": None}),
@@ -80,7 +82,7 @@ FIELDS: list[tuple[str, Json]] = [
     ("attributes.REV", RFA | {"attributes": {"REV": 1}}),
     ("attributes.REV", letter() | {"attributes": {"REV": "A"}}),
     *(("count", RFA | {"count": count}) for count in (0, -1, 10_001, 10**30, -(10**4000))),
-    *(("count", RFA | {"count": count}) for count in ("1", 1.0, 1.5, 1e300, True, False, None, [], {})),
+    *(("count", RFA | {"count": count}) for count in ODD_COUNTS),
     *(("count", RFA | {"count": count}) for count in (math.nan, math.inf, -math.inf)),
     ("document_date", RFA | {"document_date": "2025-02-30"}),
     ("document_date", RFA | {"document_date": "2025-02-29"}),

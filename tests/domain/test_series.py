@@ -220,6 +220,27 @@ def test_the_maximum_is_what_can_be_printed_or_less(template: str, changes: dict
     assert series(template, **changes).max_value == limit
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reservation_max_lifetime_seconds": 1, "reservation_ttl_seconds": 1},
+        {"reservation_max_lifetime_seconds": 366 * 86_400, "reservation_ttl_seconds": 366 * 86_400},
+        {"warn_at_percent": (1, 100)},
+        {"warn_at_percent": ()},
+        {"description": "x" * 1000},
+        {"fiscal_year_start": "12-31"},
+    ],
+)
+def test_the_limits_themselves_are_allowed(changes: dict[str, Any]) -> None:
+    definition = series(**changes).definition
+    assert {name: getattr(definition, name) for name in changes} == changes
+
+
+def test_a_dimension_may_list_10_000_values() -> None:
+    values = tuple(map(str, range(10_000)))
+    assert series("{A}-{SEQ:4}", dimensions={"A": Dimension(values=values)}).stem((values[-1],)) == "S:9999"
+
+
 def test_the_key_is_the_printed_dimensions_unless_given() -> None:
     assert LETTER.key == ("ORIGINATOR", "RECIPIENT")
     assert RFA.key == ("DISCIPLINE", "RFA_TYPE")
@@ -298,6 +319,7 @@ def test_different_keys_have_different_stems_without_a_slash(one: tuple[str, str
         (Dimension(values=("/" * 50,)), 4, False),
         (Dimension(chars="A-Z"), 9, True),
         (Dimension(chars="A-Z"), 10, False),
+        (Dimension(chars="A-Z/"), 3, True),
         (Dimension(chars="A-Z/"), 4, False),
         (Dimension(chars="A", max=1), 20, True),
         (Dimension(chars="A", max=1), 21, False),
@@ -309,9 +331,15 @@ def test_a_sequence_id_has_at_most_512_characters(form: Dimension, count: int, f
     template = " ".join(f"{{{name}}}" for name in dimensions) + " {SEQ:4}"
     if fits:
         worst = form.values[0] if form.values else form.chars[-1] * form.max
-        assert len(series(template, dimensions=dimensions, code="x" * 40).stem((worst,) * count) + ":2025-12-31") <= 512
+        assert len(series(template, dimensions=dimensions, code="x" * 41).stem((worst,) * count) + ":2025-12-31") <= 512
     else:
-        refusal(template, dimensions=dimensions, code="x" * 40)
+        refusal(template, dimensions=dimensions, code="x" * 41)
+
+
+def test_the_code_counts_towards_the_length_of_a_sequence_id() -> None:
+    dimensions = {f"D{number}": Dimension(values=("x" * 50,)) for number in range(9)}
+    template = " ".join(f"{{{name}}}" for name in dimensions) + " {SEQ:4}"
+    refusal(template, dimensions=dimensions, code="x" * 42)
 
 
 # Bug: the range `!-~` holds `%`, `/` and `:`, each written with three characters; only those named in it are seen.

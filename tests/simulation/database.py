@@ -27,7 +27,11 @@ LIMBO_SECONDS = 3.0  # how long the server may go on with a COMMIT, or with a de
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """How likely each fault is at each call. `hangs` are answers that never come within the deadline."""
+    """How likely each fault is at each call. `hangs` are answers that never come within the deadline.
+
+    Of COMMIT: `lost_before` and `lost_after` its effect is the answer, `limbo` goes on after the connection is gone,
+    `refused` is a clear answer that nothing happened.
+    """
 
     slow: float = 0.0
     hangs: float = 0.0
@@ -37,12 +41,13 @@ class Weather:
     lost_before: float = 0.0
     lost_after: float = 0.0
     limbo: float = 0.0
+    refused: float = 0.0
     crash: float = 0.0
 
     @classmethod
     def draw(cls, random: Random) -> "Weather":
         """Leave out about half of the kinds, so that what needs many calls without them gets a chance too."""
-        worst = cls(0.1, 0.01, 0.05, 0.03, 0.03, 0.1, 0.1, 0.05, 0.006)
+        worst = cls(0.1, 0.01, 0.05, 0.03, 0.03, 0.1, 0.1, 0.05, 0.05, 0.006)
         scale = random.choice([0.3, 1.0, 1.0, 2.0])
         return cls(*(random.choice([0.0, scale]) * getattr(worst, field.name) for field in fields(cls)))
 
@@ -81,6 +86,7 @@ class Database:
         self.seen: Counter[str] = Counter()
         self.doubted: dict[bytes, bool] = {}  # commands whose COMMIT was not answered, and whether it took effect
         self.random = random
+        self.committed: list[float] = []  # when each position became visible
         self._offset = 0
         self._ending: list[asyncio.Task[None]] = []
 
@@ -257,6 +263,8 @@ class FaultyTransaction:
         await self._travel(writes=True)
         if self._database.happens("contention"):
             raise _contention()
+        expected = max(self.now, self.head.recorded_at)
+        assert all(record.recorded_at == expected for record in records), "not at the database's time"
         await self._inner.append(records)
         self._appended += records
         self.head = self._inner.head
@@ -274,6 +282,8 @@ class FaultyTransaction:
             raise OutcomeUnknown("simulated: the connection was gone at COMMIT")
         database = self._database
         database.holder = None
+        if database.happens("refused"):
+            await self._refuse()
         in_limbo = database.happens("limbo")
         lost_before = database.happens("lost_before") or database.outage is not None
         takes_effect = not lost_before and not (in_limbo and database.random.random() < 0.5)
@@ -313,6 +323,13 @@ class FaultyTransaction:
         if self._killed:
             raise StoreFault(Code.DATABASE_UNAVAILABLE, "simulated: connection was killed", transient=True)
 
+    async def _refuse(self) -> None:
+        """Say clearly that nothing was committed: Galera's conflict, or SQLite's full disk."""
+        await self._inner.rollback()
+        if self._database.random.random() < 0.5:
+            raise _contention()
+        raise StoreFault(Code.DATABASE_FULL, "simulated: full at COMMIT")
+
     async def _answered(self, done: asyncio.Task[None], *, lost: bool, waits: bool) -> None:
         """Bring the answer of COMMIT; from here on nothing that happens to the process changes what it was."""
         self._committing = True
@@ -332,6 +349,7 @@ class FaultyTransaction:
         self._database.seen["COMMIT took effect" if takes_effect else "COMMIT was undone"] += 1
         if takes_effect:
             await self._inner.commit()
+            self._database.committed += [asyncio.get_running_loop().time()] * len(self._appended)
         else:
             await self._inner.rollback()
 

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
-from ledger.ports import Head, OutcomeUnknown, Record
+from ledger.ports import Head, OutcomeUnknown, Record, StoreFault
 from ledger.stores.memory import MemoryLog, MemoryStore, MemoryTransaction
 from tests.simulation.database import EPOCH, SECOND
 
@@ -92,7 +92,7 @@ class ScriptedTransaction:
     async def commit(self) -> None:
         try:
             await self._store.step("commit")
-        except OutcomeUnknown:
+        except (OutcomeUnknown, StoreFault):
             await self._inner.rollback()
             raise
         await self._inner.commit()

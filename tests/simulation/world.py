@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from random import Random
 from typing import Any
 
 from ledger.codec import encode
-from ledger.domain.commands import Issue, Reserve
+from ledger.domain.commands import MAX_COUNT, Issue, Reserve
 from ledger.domain.events import NumbersReserved
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import ValueState
@@ -23,7 +24,7 @@ from ledger.domain.series import Reuse
 from ledger.domain.state import State
 from ledger.ports import Fault, Record
 from ledger.writer import Outcome
-from tests.invariants import check_log
+from tests.invariants import Model, check_log
 from tests.simulation.clients import SERIES, Client, Desk, Intent, define, numbers_of
 from tests.simulation.database import CALM, EPOCH, OUTAGES, SECOND, Database, Weather
 from tests.simulation.loop import SimulatedLoop, run
@@ -184,6 +185,9 @@ class World:
         outcomes = [attempt.outcome for _, attempt in self.desk.attempts if attempt.outcome]
         check_log(records, self.database.log.head, acknowledged=outcomes)
         self._check_attempts(records)
+        for _, attempt in self.desk.attempts:
+            if isinstance(attempt.answer, Rejection):
+                self._check_rejection(attempt, attempt.answer.code, records)
         self._check_no_number_twice(outcomes)
         self._note(records)
 
@@ -248,6 +252,24 @@ class World:
             case None:
                 pass
 
+    def _check_rejection(self, attempt: Attempt, code: Code, records: list[Record]) -> None:
+        """A rejection was true of the log at some moment while the client waited, and of nothing that never was."""
+        assert attempt.answered_at is not None
+        first = bisect_left(self.database.committed, attempt.asked_at)
+        last = bisect_right(self.database.committed, attempt.answered_at)
+        match code:
+            case Code.IDEMPOTENCY_KEY_REUSED:
+                assert attempt.envelope.command_id in {record.command_id for record in records[:last]}, attempt
+            case Code.RESERVATION_CLOSED:
+                token = getattr(attempt.command, "token", "")
+                assert token not in Model.of(records[:last]).held(), f"was still open: {attempt}"
+            case Code.SEQUENCE_EXHAUSTED:
+                count = _reserve_of(attempt).count
+                free = (_free(Model.of(records[:position])) for position in range(first, last + 1))
+                assert any(left < count for left in free), f"there was room: {attempt}"
+            case _:
+                assert code is not Code.RESERVATION_NOT_FOUND, attempt
+
     def _check_no_number_twice(self, outcomes: list[Outcome]) -> None:
         """Of the answers alone: no two reservations were ever given the same number of a series that reuses none."""
         owners: dict[str, str] = {}
@@ -273,6 +295,18 @@ class World:
         took_effect = self.database.doubted.get(attempt.envelope.command_id)
         if took_effect is not None and not outcome.replayed:
             self.seen["doubt: was there" if took_effect else "doubt: done again"] += 1
+
+
+def _reserve_of(attempt: Attempt) -> Reserve:
+    command = attempt.command
+    assert isinstance(command, Reserve | Issue)
+    return command if isinstance(command, Reserve) else command.reserve
+
+
+def _free(model: Model) -> int:
+    """How many values the scarce series has left."""
+    sequence = model.sequences.get("SCARCE:-")
+    return SERIES["SCARCE"].max_value - sequence.high_water + len(sequence.pool()) if sequence else MAX_COUNT
 
 
 def codes(outcome: Outcome) -> list[tuple[int, bytes]]:

@@ -1,0 +1,84 @@
+"""A ledger on a MariaDB of our own, which may be killed, or in an SQLite file; with processes that serve it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.stores import migrate
+from tests.fire.load import define_series
+from tests.fire.place import Place
+from tests.fire.service import Serve, Service
+from tests.servers import MariaDB
+from tests.stores import GRANTS
+
+
+@pytest.fixture(scope="package")
+def mariadb() -> Iterator[MariaDB]:
+    """Not the one that other tests share: this one is killed."""
+    with MariaDB() as server:
+        yield server
+
+
+@pytest.fixture
+def on_mariadb(mariadb: MariaDB) -> Place:
+    database = mariadb.new_database()
+    asyncio.run(migrate(database.admin_url))
+    database.grant_service(GRANTS)
+
+    def execute(sql: str) -> str:
+        return mariadb.execute(sql, database=database.name)
+
+    def is_locked() -> bool:
+        return execute("SELECT id FROM ledger_head FOR UPDATE SKIP LOCKED") == ""
+
+    return Place(database.service_url, execute, is_locked)
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path) -> Place:
+    file = tmp_path / "ledger.db"
+    url = f"sqlite+aiosqlite:///{file}"
+    asyncio.run(migrate(url))
+
+    def execute(sql: str, *, timeout: float = 10) -> None:
+        with closing(sqlite3.connect(file, timeout=timeout)) as connection:
+            connection.executescript(sql)
+
+    def is_locked() -> bool:
+        try:
+            execute("BEGIN IMMEDIATE; ROLLBACK", timeout=0)
+        except sqlite3.OperationalError:
+            return True
+        return False
+
+    return Place(url, execute, is_locked)
+
+
+@pytest.fixture(params=["mariadb", "sqlite"])
+def place(request: pytest.FixtureRequest) -> Place:
+    made = request.getfixturevalue(f"on_{request.param}")
+    assert isinstance(made, Place)
+    return made
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts processes that serve a place, and ends them with the test; the first defines the series."""
+    with ExitStack() as stack:
+        defined: set[str] = set()
+
+        def start(place: Place, **options: Any) -> Service:
+            service = stack.enter_context(Service(place.url, **options))
+            if place.url not in defined:
+                defined.add(place.url)
+                define_series(service.url)
+            return service
+
+        yield start

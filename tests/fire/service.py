@@ -1,0 +1,84 @@
+"""`numbering serve` as a real process, to be killed, stalled and ended while clients use it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tests.servers import HOST, STOP_TIMEOUT_SECONDS, Server
+
+__all__ = ["LOCK_TIMEOUT_MS", "Serve", "Service"]
+
+LOCK_TIMEOUT_MS = 2000  # the shortest that may be set: what a test waits for, it waits for seldom
+ANSWER_SECONDS = 1.0
+
+# What uvloop raises, and uvicorn logs, when a client resets its connection just before it is answered. Known to both.
+WRITTEN_TO_NOBODY = "the handler is closed"
+
+
+class Service(Server):
+    """One service process on a ledger; killed or ended, it starts again on the same port.
+
+    `start` returns when the path `until` answers 200: usually once it can number, for a stopped ledger once it is up.
+    """
+
+    def __init__(
+        self, database_url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS, until: str = "/health/ready"
+    ) -> None:
+        super().__init__()
+        self._until = until
+        self._options = {
+            "--database-url": database_url,
+            "--host": HOST,
+            "--port": str(self.port),
+            "--lock-timeout": str(lock_timeout_ms),
+        }
+
+    def __exit__(self, *why: object) -> None:
+        log = self.log.read_text(errors="replace") if self.log.exists() else ""
+        super().__exit__(*why)
+        print(log)  # shown by pytest when the test fails
+        bugs = log.count("Traceback") - log.count(WRITTEN_TO_NOBODY)
+        assert any(why) or not bugs, f"the service met a bug of its own:\n{log}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def end(self) -> int:
+        """Ends the service with SIGTERM, and gives its exit code."""
+        process = self._running()
+        process.terminate()
+        code = process.wait(STOP_TIMEOUT_SECONDS)
+        self._process = None
+        return code
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """The status and the JSON of a path; 0 and nothing while the service does not answer."""
+        connection = HTTPConnection(HOST, self.port, timeout=ANSWER_SECONDS)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, orjson.loads(response.read())
+        except (OSError, HTTPException):
+            return 0, None
+        finally:
+            connection.close()
+
+    def _command(self) -> list[str]:
+        # What a developer has exported for a ledger of his own must not reach this one.
+        ours = [f"--unset={name}" for name in os.environ if name.startswith("NUMBERING_")]
+        options = [word for option in self._options.items() for word in option]
+        return ["env", *ours, str(Path(sys.executable).with_name("numbering")), "serve", *options]
+
+    def _answers(self) -> bool:
+        return self.get(self._until)[0] == 200
+
+
+Serve = Callable[..., Service]  # with a place and the options of Service: a process that serves it
