@@ -48,6 +48,7 @@ class MariaDBStore(SqlStore):
         self._allow_unsafe = allow_unsafe
         self._wait_seconds = max(1, -(-lock_timeout_ms // 1000) - 1)
         _, self._arguments = url.get_dialect()().create_connect_args(url)
+        self._arguments["charset"] = "utf8mb4"  # any other would lose text
         writers = self._engine(url, poolclass=NullPool, isolation_level="READ COMMITTED")
         readers = self._engine(url, pool_size=READ_CONNECTIONS, max_overflow=0, isolation_level="AUTOCOMMIT")
         super().__init__(writers, readers, lock_timeout_ms=lock_timeout_ms)

@@ -32,6 +32,7 @@ EVENTS_OF_COMMANDS = (
     select(*_COLUMNS).where(events.c.command_id.in_(bindparam("ids", expanding=True))).order_by(events.c.position)
 )
 INSERT = insert(events)
+assert tuple(events.c.keys()) == Record._fields  # a record is written as it stands
 MOVE_HEAD = (
     update(ledger_head)
     .where(ledger_head.c.id == 1, ledger_head.c.position == bindparam("from_position"))
@@ -46,6 +47,8 @@ READ_CONNECTIONS = 4
 READ_ATTEMPTS = 2  # the second, when a pooled connection turns out to have died of idleness
 CLOSE_SECONDS = 2.0
 
+BODY = Record._fields.index("body")
+
 T = TypeVar("T")
 
 
@@ -59,6 +62,7 @@ class SqlStore(ABC):
         self.deadline = lock_timeout_ms / 1000
         self._writers = writers
         self._readers = readers
+        self.insert_sql = str(INSERT.compile(dialect=writers.dialect))
         self._connection: AsyncConnection | None = None
         self._driver: Any = None  # the driver's own connection, below SQLAlchemy's
         self._transaction: SqlTransaction | None = None
@@ -206,7 +210,7 @@ class SqlTransaction:
             return
         check_chain(self.head, records)
         for some in _statements(records):
-            await self._execute(INSERT, list(_rows(some)))
+            await self._insert(some)
         last = records[-1]
         moved = await self._execute(
             MOVE_HEAD,
@@ -220,6 +224,12 @@ class SqlTransaction:
         if moved.rowcount != 1:
             raise self._bug("the head moved although its lock was held")
         self.head = self.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at)
+
+    async def _insert(self, records: Sequence[Record]) -> None:
+        # Core's INSERT, but compiled once and given plain rows: that is half of what it costs to look at each value.
+        inserted = await self._ask(self._open.exec_driver_sql(self._store.insert_sql, list(map(_row, records))))
+        if inserted.rowcount != len(records):
+            raise self._bug("the database did not insert every event")
 
     async def stop(self, why: str) -> None:
         await self._execute(STOP, {"why": why})
@@ -259,8 +269,11 @@ class SqlTransaction:
         return self._connection
 
     async def _execute(self, statement: Executable, parameters: Any) -> Any:
+        return await self._ask(self._open.execute(statement, parameters))
+
+    async def _ask(self, answer: Awaitable[T]) -> T:
         try:
-            return await self._store.ask(self._open.execute(statement, parameters))
+            return await self._store.ask(answer)
         except BaseException:
             self._connection = None
             raise
@@ -288,10 +301,9 @@ def _head(row: Row[Any] | None) -> Head:
     return Head(*row[: len(Head._fields)])
 
 
-def _rows(records: Sequence[Record]) -> Iterator[dict[str, object]]:
-    for record in records:
-        # The column is text, so that people can read the log in any client.
-        yield record._asdict() | {"body": record.body.decode()}
+def _row(record: Record) -> tuple[object, ...]:
+    """Give the values in the order of the columns; the body is text there, for people who read the log."""
+    return (*record[:BODY], record.body.decode(), *record[BODY + 1 :])
 
 
 def _records(rows: Sequence[Row[Any]]) -> Sequence[Record]:
