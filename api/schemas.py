@@ -179,7 +179,7 @@ def _rejection(model: type[Body], found: list[ErrorDetails]) -> Rejection:
 
 
 def _path(error: ErrorDetails) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"])
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"] if part != "[key]")
     return text.removeprefix(".")[:100]
 
 

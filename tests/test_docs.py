@@ -84,7 +84,7 @@ class Shell:
         end = "<end of the command>"
         self._bash.stdin.write(f"{command}\nprintf '\\n%s\\n' '{end}'\n")
         self._bash.stdin.flush()
-        lines = []
+        lines: list[str] = []
         for line in self._bash.stdout:
             if line.rstrip("\n") == end:
                 return "".join(lines).rstrip("\n")

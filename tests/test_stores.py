@@ -294,13 +294,13 @@ class TestCancellation:
 
         outcomes = Counter[str]()
         async with asyncio.timeout(TOTAL_SECONDS):
-            for _ in range(20):
+            # Until each end was seen often enough, however busy the machine is.
+            while min(outcomes["NoneType"], outcomes["CancelledError"]) <= 20 or outcomes.total() < 240:
                 reads = [asyncio.create_task(read(dice.randrange(58))) for _ in range(12)]
                 await asyncio.gather(*(cancel(task, dice.uniform(0, 0.01)) for task in reads if dice.random() < 0.7))
                 for outcome in await asyncio.gather(*reads, return_exceptions=True):
                     assert outcome is None or isinstance(outcome, asyncio.CancelledError), outcome
                     outcomes[type(outcome).__name__] += 1
-        assert min(outcomes["NoneType"], outcomes["CancelledError"]) > 20
 
     async def test_a_cancelled_transaction_lets_go_of_the_lock(self, ledger: Ledger) -> None:
         store, other, dice = ledger.open(), ledger.open(), random.Random(13)

@@ -38,10 +38,9 @@ from ledger.domain.series import MAX_TTL_SECONDS, DateOrder, Series
 from ledger.domain.state import Reservation, State
 from ledger.domain.text import flaw_of_text
 
-__all__ = ["MAX_DOCUMENT_LENGTH", "MAX_REASON_LENGTH", "decide"]
+__all__ = ["MAX_DOCUMENT_LENGTH", "decide"]
 
 MAX_DOCUMENT_LENGTH = 200
-MAX_REASON_LENGTH = 500
 
 
 def decide(state: State, command: Command, now: int) -> list[Event] | Rejection:
@@ -87,6 +86,7 @@ def _reserve(state: State, command: Reserve, now: int) -> list[Event]:
     if versions is None:
         raise Rejection(Code.CONFIG_NOT_FOUND, f"no series has the code {command.series!r}; define it first")
     series = versions[-1]
+    assert state.reservation(command.token) is None, "tokens are drawn at random, never twice"
     if not 1 <= command.count <= MAX_COUNT:
         raise Rejection.invalid("count", f"must be 1 to {MAX_COUNT}, not {command.count}")
     lifetime = _lifetime(series, command)

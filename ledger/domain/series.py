@@ -80,8 +80,8 @@ class Dimension:
         flaw = flaw_of_text(value, at_most=self.max)
         if flaw:
             return flaw
-        if not unicodedata.is_normalized("NFKC", value):
-            return f"is {value!r}, which looks like {unicodedata.normalize('NFKC', value)!r}; declare it among values"
+        if _alike(value) != value:
+            return f"is {value!r}, which looks like {_alike(value)!r}; declare it among values"
         if self._pattern.fullmatch(value):
             return None
         return f"is {value!r}, which is not {self.min} to {self.max} characters of {self.chars}"
@@ -242,13 +242,18 @@ def _check_values(path: str, form: Dimension) -> None:
         flaw = flaw_of_text(value, at_most=MAX_DIMENSION_LENGTH)
         if flaw:
             raise Rejection.invalid(f"{path}.values", f"has {value!r}, which {flaw}")
-        other = alike.setdefault(unicodedata.normalize("NFKC", value), value)
+        other = alike.setdefault(_alike(value), value)
         if other != value:
             raise Rejection.invalid(
                 f"{path}.values", f"has {value!r} and {other!r}, which look alike (equal under NFKC)"
             )
     if len(alike) != len(form.values):
         raise Rejection.invalid(path, "declares a value twice")
+
+
+def _alike(value: str) -> str:
+    """Give the one text that stands for all that look like `value`: its NFKC, but with the Thai and Lao AM as typed."""
+    return unicodedata.normalize("NFKC", value).replace("\u0e4d\u0e32", "\u0e33").replace("\u0ecd\u0eb2", "\u0eb3")
 
 
 def _pieces(chars: str) -> list[tuple[str, str]]:
@@ -288,7 +293,9 @@ def _fiscal_year_start(text: str) -> tuple[int, int]:
 def _max_value(template: Template, definition: Definition) -> int:
     printable = MAX_VALUE if definition.overflow is Overflow.WIDEN else min(10**template.width - 1, MAX_VALUE)
     limit = printable if definition.max_value is None else definition.max_value
-    if not 0 <= definition.start <= limit <= printable:
+    if not 0 <= definition.start <= printable:
+        raise Rejection.invalid("start", f"must be 0 to {printable}, which the template can print")
+    if not definition.start <= limit <= printable:
         raise Rejection.invalid(
             "max_value",
             f"must be at least start ({definition.start}) and at most {printable}, which the template can print",

@@ -4,11 +4,9 @@ A branch sees its base and keeps its own changes, so a batch is decided on a bra
 fails, merged when it has committed. Only what `decide` needs is here; closed numbers are read from the log.
 """
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from itertools import islice
 from typing import TypeVar
 
 from ledger.domain.events import Numbering
@@ -43,7 +41,6 @@ class State:
         self._reservations: dict[str, Reservation | None] = {}
         self._latest_periods: dict[str, str] = {}
         self._expiries: list[tuple[int, str]] = []
-        self._due: deque[tuple[int, str]] = deque()
 
     def branch(self) -> "State":
         return State(self)
@@ -135,18 +132,18 @@ class State:
 
     def next_expiry(self) -> int | None:
         """Give the instant at which the next reservation may be due; it may be too early, never too late."""
-        if self._due:
-            return self._due[0][0]
         return self._expiries[0][0] if self._expiries else None
 
     def due(self, now: int, limit: int) -> list[str]:
         """Give the tokens of up to `limit` open reservations that have expired, oldest first."""
-        while self._expiries and self._expiries[0][0] <= now:
-            self._due.append(heappop(self._expiries))
-        while self._due and not self._is_live(*self._due[0]):
-            self._due.popleft()
-        live = (token for at, token in self._due if at <= now and self._is_live(at, token))
-        return list(islice(live, limit))
+        due: list[tuple[int, str]] = []
+        while len(due) < limit and self._expiries and self._expiries[0][0] <= now:
+            entry = heappop(self._expiries)
+            if self._is_live(*entry):
+                due.append(entry)
+        for entry in due:  # they stay due until the log holds their end, and the transaction may fail
+            heappush(self._expiries, entry)
+        return [token for _, token in due]
 
     def _is_live(self, expires_at: int, token: str) -> bool:
         reservation = self._reservations.get(token)

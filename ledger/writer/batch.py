@@ -137,7 +137,7 @@ def _repeated(earlier: tuple[Entry, ...], waiting: Waiting) -> Answer:
             f"idempotency key {envelope.idempotency_key!r} was used at position {earlier[0].position} for another "
             "request; use a new key for a new request",
         )
-    return Outcome(earlier, earlier[-1].position, replayed=earlier != waiting.attempted)
+    return Outcome(earlier, earlier[-1].position, replayed=not waiting.has_attempted(earlier))
 
 
 def _internal_error() -> Fault:

@@ -47,6 +47,11 @@ class Waiting:
     def in_doubt(self) -> bool:
         return bool(self.attempted)
 
+    def has_attempted(self, entries: tuple[Entry, ...]) -> bool:
+        """Say whether these are the events that we tried to commit, and not those of another delivery."""
+        ours = [(entry.position, entry.recorded_at, entry.envelope) for entry in self.attempted]
+        return ours == [(entry.position, entry.recorded_at, entry.envelope) for entry in entries]
+
     def doubt(self, attempted: tuple[Entry, ...], outcome_deadline: float) -> None:
         """Note that `attempted` may be in the log; the longer deadline for finding out is given only once."""
         self.attempted = attempted

@@ -183,7 +183,7 @@ class Writer:
         except StoreFault as fault:
             self._suffer(fault)
         except OutcomeUnknown as doubt:
-            _log.warning("COMMIT in doubt, looking it up: %s", doubt)
+            self._note(Fault(Code.DATABASE_UNAVAILABLE, f"COMMIT is in doubt and looked up: {doubt}"))
             self._retreat()
         except (BrokenChain, UnknownEvent) as why:
             await self._halt(why)
@@ -285,8 +285,9 @@ class Writer:
     # Failing
 
     def _recover(self) -> None:
+        self._backoff, self._contentions = 0.0, 0
         if not self._behind:
-            self._fault, self._backoff, self._contentions = None, 0.0, 0
+            self._fault = None
 
     def _suffer(self, fault: StoreFault) -> None:
         """Keep the commands for another try when the fault may pass, else answer them all with it."""

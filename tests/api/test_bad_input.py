@@ -39,6 +39,11 @@ async def define_all(api: Api) -> None:
 
 ODD_COUNTS: tuple[object, ...] = ("1", 1.0, 1.5, 1e300, True, False, None, [], {})
 
+COUNTS: list[object] = [
+    *(0, -1, 10_001, 10**30, -(10**4000)),
+    *("1", 1.0, 1.5, 1e300, True, False, None, [], {}),
+    *(math.nan, math.inf, -math.inf),
+]
 FIELDS: list[tuple[str, Json]] = [
     ("series", {}),
     ("series", {"series": None}),
@@ -50,6 +55,11 @@ FIELDS: list[tuple[str, Json]] = [
     ("key.MORE", rfa(MORE="X")),
     ("key.discipline", rfa(discipline="TER")),
     ("key.REV", rfa(REV="A")),
+    ("key." + "X" * 51, rfa(**{"X" * 51: "A"})),
+    ("key.str", rfa(str=5)),
+    ("key.a.b[0]", rfa(**{"a.b[0]": 5})),
+    ("key", {"series": "RFA", "key": {f"K{n}": "A" for n in range(51)}}),
+    ("attributes." + "X" * 51, RFA | {"attributes": {"X" * 51: "A"}}),
     ("key", {"series": "RFA", "key": ["TER", "RPT"]}),
     ("key", {"series": "RFA", "key": "TER"}),
     ("key", {"series": "RFA", "key": None}),
@@ -532,7 +542,7 @@ def requests(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 FUZZ = settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

@@ -7,7 +7,21 @@ import orjson
 import pytest
 
 from ledger.domain.rejection import Code
-from tests.api.client import LETTER_BODY, LETTER_KEY, RFA_BODY, RFA_KEY, Api, Json, answer, eventually, problem
+from ledger.ports import Store
+from tests.api.client import (
+    LETTER_BODY,
+    LETTER_KEY,
+    PLAIN_BODY,
+    RFA_BODY,
+    RFA_KEY,
+    Api,
+    Json,
+    Time,
+    answer,
+    eventually,
+    problem,
+    served,
+)
 
 UNKNOWN = "0123456789abcdef" * 2
 
@@ -314,3 +328,21 @@ async def test_clients_that_go_away_change_nothing_for_the_others(api: Api) -> N
         assert (await api.shown(each["token"]))["numbers"][0]["value"] == each["numbers"][0]["value"]
     # What the log holds for those who left is whole and in order, so the next value is one that nobody has.
     assert (await api.reserve())["numbers"][0]["value"] > max(values)
+
+
+async def test_two_services_on_one_file_share_one_sequence(open_sqlite: Callable[[], Store], clock: Time) -> None:
+    async with (
+        served(open_sqlite(), open_sqlite(), clock=clock) as one,
+        served(open_sqlite(), open_sqlite(), clock=clock) as other,
+    ):
+        await one.define("PLAIN", PLAIN_BODY)
+        first = await one.reserve()
+        assert (await other.shown(first["token"]))["numbers"][0]["number"] == "P-00001"
+        reserved = await asyncio.gather(*(service.reserve() for _ in range(40) for service in (one, other)))
+        assert sorted(each["numbers"][0]["value"] for each in reserved) == list(range(2, 82))
+        for each in reserved[:2]:  # each service confirms what the other has reserved
+            await confirm(other, each["token"])
+            assert (await one.shown(each["token"]))["state"] == "CONFIRMED"
+        seen = [answer(await service.post("/v1/preview", {"series": "PLAIN"}), 200) for service in (one, other)]
+        assert seen[0] == seen[1]
+        assert answer(await other.http.get("/v1/series/PLAIN"), 200)["template"] == PLAIN_BODY["template"]

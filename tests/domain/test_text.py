@@ -70,7 +70,7 @@ def test_other_text_is_refused_with_the_reason(text: str, flaw: str) -> None:
     assert flaw in found
 
 
-# Bug: these are invisible, yet no control or format characters, so two values that look the same can differ.
+# These are no control or format characters, but invisible all the same: two values that look alike could differ.
 @pytest.mark.parametrize(
     "text", ["A\ufe0f", "A\u034f", "A\u180b", "A\U000e0100", "\u115f", "\u3164", "\uffa0", "A\u17b4"], ids=ascii
 )

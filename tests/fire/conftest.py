@@ -9,10 +9,11 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from ledger.stores import migrate
-from tests.fire.load import define_series
+from tests.fire.load import SERIES
 from tests.fire.place import Place
 from tests.fire.service import Serve, Service
 from tests.servers import MariaDB
@@ -78,7 +79,8 @@ def serve() -> Iterator[Serve]:
             service = stack.enter_context(Service(place.url, **options))
             if place.url not in defined:
                 defined.add(place.url)
-                define_series(service.url)
+                for code, series in SERIES.items():
+                    assert service.ask("PUT", f"/v1/series/{code}", orjson.dumps(series))[0] == 201
             return service
 
         yield start

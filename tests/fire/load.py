@@ -18,7 +18,7 @@ from typing import Any, Self
 import httpx
 import orjson
 
-__all__ = ["ANSWER_SECONDS", "GAPLESS", "NEVER", "SERIES", "Attempt", "Load", "Request", "define_series"]
+__all__ = ["ANSWER_SECONDS", "GAPLESS", "NEVER", "SERIES", "Attempt", "Load", "Request"]
 
 NEVER, GAPLESS = "NEVER", "GAPLESS"
 SERIES = {
@@ -224,8 +224,3 @@ class Load:
     def _client(self) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=4 * self.clients, max_keepalive_connections=4 * self.clients)
         return httpx.AsyncClient(timeout=ANSWER_SECONDS, limits=limits, trust_env=False)
-
-
-def define_series(url: str) -> None:
-    for code, body in SERIES.items():
-        httpx.put(f"{url}/v1/series/{code}", json=body, timeout=ANSWER_SECONDS, trust_env=False).raise_for_status()

@@ -16,7 +16,7 @@ from tests.servers import HOST, STOP_TIMEOUT_SECONDS, Server
 __all__ = ["LOCK_TIMEOUT_MS", "Serve", "Service"]
 
 LOCK_TIMEOUT_MS = 2000  # the shortest that may be set: what a test waits for, it waits for seldom
-ANSWER_SECONDS = 1.0
+ANSWER_SECONDS = 30.0
 
 # What uvloop raises, and uvicorn logs, when a client resets its connection just before it is answered. Known to both.
 WRITTEN_TO_NOBODY = "the handler is closed"
@@ -60,10 +60,16 @@ class Service(Server):
         return code
 
     def get(self, path: str) -> tuple[int, Any]:
-        """The status and the JSON of a path; 0 and nothing while the service does not answer."""
+        return self.ask("GET", path)
+
+    def post(self, path: str, body: object, **headers: str) -> tuple[int, Any]:
+        return self.ask("POST", path, orjson.dumps(body), **headers)
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
+        """The status and the JSON of an answer; 0 and nothing while the service does not answer."""
         connection = HTTPConnection(HOST, self.port, timeout=ANSWER_SECONDS)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             response = connection.getresponse()
             return response.status, orjson.loads(response.read())
         except (OSError, HTTPException):

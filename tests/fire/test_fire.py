@@ -11,6 +11,7 @@ import random
 import socket
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -27,6 +28,7 @@ from tests.servers import HOST, MariaDB
 
 KILLS = 2
 SWEEP_SECONDS = 15.0
+RESERVATIONS = "/v1/reservations"
 
 
 def a_moment() -> None:
@@ -148,42 +150,50 @@ def killed(server: MariaDB) -> Iterator[None]:
 
 def test_clients_that_vanish_disturb_nobody(place: Place, serve: Serve) -> None:
     service = serve(place, lock_timeout_ms=30_000)
+    keys = [f"VANISHED-{index}" for index in range(60)]
     with Load([service.url], clients=8) as load, ExitStack() as kept:
+        for index, key in enumerate(keys):
+            (close_after_sending, reset_after_sending, close_within_the_body)[index % 3](service, key)
         for _ in range(20):
-            for vanish in (close_after_sending, reset_after_sending, close_within_the_body):
-                vanish(service)
             for connection in (never_read(service), never_finish(service)):
                 kept.callback(connection.close)
         load.progress()
         assert service.get("/health/ready")[0] == 200
         load.end()
-    check(place.url, load)
+    for key in keys:  # they come back, and ask again
+        assert service.ask("POST", RESERVATIONS, BODY, idempotency_key=key)[0] == 201
+    effects = Counter(entry.envelope.idempotency_key for entry in check(place.url, load).entries)
+    assert {effects[key] for key in keys} == {1}
     assert statuses(load) == {200, 201}
 
 
-def raw_request() -> bytes:
-    body = orjson.dumps({"series": NEVER, "ttl_seconds": 1})
-    return b"POST /v1/reservations HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+BODY = orjson.dumps({"series": NEVER, "ttl_seconds": 1})
+
+
+def raw_request(key: str = "") -> bytes:
+    keyed = f"Idempotency-Key: {key}\r\n" if key else ""
+    head = f"POST {RESERVATIONS} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n{keyed}\r\n"
+    return head.encode() + BODY
 
 
 def send_raw(service: Service, data: bytes) -> socket.socket:
-    connection = socket.create_connection((HOST, service.port), timeout=10)
+    connection = socket.create_connection((HOST, service.port), timeout=ANSWER_SECONDS)
     connection.sendall(data)
     return connection
 
 
-def close_after_sending(service: Service) -> None:
-    send_raw(service, raw_request()).close()
+def close_after_sending(service: Service, key: str) -> None:
+    send_raw(service, raw_request(key)).close()
 
 
-def reset_after_sending(service: Service) -> None:
-    connection = send_raw(service, raw_request())
+def reset_after_sending(service: Service, key: str) -> None:
+    connection = send_raw(service, raw_request(key))
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
-def close_within_the_body(service: Service) -> None:
-    send_raw(service, raw_request()[:-5]).close()
+def close_within_the_body(service: Service, key: str) -> None:
+    send_raw(service, raw_request(key)[:-5]).close()
 
 
 def never_finish(service: Service) -> socket.socket:
@@ -217,15 +227,15 @@ async def what_one_did_the_other_knows(urls: list[str]) -> None:
         for index in range(10):
             here, there = random.sample(urls, 2)
             await same_key_at_once(client, urls, f"K{index}")
-            reserved = await client.post(f"{here}/v1/reservations", json={"series": NEVER})
-            path = f"/v1/reservations/{reserved.json()['token']}"
+            reserved = await client.post(here + RESERVATIONS, json={"series": NEVER})
+            path = f"{RESERVATIONS}/{reserved.json()['token']}"
             assert (await client.post(f"{there}{path}/confirm", json={})).status_code == 200
             assert (await client.post(f"{here}{path}/cancel", json={})).json()["title"] == "RESERVATION_CLOSED"
 
 
 async def same_key_at_once(client: httpx.AsyncClient, urls: list[str], key: str) -> None:
     send = partial(client.post, json={"series": NEVER}, headers={"Idempotency-Key": key})
-    answers = await asyncio.gather(*(send(f"{url}/v1/reservations") for url in 2 * urls))
+    answers = await asyncio.gather(*(send(url + RESERVATIONS) for url in 2 * urls))
     assert {(each.status_code, each.content) for each in answers} == {(201, answers[0].content)}
     assert sum("Idempotent-Replayed" not in each.headers for each in answers) == 1
 
@@ -246,14 +256,10 @@ def test_reservations_expire_by_themselves(place: Place, serve: Serve) -> None:
     check(place.url)
 
 
-def post_reservation(service: Service, **fields: object) -> httpx.Response:
-    url = f"{service.url}/v1/reservations"
-    return httpx.post(url, json={"series": NEVER} | fields, timeout=ANSWER_SECONDS, trust_env=False)
-
-
 def reserve(service: Service, **fields: object) -> str:
-    token: str = post_reservation(service, **fields).raise_for_status().json()["token"]
-    return token
+    status, answer = service.post(RESERVATIONS, {"series": NEVER} | fields)
+    assert status == 201, answer
+    return str(answer["token"])
 
 
 def all_expired(place: Place, tokens: list[str]) -> bool:
@@ -277,10 +283,10 @@ async def test_confirming_against_expiry_has_one_winner(place: Place, serve: Ser
 
 
 async def confirm_at_the_last_moment(client: httpx.AsyncClient, urls: list[str]) -> tuple[str, int]:
-    reserved = await client.post(f"{random.choice(urls)}/v1/reservations", json={"series": NEVER, "ttl_seconds": 1})
+    reserved = await client.post(random.choice(urls) + RESERVATIONS, json={"series": NEVER, "ttl_seconds": 1})
     token = reserved.json()["token"]
     await asyncio.sleep(random.uniform(0.9, 1.02))
-    confirmed = await client.post(f"{random.choice(urls)}/v1/reservations/{token}/confirm", json={})
+    confirmed = await client.post(f"{random.choice(urls)}{RESERVATIONS}/{token}/confirm", json={})
     return token, confirmed.status_code
 
 
@@ -369,9 +375,10 @@ def test_a_forked_database_stops_writing(place: Place, serve: Serve) -> None:
 
 def is_stopped(service: Service) -> bool:
     """Whether the service refuses to number; it says so, too."""
-    answer = post_reservation(service)
-    if answer.status_code == 201:
+    status, answer = service.post(RESERVATIONS, {"series": NEVER})
+    if status == 201:
         return False
+    assert (status, answer["title"]) == (503, "LEDGER_STOPPED")
     status, ready = service.get("/health/ready")
-    assert (answer.status_code, answer.json()["title"]) == (status, ready["title"]) == (503, "LEDGER_STOPPED")
+    assert (status, ready["title"]) == (503, "LEDGER_STOPPED")
     return True

@@ -5,9 +5,11 @@ import json
 import re
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 
 from tests.invariants import check_store
 from tests.numbering.process import Service, run
-from tests.servers import HOST
+from tests.servers import HOST, free_port
 
 PLAIN = {"template": "P-{SEQ:6}"}
 RESERVE = {"series": "PLAIN"}
@@ -81,18 +83,27 @@ def test_its_default_ledger_is_in_the_current_directory(service: Service) -> Non
 
 
 def test_a_free_port_is_announced_and_credentials_open_the_door() -> None:
-    with Service("--port", "0", "--host", "0.0.0.0", credentials=f"erp:{SECRET}") as running:
+    with Service("--port", "0", "--host", "0.0.0.0", credentials=f"erp:{SECRET}", reservation_ttl="7000") as running:
         line = re.search(r"numbering: listening on http://0\.0\.0\.0:(\d+)\n", running.said())
         assert line is not None
         running.port = int(line[1])
         with running.client() as http:
             assert http.get("/health/live").status_code == 200
             assert http.get("/v1/series").status_code == 401
-            assert http.get("/v1/series", headers={"Authorization": f"Bearer {SECRET}"}).status_code == 200
+            http.headers["Authorization"] = f"Bearer {SECRET}"
+            assert http.get("/v1/series").status_code == 200
+            lives_for(http, seconds=7000)
             # No path may be spelled so that it is taken for a health check and served as something else.
         for path in ("/health/../v1/series", "/health/%2e%2e/v1/series", "/v1/series#/health", "//health/../v1/series"):
             status, body = told(talk(running, request("GET", path)))
             assert (status, "series" in body) in {(401, False), (404, False), (400, False)}, path
+
+
+def lives_for(http: httpx.Client, *, seconds: int) -> None:
+    """A reservation of a series that does not say how long lives as long as the settings say."""
+    http.put("/v1/series/PLAIN", json=PLAIN).raise_for_status()
+    expires_at = datetime.fromisoformat(http.post("/v1/reservations", json=RESERVE).json()["expires_at"])
+    assert abs((expires_at - datetime.now(UTC)).total_seconds() - seconds) < 60
 
 
 @pytest.mark.parametrize("log_level", ["info", "critical"])
@@ -111,6 +122,20 @@ def test_a_host_that_is_not_here_is_one_clear_line(tmp_path: Path) -> None:
     (line,) = ended.stderr.splitlines()
     assert line.startswith("numbering: ")
     assert "192.0.2.1" in line
+
+
+def test_a_database_that_is_away_at_the_start_is_waited_for() -> None:
+    nobody = free_port()
+    url = f"mariadb+asyncmy://user:password@{HOST}:{nobody}/ledger"
+    with Service("--database-url", url, lock_timeout="2000") as running, running.client() as http:
+        assert http.get("/health/live").status_code == 200
+        assert http.get("/health/ready").status_code == 503
+        told = http.post("/v1/reservations", json=RESERVE)
+        assert (told.status_code, told.json()["title"]) == (503, "DATABASE_UNAVAILABLE")
+        assert "retry-after" in told.headers
+        assert "password" not in running.said() + told.text + http.get("/health").text
+        assert running.end(signal.SIGTERM) == 0
+        assert "Traceback" not in running.said()
 
 
 # What was acknowledged stays
@@ -163,6 +188,23 @@ def test_ending_it_under_load_loses_nothing_that_it_accepted(how: signal.Signals
         assert "Traceback" not in running.said()
         # Nobody was told of a value that is not there, and no value is there that nobody was told of.
         assert sorted(load.acknowledged) == is_sound(running)
+
+
+def test_ending_it_finishes_what_waits_for_the_database() -> None:
+    with Service() as running, ThreadPoolExecutor(11) as pool, running.client() as http:
+        define(running)
+        other = sqlite3.connect(running.file, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        asked = [pool.submit(http.post, "/v1/reservations", json=RESERVE) for _ in range(10)]
+        time.sleep(0.5)
+        assert not any(each.done() for each in asked)
+        ended = pool.submit(running.end, signal.SIGTERM)
+        time.sleep(0.5)
+        other.close()
+        responses = [each.result(timeout=20) for each in asked]
+        assert [response.status_code for response in responses] == [201] * 10
+        assert ended.result(timeout=20) == 0
+        assert sorted(map(value_of, responses)) == is_sound(running)
 
 
 def test_killing_it_under_load_loses_nothing_that_it_acknowledged() -> None:

@@ -76,6 +76,7 @@ BAD = [
     ("database_url", "mariadb+asyncmy://"),
     ("database_url", "mariadb+asyncmy://u:p@h"),
     ("database_url", "mariadb+asyncmy://u:p@h:port/d"),
+    ("redis_url", "redis://localhost:6379/0"),
     ("host", ""),
     ("host", "0.0.0.0"),
     ("host", "::"),
@@ -107,6 +108,8 @@ BAD = [
     ("credentials", f"e\u200brp:{SECRET}"),
     ("credentials", f"erp: {SECRET}"),
     ("credentials", f"erp:{SECRET}\t"),
+    ("credentials", "erp:รหัสลับของงานสารบรรณ"),
+    ("credentials", f"{'x' * 101}:{SECRET}"),
 ]
 
 
