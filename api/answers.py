@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from ledger.codec import definition_data
+from ledger.definitions import definition_data
 from ledger.domain.calendar import instant_text
 from ledger.domain.events import (
     Numbering,

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from hypothesis import settings
 
-from ledger.codec import canonical, definition_data
+from ledger.codec import canonical
+from ledger.definitions import definition_data
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import Command, DefineSeries
 from ledger.domain.decide import decide

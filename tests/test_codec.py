@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import chain
-from ledger.codec import Entry, UnknownEvent, canonical, command_id, decode, definition_data, encode
+from ledger.codec import Entry, UnknownEvent, canonical, command_id, decode, encode
+from ledger.definitions import definition_data
 from ledger.domain.calendar import FIRST_DATE, LAST_DATE, Reset
 from ledger.domain.commands import Envelope
 from ledger.domain.events import (
