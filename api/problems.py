@@ -42,6 +42,7 @@ STATUSES: dict[Code, int] = {
     Code.BODY_TOO_LARGE: 413,
     Code.NOT_FOUND: 404,
     Code.METHOD_NOT_ALLOWED: 405,
+    Code.CROSS_ORIGIN: 403,
     Code.UNAUTHORIZED: 401,
 }
 

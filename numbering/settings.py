@@ -17,6 +17,7 @@ __all__ = ["PREFIX", "BadSettings", "Settings", "load"]
 PREFIX = "NUMBERING_"
 MIN_SECRET_LENGTH = 16
 MAX_NAME_LENGTH = 100
+RESERVED_NAMES = ("anonymous", "ledger")  # in events they stand for nobody, and for the service itself
 
 
 class BadSettings(Exception):
@@ -69,8 +70,8 @@ class Settings(BaseSettings):
     @classmethod
     def _well_formed(cls, value: str) -> str:
         pairs = _pairs(value)
-        if any(flaw_of_text(name, at_most=MAX_NAME_LENGTH) for name, _ in pairs):
-            raise ValueError("must be NAME:SECRET,… with printable names")
+        if any(flaw_of_text(name, at_most=MAX_NAME_LENGTH) or name in RESERVED_NAMES for name, _ in pairs):
+            raise ValueError(f"must be NAME:SECRET,… with printable names other than {' and '.join(RESERVED_NAMES)}")
         if any(len(secret) < MIN_SECRET_LENGTH or not _is_token(secret) for _, secret in pairs):
             raise ValueError(f"must have secrets of {MIN_SECRET_LENGTH} or more visible ASCII characters")
         if len(dict(pairs)) != len(pairs) or len({secret for _, secret in pairs}) != len(pairs):
@@ -93,9 +94,9 @@ class Settings(BaseSettings):
 def load(options: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings; `options` win over the environment. BadSettings when one is unknown or wrong."""
     for name in environment:
-        if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in Settings.model_fields:
+        if name.upper().startswith(PREFIX) and name[len(PREFIX) :].lower() not in Settings.model_fields:
             known = [field.upper() for field in Settings.model_fields]
-            near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
+            near = difflib.get_close_matches(name[len(PREFIX) :].upper(), known, n=1)
             hint = (
                 f"did you mean {PREFIX}{near[0]}?" if near else f"known are {', '.join(PREFIX + one for one in known)}"
             )

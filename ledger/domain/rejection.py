@@ -45,6 +45,7 @@ class Code(Enum):
     NOT_FOUND = "NB028", False, "Nothing is served at this path."
     METHOD_NOT_ALLOWED = "NB029", False, "The path does not take this method."
     UNAUTHORIZED = "NB030", False, "The request carries no valid credentials."
+    CROSS_ORIGIN = "NB031", False, "A page of another site sent the request; only services may."
 
 
 class Rejection(Exception):

@@ -92,3 +92,15 @@ async def test_health_needs_no_credentials(guarded: Api, path: str) -> None:
 async def test_only_health_is_open(guarded: Api, path: str) -> None:
     response = await guarded.http.get(path)
     problem(response, Code.NOT_FOUND if path == "/healthy" else Code.UNAUTHORIZED)
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"), [("http://ledger", True), ("http://evil.example", False), ("null", False)]
+)
+async def test_a_page_of_another_site_writes_nothing(api: Api, origin: str, allowed: bool) -> None:
+    headers = {"Origin": origin, "Host": "ledger"}
+    response = await api.http.post("/v1/reservations", json={"series": "PLAIN"}, headers=headers)
+    if allowed:
+        answer(response, 201)
+    else:
+        problem(response, Code.CROSS_ORIGIN)
