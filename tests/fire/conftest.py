@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ledger.stores import migrate
 from tests.fire.load import SERIES
 from tests.fire.place import Place
 from tests.fire.service import Serve, Service
-from tests.servers import MariaDB
+from tests.servers import MariaDB, ServerError
 from tests.stores import GRANTS
 
 
@@ -39,7 +40,11 @@ def on_mariadb(mariadb: MariaDB) -> Place:
     def is_locked() -> bool:
         return execute("SELECT id FROM ledger_head FOR UPDATE SKIP LOCKED") == ""
 
-    return Place(database.service_url, execute, is_locked)
+    def hold(seconds: float) -> None:
+        with suppress(ServerError):  # the server was killed meanwhile
+            execute(f"BACKUP STAGE START; BACKUP STAGE BLOCK_COMMIT; DO SLEEP({seconds})")
+
+    return Place(database.service_url, execute, is_locked, hold)
 
 
 @pytest.fixture
@@ -59,7 +64,12 @@ def on_sqlite(tmp_path: Path) -> Place:
             return True
         return False
 
-    return Place(url, execute, is_locked)
+    def hold(seconds: float) -> None:
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            time.sleep(seconds)
+
+    return Place(url, execute, is_locked, hold)
 
 
 @pytest.fixture(params=["mariadb", "sqlite"])

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Thread
 
 __all__ = ["Place"]
+
+TAKING_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
 class Place:
-    """An empty, migrated ledger: the service's URL of it, and what an administrator can see and do."""
+    """An empty, migrated ledger: the service's URL of it, and what an administrator can see and do.
+
+    `hold` lets no COMMIT through for some seconds, as a backup does; on SQLite, where nothing else could, no write.
+    """
 
     url: str
     execute: Callable[[str], object]
     is_locked: Callable[[], bool]
+    hold: Callable[[float], None]
+
+    @contextmanager
+    def held(self, seconds: float) -> Iterator[None]:
+        """Hold for so long whatever is done meanwhile."""
+        holder = Thread(target=self.hold, args=[seconds])
+        holder.start()
+        time.sleep(min(seconds, TAKING_SECONDS))
+        try:
+            yield
+        finally:
+            holder.join()
 
     def rewind(self, *, by: int) -> None:
         """Put the state of some events ago in place, as one who restores an old copy does."""

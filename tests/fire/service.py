@@ -13,9 +13,10 @@ import orjson
 
 from tests.servers import HOST, STOP_TIMEOUT_SECONDS, Server
 
-__all__ = ["LOCK_TIMEOUT_MS", "Serve", "Service"]
+__all__ = ["IMPATIENT_MS", "PATIENT_MS", "Serve", "Service"]
 
-LOCK_TIMEOUT_MS = 2000  # the shortest that may be set: what a test waits for, it waits for seldom
+PATIENT_MS = 20_000  # no command is refused because the machine is busy
+IMPATIENT_MS = 2000  # the shortest that may be set, for tests that wait until commands are refused
 ANSWER_SECONDS = 30.0
 
 # What uvloop raises, and uvicorn logs, when a client resets its connection just before it is answered. Known to both.
@@ -28,9 +29,7 @@ class Service(Server):
     `start` returns when the path `until` answers 200: usually once it can number, for a stopped ledger once it is up.
     """
 
-    def __init__(
-        self, database_url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS, until: str = "/health/ready"
-    ) -> None:
+    def __init__(self, database_url: str, *, lock_timeout_ms: int = PATIENT_MS, until: str = "/health/ready") -> None:
         super().__init__()
         self._until = until
         self._options = {

@@ -19,7 +19,7 @@ __all__ = ["Deadlock", "OutOfSteps", "SimulatedLoop", "run", "simulate"]
 
 T = TypeVar("T")
 
-MAX_STEPS = 2_000_000
+MAX_STEPS = 300_000
 STEPS_TO_END = 10_000  # for cancelling what a failed run left
 
 

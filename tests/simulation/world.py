@@ -25,7 +25,7 @@ from ledger.domain.state import State
 from ledger.ports import Fault, Record
 from ledger.writer import Outcome
 from tests.invariants import Model, check_log
-from tests.simulation.clients import SERIES, Client, Desk, Intent, define, numbers_of
+from tests.simulation.clients import PATIENCE_SECONDS, SERIES, Client, Desk, Intent, define, numbers_of
 from tests.simulation.database import CALM, EPOCH, OUTAGES, SECOND, Database, Weather
 from tests.simulation.loop import SimulatedLoop, run
 from tests.simulation.process import MAX_SKEW_SECONDS, Attempt, Process, draw_limits
@@ -164,7 +164,7 @@ class World:
 
     async def _break_down(self) -> None:
         self.database.break_down(self.random.choice(OUTAGES))
-        await asyncio.sleep(self.random.choice([0.1, 1.0, 8.0]))
+        await asyncio.sleep(self.random.choice([0.1, 1.0, 1.0, 8.0, 8.0, 1.5 * PATIENCE_SECONDS]))
         self.database.outage = None
 
     def _step_clock(self) -> None:
@@ -246,6 +246,8 @@ class World:
             case Outcome(entries=entries, replayed=replayed):
                 answered = [entry.position for entry in entries]
                 assert positions == ([] if replayed else answered), f"{attempt} did {positions}"
+                asked = attempt.envelope.fingerprint
+                assert all(entry.envelope.fingerprint == asked for entry in entries), f"not what was asked: {attempt}"
             case Rejection(code=code) | Fault(code=code):
                 assert code not in (Code.INTERNAL_ERROR, Code.LEDGER_STOPPED), f"{attempt}"
                 assert code is Code.OUTCOME_UNKNOWN or not positions, f"{attempt} did {positions}"
