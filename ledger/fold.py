@@ -29,8 +29,7 @@ class Fold:
         """Fold the records that follow; BrokenChain when one does not, codec.UnknownEvent when it is too new."""
         for record in records:
             self._check(record)
-            entry = codec.decode(record)
-            evolve(self.state, entry.event, entry.recorded_at)
+            self._fold(record)
             self.advance(record)
 
     def advance(self, record: Record) -> None:
@@ -38,6 +37,17 @@ class Fold:
         self.position = record.position
         self.hash = record.hash
         self.recorded_at = record.recorded_at
+
+    def _fold(self, record: Record) -> None:
+        try:
+            entry = codec.decode(record)
+            evolve(self.state, entry.event, entry.recorded_at)
+        except codec.UnknownEvent:
+            raise
+        except Exception as error:
+            # The state may be half changed: to fold the event again would change it twice.
+            detail = f"position {record.position} holds an event that this version of numbering-ledger cannot fold"
+            raise codec.UnknownEvent(detail) from error
 
     def _check(self, record: Record) -> None:
         if record.position != self.position + 1:

@@ -13,6 +13,7 @@ from ledger.domain.series import Series
 from ledger.domain.state import State
 from ledger.ports import Clock, Ids, Spawn, Store
 from ledger.writer import Limits, Outcome, Writer
+from ledger.writer.follower import stopped
 
 __all__ = ["Ledger"]
 
@@ -86,7 +87,11 @@ class Ledger:
             raise history.closed() from None
 
     async def _history(self, token: str) -> ReservationHistory | None:
-        entries = map(codec.decode, await self._store.events_of_token(token))
+        records = await self._store.events_of_token(token)
+        try:
+            entries = list(map(codec.decode, records))
+        except codec.UnknownEvent as why:
+            raise stopped(str(why)) from why
         return ReservationHistory.of((entry.event, entry.position, entry.recorded_at) for entry in entries)
 
 

@@ -133,3 +133,14 @@ def test_a_hash_covers_the_body_and_the_hash_before(one: tuple[str, bytes], two:
 
 def test_the_golden_log_is_long_enough_to_be_edited() -> None:
     assert LENGTH == len(log()) > 10
+
+
+def test_an_event_that_fails_half_way_is_never_folded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("half way")
+
+    monkeypatch.setattr("ledger.fold.evolve", fail)
+    fold = Fold(LEDGER_ID)
+    with pytest.raises(UnknownEvent, match="position 1 holds an event that this version"):
+        fold.take(log()[:1])
+    assert fold.position == 0
