@@ -1,5 +1,7 @@
 """What clients are told, made from the events alone: so a repeated request gets its first answer again."""
 
+from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any
 
 import orjson
@@ -12,6 +14,8 @@ from ledger.domain.events import (
     NumbersReserved,
     ReservationCancelled,
     ReservationExtended,
+    SeriesAmended,
+    SeriesDefined,
 )
 from ledger.domain.history import ReservationHistory
 from ledger.domain.ranges import Ranges, values_of
@@ -21,6 +25,8 @@ from ledger.domain.state import State
 from ledger.writer import Outcome
 
 __all__ = [
+    "Done",
+    "applied",
     "as_json",
     "cancelled",
     "confirmed",
@@ -129,6 +135,32 @@ def series_answer(series: Series, position: int) -> Answer:
         **definition_data(series.definition),
         "position": position,
     }
+
+
+class Done(StrEnum):
+    """What became of a series that was to be defined or amended."""
+
+    DEFINED = "defined"
+    AMENDED = "amended"
+    UNCHANGED = "unchanged"
+
+
+def applied(asked: Sequence[Series], outcome: Outcome, state: State) -> list[tuple[Series, Done]]:
+    """Say what was done for each series asked for, with the version that holds now."""
+    done: dict[str, tuple[Series, Done]] = {}
+    for entry in outcome.entries:
+        match entry.event:
+            case SeriesDefined(series=series):
+                done[series.code] = series, Done.DEFINED
+            case SeriesAmended(series=series):
+                done[series.code] = series, Done.AMENDED
+    return [done.get(each.code) or (_present(each, state), Done.UNCHANGED) for each in asked]
+
+
+def _present(asked: Series, state: State) -> Series:
+    versions = state.versions(asked.code)
+    assert versions is not None
+    return versions[-1]
 
 
 def _settled(

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api import answers
+from api.answers import Done
 from api.requests import body_of, envelope_of, token_of
 from api.schemas import (
     CancelBody,
@@ -52,9 +53,10 @@ class Endpoints:
         body = await body_of(request)
         series = Series.define(request.path_params["code"], parse(SeriesBody, body).definition())
         envelope = envelope_of(request, "define_series", body, self._ledger.ids)
-        outcome = await self._ledger.execute(DefineSeries(series), envelope)
-        answer = _json(answers.series_answer(series, outcome.position), 201 if outcome.entries else 200)
-        return _marked(answer, outcome)
+        outcome = await self._ledger.execute(DefineSeries((series,)), envelope)
+        ((series, done),) = answers.applied((series,), outcome, self._ledger.state)
+        status = 201 if done is Done.DEFINED else 200
+        return _marked(_json(answers.series_answer(series, outcome.position), status), outcome)
 
     async def _show(self, request: Request) -> Response:
         series, position = await self._ledger.series(request.path_params["code"])

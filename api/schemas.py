@@ -23,6 +23,7 @@ __all__ = [
     "PreviewBody",
     "ReserveBody",
     "SeriesBody",
+    "checked",
     "parse",
 ]
 
@@ -157,6 +158,14 @@ def parse(model: type[AnyBody], body: bytes) -> AnyBody:
     # pydantic takes the last of two equal names; a proxy may take the first, and would see another request.
     json.loads(body or b"{}", object_pairs_hook=_refuse_repeated_names)
     return parsed
+
+
+def checked(model: type[AnyBody], data: object) -> AnyBody:
+    """Check what was read from elsewhere than JSON; a Rejection names every field that is wrong."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _rejection(model, error.errors(include_url=False, include_input=False)) from None
 
 
 def _refuse_repeated_names(pairs: list[tuple[str, object]]) -> None:

@@ -68,7 +68,7 @@ class Round:
 
     def __init__(self) -> None:
         self.state = State()
-        defined = decide(self.state, DefineSeries(series()), NOW)
+        defined = decide(self.state, DefineSeries((series(),)), NOW)
         assert not isinstance(defined, Rejection)
         evolve(self.state, defined[0], NOW)
         self.hash = chain.genesis("benchmark")

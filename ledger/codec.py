@@ -20,11 +20,14 @@ from ledger.domain.events import (
     Event,
     Numbering,
     NumbersConfirmed,
+    NumbersImported,
     NumbersReserved,
+    Print,
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
     SequenceReset,
+    SeriesAmended,
     SeriesDefined,
 )
 from ledger.domain.ranges import Ranges
@@ -120,10 +123,10 @@ def decode(record: Record) -> Entry:
 def _stream(event: Event) -> str:
     """Name what the event belongs to: a sequence by its id, a series by its code (which holds no `:`)."""
     match event:
-        case SeriesDefined(series=series):
+        case SeriesDefined(series=series) | SeriesAmended(series=series):
             return series.code
-        case SequenceReset(sequence=sequence) | ReservationExtended(sequence=sequence):
-            return sequence
+        case SequenceReset() | ReservationExtended() | NumbersImported():
+            return event.sequence
         case _:
             return event.numbering.sequence
 
@@ -191,6 +194,50 @@ def _confirmed(data: Data, token: str) -> NumbersConfirmed:
     )
 
 
+def _imported_data(event: NumbersImported) -> Data:
+    data = {
+        "sequence": event.sequence,
+        "series": event.series,
+        "series_version": event.series_version,
+        "key": event.key,
+        "period": event.period,
+        "tzdata": event.tzdata,
+        "prints": [_print_data(each) for each in event.prints],
+    }
+    if event.pre_control:
+        data["pre_control"] = event.pre_control
+    if event.skipped:
+        data["skipped"] = event.skipped
+    return data
+
+
+def _imported(data: Data, _: None) -> NumbersImported:
+    return NumbersImported(
+        data["sequence"],
+        data["series"],
+        data["series_version"],
+        tuple(data["key"]),
+        data["period"],
+        data["tzdata"],
+        tuple(map(_print, data["prints"])),
+        _ranges(data.get("pre_control", [])),
+        _ranges(data.get("skipped", [])),
+    )
+
+
+def _print_data(of: Print) -> Data:
+    return {
+        "document_date": of.document_date.isoformat(),
+        "attributes": dict(of.attributes),
+        "ranges": of.ranges,
+    }
+
+
+def _print(data: Data) -> Print:
+    attributes = tuple(sorted(data["attributes"].items()))
+    return Print(date.fromisoformat(data["document_date"]), attributes, _ranges(data["ranges"]))
+
+
 def _released_data(event: ReservationCancelled | ReservationExpired) -> Data:
     return _numbering_data(event.numbering) | {"ranges": event.ranges}
 
@@ -233,7 +280,7 @@ def _reset(data: Data, _: None) -> SequenceReset:
     )
 
 
-def _defined_data(event: SeriesDefined) -> Data:
+def _series_data(event: SeriesDefined | SeriesAmended) -> Data:
     series = event.series
     return {
         "series": series.code,
@@ -243,14 +290,24 @@ def _defined_data(event: SeriesDefined) -> Data:
 
 
 def _defined(data: Data, _: None) -> SeriesDefined:
-    return SeriesDefined(Series.define(data["series"], definition_of(data["definition"]), data["series_version"]))
+    return SeriesDefined(_series(data))
+
+
+def _amended(data: Data, _: None) -> SeriesAmended:
+    return SeriesAmended(_series(data))
+
+
+def _series(data: Data) -> Series:
+    return Series.define(data["series"], definition_of(data["definition"]), data["series_version"])
 
 
 _FORMS: Mapping[str, tuple[int, Callable[[Any], Data], Callable[[Data, Any], Event]]] = {
-    "SeriesDefined": (1, _defined_data, _defined),
+    "SeriesDefined": (1, _series_data, _defined),
+    "SeriesAmended": (1, _series_data, _amended),
     "SequenceReset": (1, _reset_data, _reset),
     "NumbersReserved": (1, _reserved_data, _reserved),
     "NumbersConfirmed": (1, _confirmed_data, _confirmed),
+    "NumbersImported": (1, _imported_data, _imported),
     "ReservationExtended": (1, _extended_data, _extended),
     "ReservationCancelled": (1, _released_data, _cancelled),
     "ReservationExpired": (1, _released_data, _expired),

@@ -88,7 +88,7 @@ class Story:
         self.now = now
         self.log: list[tuple[Event, int]] = []
         for definition in defined:
-            self.when(DefineSeries(definition))
+            self.when(DefineSeries((definition,)))
 
     def when(self, command: Command) -> list[Event]:
         """Carry out a command; raises its Rejection."""

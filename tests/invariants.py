@@ -6,14 +6,15 @@ the service uses: a mistake would have to be made twice, in two different ways, 
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import pairwise
 from typing import Any
 
 from ledger import chain, codec
-from ledger.domain.events import NumbersReserved
-from ledger.domain.ranges import values_of
+from ledger.domain.events import Numbering, NumbersImported, NumbersReserved
+from ledger.domain.ranges import Ranges, values_of
 from ledger.domain.sequence import Sequence as NumberSequence
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import MAX_VALUE
@@ -29,6 +30,7 @@ PAGE = 500
 # The columns that are also said by the body. The hash is not: it is computed from the body.
 COLUMNS = ("position", "type", "version", "stream", "token", "ordinal", "recorded_at")
 
+HOLES = (ValueState.PRE_CONTROL, ValueState.SKIPPED)
 ENDS = {"ReservationCancelled": ValueState.CANCELLED, "ReservationExpired": ValueState.EXPIRED}
 
 
@@ -96,16 +98,23 @@ def _check_commands(records: Sequence[Record]) -> None:
 def _check_numbers(records: Iterable[Record], state: State) -> None:
     """A printed number belongs to one value of one sequence for ever."""
     owners: dict[str, tuple[str, int]] = {}
+    for sequence, value, number in _printed(records, state):
+        owner = owners.setdefault(number, (sequence, value))
+        assert owner == (sequence, value), f"{number} is printed by {owner} too"
+
+
+def _printed(records: Iterable[Record], state: State) -> Iterator[tuple[str, int, str]]:
     for record in records:
         event = codec.decode(record).event
-        if not isinstance(event, NumbersReserved):
-            continue
-        numbering = event.numbering
-        series = state.series(numbering.series, numbering.series_version)
-        frame = series.frame(numbering.key, numbering.attributes, numbering.document_date)
-        for value in values_of(event.ranges):
-            owner = owners.setdefault(frame.number(value), (numbering.sequence, value))
-            assert owner == (numbering.sequence, value), f"{frame.number(value)} is printed by {owner} too"
+        frames: list[tuple[Numbering | NumbersImported, date, tuple[tuple[str, str], ...], Ranges]] = []
+        match event:
+            case NumbersReserved(numbering=of, ranges=ranges):
+                frames += [(of, of.document_date, of.attributes, ranges)]
+            case NumbersImported(prints=prints):
+                frames += [(event, each.document_date, each.attributes, each.ranges) for each in prints]
+        for by, day, attributes, ranges in frames:
+            frame = state.series(by.series, by.series_version).frame(by.key, attributes, day)
+            yield from ((by.sequence, value, frame.number(value)) for value in values_of(ranges))
 
 
 def _check_present(records: Sequence[Record], hashes: Sequence[bytes], outcome: Outcome) -> None:
@@ -151,6 +160,18 @@ class SequenceModel:
         self.states.update(dict.fromkeys(values, ValueState.RESERVED))
         self.holders.update(dict.fromkeys(values, token))
 
+    def take_over(self, imported: list[int], holes: dict[ValueState, list[int]], position: int) -> None:
+        for value in imported:
+            assert value not in self.holders, f"position {position} imports {value}, held by {self.holders[value]}"
+        before, self.high_water = self.high_water, max(self.high_water, *imported)
+        left = set(range(before + 1, self.high_water + 1)).difference(imported)
+        assert sorted(left) == sorted(value for values in holes.values() for value in values)
+        for state, values in holes.items():
+            self.states.update(dict.fromkeys(values, state))
+        self.released.difference_update(imported)
+        self.states.update(dict.fromkeys(imported, ValueState.CONFIRMED))
+        self.holders.update(dict.fromkeys(imported, f"the register at position {position}"))
+
     def settle(self, values: list[int], token: str, end: ValueState, position: int) -> None:
         for value in values:
             assert self.states.get(value) is ValueState.RESERVED, f"position {position} ends {value}, not reserved"
@@ -189,7 +210,7 @@ class Model:
     def take(self, record: Record) -> None:
         data, token, position = json.loads(record.body)["data"], record.token or "", record.position
         match record.type:
-            case "SeriesDefined":
+            case "SeriesDefined" | "SeriesAmended":
                 key = (data["series"], data["series_version"])
                 self._gapless[key] = data["definition"]["reuse"] == "gapless"
                 self._starts[key] = data["definition"]["start"]
@@ -202,6 +223,10 @@ class Model:
                 assert data["expires_at"] > record.recorded_at
                 self.expiries[token] = data["expires_at"]
                 self._sequence(data).reserve(_values(data["ranges"]), token, position)
+            case "NumbersImported":
+                imported = [value for each in data["prints"] for value in _values(each["ranges"])]
+                holes = {state: _values(data.get(state.value.lower(), [])) for state in HOLES}
+                self._sequence(data).take_over(imported, holes, position)
             case "ReservationExtended":
                 assert data["expires_at"] >= self.expiries[token] > record.recorded_at
                 self.expiries[token] = data["expires_at"]

@@ -20,11 +20,14 @@ from ledger.domain.events import (
     Event,
     Numbering,
     NumbersConfirmed,
+    NumbersImported,
     NumbersReserved,
+    Print,
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
     SequenceReset,
+    SeriesAmended,
     SeriesDefined,
 )
 from ledger.domain.ranges import ranges_of
@@ -104,6 +107,19 @@ KINDS: dict[type[Any], st.SearchStrategy[Event]] = {
     NumbersConfirmed: st.builds(
         NumbersConfirmed, NUMBERINGS, TEXT, RANGES, st.none() | TEXT, pairs(VALUES), st.just(()) | RANGES
     ),
+    NumbersImported: st.builds(
+        NumbersImported,
+        TEXT,
+        TEXT,
+        NUMBERS,
+        KEYS,
+        TEXT,
+        TEXT,
+        st.lists(st.builds(Print, st.dates(FIRST_DATE, LAST_DATE), pairs(NAMES), RANGES), max_size=3).map(tuple),
+        RANGES,
+        st.just(()) | RANGES,
+    ),
+    SeriesAmended: st.builds(SeriesAmended, all_series()),
     ReservationExtended: st.builds(ReservationExtended, TEXT, TEXT, NUMBERS),
     ReservationCancelled: st.builds(ReservationCancelled, NUMBERINGS, TEXT, RANGES),
     ReservationExpired: st.builds(ReservationExpired, NUMBERINGS, TEXT, RANGES),
@@ -122,7 +138,7 @@ ENTRIES = st.sampled_from(list(KINDS)).flatmap(entries)
 def plain(entry: Entry) -> tuple[object, ...]:
     """Write an entry so that it can be compared: series are equal when what they were made of is."""
     event: Any = entry.event
-    if isinstance(event, SeriesDefined):
+    if isinstance(event, SeriesDefined | SeriesAmended):
         event = (event.series.code, event.series.version, event.series.definition)
     return entry.position, event, entry.envelope, entry.ordinal, entry.recorded_at
 

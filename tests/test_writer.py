@@ -116,7 +116,7 @@ async def ledger(log: MemoryLog | None = None, *, sound: bool = True, **limits: 
     """A writer with the series S defined, stopped at the end, on a log that must then be `sound`."""
     bench = Bench(log or MemoryLog("test"), **limits)
     bench.writer.start()
-    await bench.do(DefineSeries(SERIES))
+    await bench.do(DefineSeries((SERIES,)))
     yield bench
     await bench.writer.stop()
     if sound:
@@ -307,7 +307,7 @@ class TestBounds:
         bench = Bench(MemoryLog("test"))
         bench.store.always["head"] = DOWN
         bench.writer.start()
-        defining = bench.start(DefineSeries(SERIES))
+        defining = bench.start(DefineSeries((SERIES,)))
         await asyncio.sleep(3)
         faults = [bench.writer.fault]
         bench.store.always.clear()
@@ -497,7 +497,7 @@ class TestDoubt:
     async def test_a_series_whose_commit_is_in_doubt_is_no_repetition(self) -> None:
         async with ledger() as bench:
             bench.store.steps["answer"] = [LOST]
-            outcome = await bench.do(DefineSeries(Series.define("T", Definition(template="T-{SEQ:4}"))), key="k")
+            outcome = await bench.do(DefineSeries((Series.define("T", Definition(template="T-{SEQ:4}")),)), key="k")
             assert (outcome.position, outcome.replayed) == (2, False)
 
     @simulated
@@ -515,7 +515,7 @@ class TestDoubt:
     async def test_rejections_of_a_batch_in_doubt_are_judged_again(self) -> None:
         """The series was full only because of a reservation in a batch that never happened."""
         async with ledger() as bench:
-            await bench.do(DefineSeries(Series.define("ONE", Definition(template="ONE-{SEQ:1}", max_value=1))))
+            await bench.do(DefineSeries((Series.define("ONE", Definition(template="ONE-{SEQ:1}", max_value=1)),)))
             bench.store.steps["begin"] = [0.5]
             bench.store.steps["commit"] = [lost_after(0.5)]
             first = bench.start(replace(bench.reserve(), series="ONE"))

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
+from ledger.domain.events import Print
+from ledger.domain.rejection import Code
 from ledger.domain.series import Series
 
 __all__ = [
     "MAX_COUNT",
+    "BadRow",
     "Cancel",
     "Choice",
     "Command",
@@ -16,6 +19,8 @@ __all__ = [
     "Envelope",
     "Expire",
     "Extend",
+    "Import",
+    "ImportedSequence",
     "Issue",
     "Reserve",
 ]
@@ -40,7 +45,9 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class DefineSeries:
-    series: Series
+    """Define each series, or amend the one of its code; all or nothing."""
+
+    series: tuple[Series, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +106,34 @@ class Issue:
     document: str
 
 
-Command = DefineSeries | Reserve | Confirm | Extend | Cancel | Expire | Issue
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row of a register that cannot be imported, and why; `line` counts from 1."""
+
+    line: int
+    number: str
+    code: Code
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedSequence:
+    """What a register holds of one sequence, as it was read by one version of its series."""
+
+    sequence: str
+    series: Series
+    key: tuple[str, ...]
+    period: str
+    prints: tuple[Print, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """Take over a register: the numbers of its good rows. Refused while a row is bad, unless told to skip those."""
+
+    sequences: tuple[ImportedSequence, ...]
+    bad: tuple[BadRow, ...] = ()
+    skip_bad: bool = False
+
+
+Command = DefineSeries | Reserve | Confirm | Extend | Cancel | Expire | Issue | Import

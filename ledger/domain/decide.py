@@ -4,8 +4,11 @@ Pure: the same state, command and instant give the same answer. `now` is the log
 The guards stand in the order in which a client should mend its request, and tests hold that order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date
+
+from pyroaring import BitMap
 
 from ledger.domain import calendar
 from ledger.domain.calendar import MICROSECONDS, Reset
@@ -17,6 +20,8 @@ from ledger.domain.commands import (
     DefineSeries,
     Expire,
     Extend,
+    Import,
+    ImportedSequence,
     Issue,
     Reserve,
 )
@@ -24,14 +29,17 @@ from ledger.domain.events import (
     Event,
     Numbering,
     NumbersConfirmed,
+    NumbersImported,
     NumbersReserved,
+    Print,
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
     SequenceReset,
+    SeriesAmended,
     SeriesDefined,
 )
-from ledger.domain.ranges import ranges_of, values_of, without
+from ledger.domain.ranges import between, count_of, ranges_of, values_of, without
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import Sequence
 from ledger.domain.series import MAX_TTL_SECONDS, DateOrder, Series
@@ -41,6 +49,11 @@ from ledger.domain.text import flaw_of_text
 __all__ = ["MAX_DOCUMENT_LENGTH", "decide"]
 
 MAX_DOCUMENT_LENGTH = 200
+MAX_IMPORTED = 5_000  # values of one event, which then stays below the store's limit whatever they print
+MAX_TOLD = 20  # rows named in a refusal; the face has them all
+
+# What makes a value of a sequence the same one in every version of its series.
+COUNTING = ("key", "reset", "fiscal_year_start", "reuse")
 
 
 def decide(state: State, command: Command, now: int) -> list[Event] | Rejection:
@@ -58,6 +71,8 @@ def _events(state: State, command: Command, now: int) -> list[Event]:
             return [_confirm(state, command, now)]
         case Issue():
             return _issue(state, command, now)
+        case Import():
+            return _import(state, command)
         case Extend():
             return [_extend(state, command, now)]
         case Cancel(token=token):
@@ -65,20 +80,47 @@ def _events(state: State, command: Command, now: int) -> list[Event]:
             return [ReservationCancelled(reservation.numbering, token, reservation.ranges)]
         case Expire(token=token):
             return _expire(state, token, now)
-        case DefineSeries(series=series):
-            return _define(state, series)
+        case DefineSeries(series=all_series):
+            return _define(state, all_series)
 
 
-def _define(state: State, series: Series) -> list[Event]:
+def _define(state: State, all_series: tuple[Series, ...]) -> list[Event]:
+    codes = [series.code for series in all_series]
+    repeated = {code for code in codes if codes.count(code) > 1}
+    if repeated:
+        raise Rejection.invalid("series", f"names {', '.join(sorted(repeated))} twice; define each once")
+    return [event for series in all_series for event in _defined(state, series)]
+
+
+def _defined(state: State, series: Series) -> list[Event]:
     versions = state.versions(series.code)
     if versions is None:
-        return [SeriesDefined(series)]
+        return [SeriesDefined(series.as_version(1))]
     if versions[-1].definition == series.definition:
         return []
-    raise Rejection(
-        Code.SERIES_EXISTS,
-        f"series {series.code} is already defined otherwise; read it with GET, or define another code",
-    )
+    _check_amendment(state, versions[-1], series)
+    return [SeriesAmended(series.as_version(len(versions) + 1))]
+
+
+def _check_amendment(state: State, before: Series, after: Series) -> None:
+    """Refuse what would let numbers that were issued be counted again, or count them otherwise."""
+    highest = max((each.high_water for each in state.sequences() if each.series == before.code), default=None)
+    if highest is None:
+        return
+    changed = [name for name in COUNTING if getattr(before.definition, name) != getattr(after.definition, name)]
+    if changed:
+        raise Rejection(
+            Code.AMENDMENT_REFUSED,
+            f"series {before.code} has issued numbers, so its {' and '.join(changed)} cannot change; "
+            "define a series of another code",
+            [(name, "cannot change once numbers were issued") for name in changed],
+        )
+    if after.max_value < highest:
+        raise Rejection(
+            Code.AMENDMENT_REFUSED,
+            f"series {before.code} has issued value {highest}, so its max_value cannot be {after.max_value}",
+            [("max_value", f"must be at least {highest}")],
+        )
 
 
 def _reserve(state: State, command: Reserve, now: int) -> list[Event]:
@@ -95,11 +137,9 @@ def _reserve(state: State, command: Reserve, now: int) -> list[Event]:
     today = calendar.date_at(now, series.definition.timezone)
     day = command.document_date or today
     period = _period(series, day, today)
-    stem = series.stem(key)
-    _check_order(state, series, stem, period)
-    numbering = Numbering(
-        f"{stem}:{period}", series.code, series.version, key, period, day, attributes, calendar.TZDATA_VERSION
-    )
+    _check_order(state, series, key, period)
+    id = series.sequence_id(key, period)
+    numbering = Numbering(id, series.code, series.version, key, period, day, attributes, calendar.TZDATA_VERSION)
     series.frame(key, attributes, day)  # rejects what could not be printed
     events: list[Event] = []
     sequence = state.sequence(numbering.sequence)
@@ -178,9 +218,10 @@ def _period(series: Series, day: date, today: date) -> str:
     return period
 
 
-def _check_order(state: State, series: Series, stem: str, period: str) -> None:
+def _check_order(state: State, series: Series, key: tuple[str, ...], period: str) -> None:
     if series.definition.date_order is DateOrder.NONE:
         return
+    stem = series.stem(key)
     latest = state.latest_period(stem)
     if latest is not None and period < latest:
         raise Rejection(
@@ -237,6 +278,62 @@ def _chosen(state: State, command: Confirm, reservation: Reservation) -> dict[in
             _check_document(f"numbers[{index}].document", choice.document)
         documents[value] = choice.document
     return documents
+
+
+def _import(state: State, command: Import) -> list[Event]:
+    if command.bad and not command.skip_bad:
+        rows = len(command.bad) + sum(count_of(each.ranges) for part in command.sequences for each in part.prints)
+        raise Rejection(
+            Code.IMPORT_REFUSED,
+            f"{len(command.bad)} of {rows} rows do not fit, so nothing was written: mend them, or skip them",
+            [(f"line {row.line}", f"{row.number!r}: {row.detail}") for row in command.bad[:MAX_TOLD]],
+        )
+    return [event for part in command.sequences for event in _imported(state, part)]
+
+
+def _imported(state: State, part: ImportedSequence) -> Iterator[Event]:
+    """Take over the numbers of one sequence, in events of a bounded size."""
+    series = part.series
+    versions = state.versions(series.code)
+    if versions is None or versions[-1].version != series.version:
+        raise Rejection(Code.SERIES_AMENDED, f"series {series.code} was amended while the register was read; try again")
+    sequence = state.sequence(part.sequence)
+    if sequence is None:
+        sequence = Sequence(part.sequence, series.code, part.key, part.period, series.definition.start)
+        if series.definition.reset is not Reset.NEVER:
+            yield SequenceReset(sequence.id, series.code, series.version, part.key, part.period, sequence.start)
+    held = sequence.held(BitMap(value for each in part.prints for value in values_of(each.ranges)))
+    if held:
+        raise Rejection(
+            Code.DUPLICATE_NUMBER,
+            f"value {held[0]} of sequence {sequence.id} was issued while the register was read; try again",
+        )
+    begun, first = sequence.high_water >= sequence.start, sequence.high_water + 1
+    for prints in _slices(part.prints):
+        values = ranges_of(value for each in prints for value in values_of(each.ranges))
+        holes = between(first, values)
+        first = max(first, values[-1][1] + 1)
+        yield NumbersImported(
+            sequence.id,
+            series.code,
+            series.version,
+            part.key,
+            part.period,
+            calendar.TZDATA_VERSION,
+            prints,
+            pre_control=() if begun else holes,
+            skipped=holes if begun else (),
+        )
+
+
+def _slices(prints: tuple[Print, ...]) -> Iterator[tuple[Print, ...]]:
+    """Cut what a register holds of a sequence into parts of up to MAX_IMPORTED values, the lowest first."""
+    printed = sorted((value, index) for index, each in enumerate(prints) for value in values_of(each.ranges))
+    for start in range(0, len(printed), MAX_IMPORTED):
+        alike: dict[int, list[int]] = {}
+        for value, index in printed[start : start + MAX_IMPORTED]:
+            alike.setdefault(index, []).append(value)
+        yield tuple(replace(prints[index], ranges=ranges_of(values)) for index, values in sorted(alike.items()))
 
 
 def _extend(state: State, command: Extend, now: int) -> ReservationExtended:

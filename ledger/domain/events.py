@@ -10,11 +10,14 @@ __all__ = [
     "Event",
     "Numbering",
     "NumbersConfirmed",
+    "NumbersImported",
     "NumbersReserved",
+    "Print",
     "ReservationCancelled",
     "ReservationExpired",
     "ReservationExtended",
     "SequenceReset",
+    "SeriesAmended",
     "SeriesDefined",
 ]
 
@@ -38,6 +41,13 @@ class Numbering:
 
 @dataclass(frozen=True, slots=True)
 class SeriesDefined:
+    series: Series
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesAmended:
+    """A new version of a series; numbers already issued keep theirs."""
+
     series: Series
 
 
@@ -74,6 +84,33 @@ class NumbersConfirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class Print:
+    """Values whose numbers were printed with the same date and attributes."""
+
+    document_date: date
+    attributes: tuple[tuple[str, str], ...]
+    ranges: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class NumbersImported:
+    """Numbers that a register held before the ledger, confirmed as they stand.
+
+    The holes between them are `pre_control` in a sequence that the import begins, else `skipped`.
+    """
+
+    sequence: str
+    series: str
+    series_version: int
+    key: tuple[str, ...]
+    period: str
+    tzdata: str
+    prints: tuple[Print, ...]
+    pre_control: Ranges
+    skipped: Ranges
+
+
+@dataclass(frozen=True, slots=True)
 class ReservationExtended:
     sequence: str
     token: str
@@ -96,9 +133,11 @@ class ReservationExpired:
 
 Event = (
     SeriesDefined
+    | SeriesAmended
     | SequenceReset
     | NumbersReserved
     | NumbersConfirmed
+    | NumbersImported
     | ReservationExtended
     | ReservationCancelled
     | ReservationExpired

@@ -4,12 +4,15 @@ from dataclasses import replace
 
 from ledger.domain.events import (
     Event,
+    Numbering,
     NumbersConfirmed,
+    NumbersImported,
     NumbersReserved,
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
     SequenceReset,
+    SeriesAmended,
     SeriesDefined,
 )
 from ledger.domain.ranges import Ranges, without
@@ -29,6 +32,8 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
             _settle(state, token, ranges, ValueState.CONFIRMED)
             if released:
                 _settle(state, token, released, ValueState.CANCELLED)
+        case NumbersImported():
+            _imported(state, event)
         case ReservationExtended(token=token, expires_at=expires_at):
             reservation = _open(state, token)
             state.put_reservation(token, replace(reservation, expires_at=expires_at))
@@ -40,20 +45,32 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
             series = state.series(event.series, event.series_version)
             sequence = Sequence(event.sequence, event.series, event.key, event.period, event.start)
             state.put_sequence(sequence, series.stem(event.key))
-        case SeriesDefined(series=series):
+        case SeriesDefined(series=series) | SeriesAmended(series=series):
             state.put_series(series)
 
 
 def _reserved(state: State, event: NumbersReserved, recorded_at: int) -> None:
     numbering = event.numbering
-    if state.sequence(numbering.sequence) is None:  # a series that never resets begins with its first value
-        series = state.series(numbering.series, numbering.series_version)
-        start = series.definition.start
-        sequence = Sequence(numbering.sequence, numbering.series, numbering.key, numbering.period, start)
-        state.put_sequence(sequence, series.stem(numbering.key))
-    state.sequence_to_change(numbering.sequence).reserve(event.ranges)
+    _begun(state, numbering).reserve(event.ranges)
     reservation = Reservation(event.token, numbering, event.ranges, recorded_at, event.expires_at)
     state.put_reservation(event.token, reservation)
+
+
+def _imported(state: State, event: NumbersImported) -> None:
+    sequence = _begun(state, event)
+    sequence.place(event.pre_control, ValueState.PRE_CONTROL)
+    sequence.place(event.skipped, ValueState.SKIPPED)
+    for each in event.prints:
+        sequence.place(each.ranges, ValueState.CONFIRMED)
+
+
+def _begun(state: State, of: Numbering | NumbersImported) -> Sequence:
+    """Give the sequence to change; that of a series that never resets begins with its first value."""
+    if state.sequence(of.sequence) is None:
+        series = state.series(of.series, of.series_version)
+        sequence = Sequence(of.sequence, of.series, of.key, of.period, series.definition.start)
+        state.put_sequence(sequence, series.stem(of.key))
+    return state.sequence_to_change(of.sequence)
 
 
 def _settle(state: State, token: str, ranges: Ranges, end: ValueState) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-__all__ = ["Ranges", "count_of", "ranges_of", "values_of", "without"]
+__all__ = ["Ranges", "between", "count_of", "ranges_of", "values_of", "without"]
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -25,6 +25,16 @@ def ranges_of(values: Iterable[int]) -> Ranges:
         else:
             ranges.append((value, value))
     return tuple(ranges)
+
+
+def between(first: int, ranges: Ranges) -> Ranges:
+    """Give the holes from `first` to the end of `ranges`, of which those below `first` do not matter."""
+    holes = []
+    for low, high in ranges:
+        if first < low:
+            holes.append((first, low - 1))
+        first = max(first, high + 1)
+    return tuple(holes)
 
 
 def without(ranges: Ranges, taken: Ranges) -> Ranges:

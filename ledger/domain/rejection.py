@@ -22,11 +22,12 @@ class Code(Enum):
     SEQUENCE_EXHAUSTED = "NB002", False, "The sequence has fewer values left than the command asks for."
     LOCK_TIMEOUT = "NB003", True, "The command was not begun before its deadline; nothing was done."
     RESERVATION_EXPIRED = "NB004", False, "The reservation expired before the command: reserve again."
+    DUPLICATE_NUMBER = "NB005", False, "The number is issued or reserved already."
     INVALID_FORMAT = "NB006", False, "A value of the request is not of its declared form."
     RESERVATION_NOT_FOUND = "NB009", False, "No reservation has this token."
     RESERVATION_CLOSED = "NB010", False, "The reservation was already confirmed or cancelled."
     LIFETIME_EXCEEDED = "NB011", False, "The reservation would live longer than its series allows."
-    SERIES_EXISTS = "NB012", False, "The series is already defined otherwise."
+    AMENDMENT_REFUSED = "NB012", False, "The amendment would change how a series counts that is already in use."
     PERIOD_NOT_BEGUN = "NB013", False, "The document date lies in a period that has not begun."
     DATE_OUT_OF_ORDER = "NB014", False, "A later period of the series was already used."
     IDEMPOTENCY_KEY_REUSED = "NB015", False, "The idempotency key was used for another request."
@@ -46,6 +47,13 @@ class Code(Enum):
     METHOD_NOT_ALLOWED = "NB029", False, "The path does not take this method."
     UNAUTHORIZED = "NB030", False, "The request carries no valid credentials."
     CROSS_ORIGIN = "NB031", False, "A page of another site sent the request; only services may."
+    IMPORT_REFUSED = "NB032", False, "Rows of the register do not fit; nothing was written."
+    NO_TEMPLATE = "NB033", False, "No template of the named series prints this number."
+    AMBIGUOUS_NUMBER = "NB034", False, "The number can be read in two ways: by two series, or twice by one."
+    REPEATED_ROW = "NB035", False, "An earlier row of the register has this number."
+    OUT_OF_RANGE = "NB036", False, "The value is below the start or above the maximum of its series."
+    SERIES_AMENDED = "NB037", True, "The series was amended while the register was read: send it again."
+    REGISTER_TOO_LARGE = "NB038", False, "The register is larger than one import may be: split it."
 
 
 class Rejection(Exception):

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from pyroaring import BitMap
 
-from ledger.domain.ranges import Ranges, ranges_of, values_of
+from ledger.domain.ranges import Ranges, ranges_of
 from ledger.domain.rejection import Code, Rejection
 
 __all__ = ["Sequence", "ValueState"]
@@ -22,6 +22,12 @@ class ValueState(StrEnum):
     CONFIRMED = "CONFIRMED"
     CANCELLED = "CANCELLED"
     EXPIRED = "EXPIRED"
+    SKIPPED = "SKIPPED"
+    PRE_CONTROL = "PRE_CONTROL"
+
+
+# What nobody holds and nobody held: a number of a register, or one given by hand, may still take it.
+FREE = (ValueState.CANCELLED, ValueState.EXPIRED, ValueState.SKIPPED, ValueState.PRE_CONTROL)
 
 
 class Sequence:
@@ -78,6 +84,19 @@ class Sequence:
         if pool is not None:
             self._pool = pool
 
+    def place(self, ranges: Ranges, state: ValueState) -> None:
+        """Put values straight into a state, whatever became of them before."""
+        if ranges:
+            self.reserve(ranges)
+            self.settle(ranges, state)
+
+    def held(self, values: BitMap) -> BitMap:
+        """Give those of `values` that somebody holds: reserved, or confirmed for ever."""
+        passed = BitMap()
+        passed.add_range(self.start, self.high_water + 1)
+        free = (self._settled[state] for state in FREE if state in self._settled)
+        return BitMap(values & passed).difference(*free)
+
     def state_of(self, value: int) -> ValueState | None:
         """Give the state of a value; None for one that the sequence never passed."""
         if not self.start <= value <= self.high_water:
@@ -102,7 +121,9 @@ class Sequence:
         return ranges_of(passed.difference(*self._settled.values()))
 
     def _take_back(self, ranges: Ranges) -> None:
-        taken = BitMap(values_of(ranges))
+        taken = BitMap()
+        for first, last in ranges:
+            taken.add_range(first, last + 1)
         self._pool = self._pool - taken
         for state, bitmap in self._settled.items():
             self._settled[state] = bitmap - taken

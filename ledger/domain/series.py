@@ -19,6 +19,7 @@ from ledger.domain.template import DATE_TOKENS, FIELD_NAME, Frame, Template
 from ledger.domain.text import flaw_of_text
 
 __all__ = [
+    "MAX_NUMBER_LENGTH",
     "MAX_TTL_SECONDS",
     "MAX_VALUE",
     "Attribute",
@@ -160,8 +161,14 @@ class Series:
         _check_rest(series)
         return series
 
+    def as_version(self, version: int) -> "Series":
+        return self if self.version == version else replace(self, version=version)
+
     def period(self, day: date) -> str:
         return calendar.period_of(day, self.definition.reset, self.fiscal_year_start)
+
+    def sequence_id(self, key: tuple[str, ...], period: str) -> str:
+        return f"{self.stem(key)}:{period}"
 
     def stem(self, key: tuple[str, ...]) -> str:
         """Give the part of a sequence id that all periods of one key share."""

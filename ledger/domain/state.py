@@ -17,7 +17,7 @@ from ledger.domain.series import Series
 __all__ = ["FOLD_VERSION", "Reservation", "State"]
 
 # Raise it whenever the same events would fold to another state: snapshots of another version are ignored.
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 
 T = TypeVar("T")
 

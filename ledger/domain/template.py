@@ -12,7 +12,7 @@ from datetime import date
 from ledger.domain.rejection import Rejection
 from ledger.domain.text import flaw_of_text
 
-__all__ = ["DATE_TOKENS", "FIELD_NAME", "Frame", "Template"]
+__all__ = ["DATE_TOKENS", "FIELD_NAME", "DateToken", "Field", "Frame", "Literal", "Part", "Seq", "Template"]
 
 MAX_TEMPLATE_LENGTH = 500
 MAX_WIDTH = 9

@@ -28,11 +28,12 @@ from ledger.domain.events import (
     ReservationExpired,
     ReservationExtended,
     SequenceReset,
+    SeriesAmended,
     SeriesDefined,
 )
 from ledger.domain.ranges import Ranges, count_of
 from ledger.domain.rejection import Code
-from ledger.domain.series import Attribute, DateOrder, Dimension, Overflow, Series
+from ledger.domain.series import Attribute, DateOrder, Dimension, Overflow, Reuse, Series
 from ledger.domain.state import State
 from tests.given import GAPLESS, LETTER, LETTER_KEY, NOW, PLAIN, RFA, RFA_KEY, SECOND, Story, at, one, series
 
@@ -52,14 +53,59 @@ def holding(count: int = 5, **changes: Any) -> Story:
 
 def test_a_series_is_defined_once_and_again_without_an_event() -> None:
     story = Story()
-    assert story.when(DefineSeries(PLAIN)) == [SeriesDefined(PLAIN)]
-    assert story.when(DefineSeries(series("{SEQ:4}", "PLAIN"))) == []
+    assert story.when(DefineSeries((PLAIN,))) == [SeriesDefined(PLAIN)]
+    assert story.when(DefineSeries((series("{SEQ:4}", "PLAIN"),))) == []
     assert story.state.versions("PLAIN") == (PLAIN,)
 
 
 @pytest.mark.parametrize("changes", [{"start": 2}, {"template": "{SEQ:5}"}, {"description": "other"}])
-def test_a_series_defined_otherwise_is_refused(changes: dict[str, Any]) -> None:
-    assert Story(PLAIN).rejection(DefineSeries(series(code="PLAIN", **changes))).code is Code.SERIES_EXISTS
+def test_a_series_defined_otherwise_is_amended(changes: dict[str, Any]) -> None:
+    story = Story(PLAIN)
+    (amended,) = story.when(DefineSeries((series(code="PLAIN", **changes),)))
+    assert isinstance(amended, SeriesAmended)
+    assert amended.series.version == 2
+    assert story.state.versions("PLAIN") == (PLAIN, amended.series)
+    assert story.when(DefineSeries((series(code="PLAIN", **changes),))) == []
+
+
+def test_numbers_already_issued_keep_their_version() -> None:
+    story = Story(PLAIN)
+    before = one(NumbersReserved, story.when(Reserve("PLAIN", "T1")))
+    story.when(DefineSeries((series("N{SEQ:5}", "PLAIN"),)))
+    after = one(NumbersReserved, story.when(Reserve("PLAIN", "T2")))
+    assert (story.numbers(before), story.numbers(after)) == (["0001"], ["N00002"])
+    assert story.numbers(one(NumbersConfirmed, story.when(Confirm("T1")))) == ["0001"]
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("reset", {"template": "{YYYY}{SEQ:4}", "reset": Reset.YEARLY}),
+        ("reuse", {"reuse": Reuse.GAPLESS}),
+        ("fiscal_year_start", {"fiscal_year_start": "10-01"}),
+        ("key", {"template": "{A}{SEQ:4}", "dimensions": {"A": Dimension(values=("A",))}}),
+        ("max_value", {"max_value": 2}),
+    ],
+)
+def test_a_series_in_use_keeps_how_it_counts(field: str, changes: dict[str, Any]) -> None:
+    amendment = DefineSeries((series(code="PLAIN", **changes),))
+    refused = holding(3).rejection(amendment)
+    assert refused.code is Code.AMENDMENT_REFUSED
+    assert [path for path, _ in refused.errors] == [field]
+    assert len(Story(PLAIN).when(amendment)) == 1
+
+
+def test_the_maximum_may_come_down_to_what_was_issued() -> None:
+    assert len(holding(3).when(DefineSeries((series(code="PLAIN", max_value=3),)))) == 1
+
+
+def test_series_are_defined_and_amended_all_or_nothing() -> None:
+    story = holding(3)
+    other = series("X{SEQ:4}", "OTHER")
+    assert story.rejection(DefineSeries((other, series(code="PLAIN", max_value=2)))).code is Code.AMENDMENT_REFUSED
+    assert story.rejection(DefineSeries((other, other))).code is Code.INVALID_FORMAT
+    done = story.when(DefineSeries((other, series(code="PLAIN", max_value=3))))
+    assert [type(event) for event in done] == [SeriesDefined, SeriesAmended]
 
 
 # Reserve
@@ -611,4 +657,4 @@ def test_issue_tells_the_document_first_and_then_what_reserve_tells(flaw: dict[s
 def test_the_same_state_command_and_instant_give_the_same_answer() -> None:
     story = full_story()
     assert decide(story.state, full(), NOW) == decide(story.state, full(), NOW)
-    assert decide(State(), DefineSeries(FULL), NOW) == decide(State(), DefineSeries(FULL), NOW)
+    assert decide(State(), DefineSeries((FULL,)), NOW) == decide(State(), DefineSeries((FULL,)), NOW)

@@ -43,7 +43,7 @@ def command_of(step: Step, state: State, serial: int) -> Command:
     token = f"T{step.which}"
     match step.kind:
         case "define":
-            return DefineSeries(SERIES[step.which % 3])
+            return DefineSeries((SERIES[step.which % 3],))
         case "reserve":
             day = date(2025, 6, 14) if step.flag else None
             return Reserve(SERIES[step.which % 3].code, f"T{serial}", {}, step.count, step.count, document_date=day)
@@ -118,7 +118,7 @@ def test_a_branch_sees_its_base_and_its_own_changes() -> None:
     story = Story(PLAIN)
     story.when(Reserve("PLAIN", "T1"))
     branch = story.state.branch()
-    for event in decide_all(branch, Cancel("T1"), DefineSeries(GAPLESS), Reserve("PLAIN", "T2")):
+    for event in decide_all(branch, Cancel("T1"), DefineSeries((GAPLESS,)), Reserve("PLAIN", "T2")):
         evolve(branch, event, NOW)
     assert [reservation.token for reservation in branch.reservations()] == ["T2"]
     assert [each.code for each in branch.all_series()] == ["GAPLESS", "PLAIN"]

@@ -22,20 +22,25 @@ from ledger.domain.commands import (
     Envelope,
     Expire,
     Extend,
+    Import,
     Issue,
     Reserve,
 )
 from ledger.domain.events import (
     Numbering,
     NumbersConfirmed,
+    NumbersImported,
     NumbersReserved,
+    Print,
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
     SequenceReset,
+    SeriesAmended,
     SeriesDefined,
 )
-from ledger.domain.series import Attribute, DateOrder, Dimension, Overflow, Reuse
+from ledger.domain.register import Register
+from ledger.domain.series import Attribute, DateOrder, Dimension, Overflow, Reuse, Series
 from ledger.domain.state import FOLD_VERSION
 from ledger.fold import Fold
 from ledger.ports import Record
@@ -118,11 +123,51 @@ SAMPLES = {
     "ReservationExtended-1": Entry(8, ReservationExtended(_RFA.sequence, _TOKEN, NOW + SECOND), _ENVELOPE, 0, NOW),
     "ReservationCancelled-1": Entry(9, ReservationCancelled(_RFA, _TOKEN, ((3, 3), (7, 9))), _ENVELOPE, 0, NOW),
     "ReservationExpired-1": Entry(10, ReservationExpired(_RFA, _TOKEN, ((3, 3), (7, 9))), _ANONYMOUS, 0, NOW),
+    "SeriesAmended-1": Entry(11, SeriesAmended(_EVERYTHING.as_version(2)), _ENVELOPE, 0, NOW),
+    "NumbersImported-1": Entry(
+        12,
+        NumbersImported(
+            _RFA.sequence,
+            "LCBP3-RFA",
+            1,
+            _RFA.key,
+            "-",
+            "2025b",
+            (
+                Print(date(2024, 2, 29), (("REV", "A"), ("ZONE", "𝄞")), ((3, 3), (7, 9))),
+                Print(date(2025, 6, 15), (("REV", "B"), ("ZONE", "x")), ((5, 5),)),
+            ),
+            ((1, 2), (4, 4), (6, 6)),
+            (),
+        ),
+        _ENVELOPE,
+        0,
+        NOW,
+    ),
+    "NumbersImported-1-skipped": Entry(
+        13,
+        NumbersImported(
+            "PLAIN:-", "PLAIN", 2, (), "-", "2025b", (Print(date(2025, 6, 15), (), ((9, 9),)),), (), ((1, 8),)
+        ),
+        _ANONYMOUS,
+        0,
+        NOW,
+    ),
 }
+
+_RFA_FIELDS = RFA.definition.dimensions
+
+
+def _imported(*numbers: str, of: Series) -> Import:
+    register = Register([of], NOW)
+    for line, number in enumerate(numbers, 2):
+        register.add(line, number)
+    return register.command(skip_bad=False)
+
 
 # Each command comes some seconds after the one before. Every event and every end of a reservation is among them.
 _COMMANDS: list[tuple[int, Command]] = [
-    *((0, DefineSeries(each)) for each in (LETTER, RFA, PLAIN, GAPLESS)),
+    *((0, DefineSeries((each,))) for each in (LETTER, RFA, PLAIN, GAPLESS)),
     (1, Reserve("LETTER", "letters", LETTER_KEY, count=5)),
     (1, Reserve("LETTER", "old-letter", LETTER_KEY, document_date=date(2024, 2, 29))),
     (1, Confirm("letters", "D-1", (Choice("คคง.-สคฉ.3-01-0002-2568", "D-2"), Choice("คคง.-สคฉ.3-01-0004-2568")))),
@@ -140,6 +185,10 @@ _COMMANDS: list[tuple[int, Command]] = [
     (1, Expire("plain")),
     (1, Extend("open", 3600)),
     (1, Extend("old-letter", 1)),
+    (1, DefineSeries((series("LCBP3-C2-RFA-{DISCIPLINE}-{RFA_TYPE}-{SEQ:4}", "LCBP3-RFA", dimensions=_RFA_FIELDS),))),
+    (1, _imported("คคง.-สคฉ.3-0003-2566", "คคง.-สคฉ.3-0001-2566", "คคง.-สคฉ.3-01-0009-2568", of=LETTER)),
+    (1, _imported("G0090", "G0400", of=GAPLESS)),
+    (1, Reserve("GAPLESS", "after", count=3)),
 ]
 
 

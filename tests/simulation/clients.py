@@ -61,7 +61,7 @@ class Intent:
 
 
 def define(code: str, client: str, key: str | None = None) -> Intent:
-    return Intent("define", lambda _: DefineSeries(SERIES[code]), client, key, code)
+    return Intent("define", lambda _: DefineSeries((SERIES[code],)), client, key, code)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,190 @@
+"""Reading a printed number back: which series, key, period and value could have printed it.
+
+The inverse of `Series.frame(…).number(value)`: every reading prints the text that was read. A template that is not
+proved unambiguous may have several.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import lru_cache
+
+from ledger.domain import calendar
+from ledger.domain.calendar import Reset
+from ledger.domain.rejection import Code, Rejection
+from ledger.domain.series import MAX_NUMBER_LENGTH, Dimension, Overflow, Series
+from ledger.domain.template import DATE_TOKENS, DateToken, Field, Literal, Part, Seq
+
+__all__ = ["Reading", "readings"]
+
+MAX_WAYS = 200  # of splitting one text among the tokens; no template that is of use has more
+MAX_DIGITS = 10  # of MAX_VALUE
+
+_DIGITS = re.compile("[0-9]*")
+
+Ends = Callable[[str, int], Iterable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a number says. `document_date` is the last date of the period that prints it and is not after today.
+
+    Where the whole period lies in the future, it is the period's first such date.
+    """
+
+    series: Series
+    key: tuple[str, ...]
+    period: str
+    value: int
+    document_date: date
+    attributes: tuple[tuple[str, str], ...]
+
+    @property
+    def sequence(self) -> str:
+        return self.series.sequence_id(self.key, self.period)
+
+
+def readings(series: Series, number: str, today: date) -> list[Reading]:
+    """Give each (key, period, value) of the series that prints `number`, once; `today` is in the series' zone.
+
+    A Rejection when the template is so ambiguous that they cannot all be told.
+    """
+    if len(number) > MAX_NUMBER_LENGTH:
+        return []
+    found: dict[tuple[tuple[str, ...], str, int], Reading] = {}
+    for reading in _reader(series).readings(number, today):
+        found.setdefault((reading.key, reading.period, reading.value), reading)
+    return list(found.values())
+
+
+@lru_cache(maxsize=1024)  # versions of series, of which a ledger has hundreds
+def _reader(series: Series) -> "_Reader":
+    return _Reader(series)
+
+
+class _Reader:
+    def __init__(self, series: Series) -> None:
+        self._series = series
+        template = series.template
+        self._parts: tuple[Part, ...] = (*template.before, Seq(template.width), *template.after)
+        self._ends = [_ends(part, series) for part in self._parts]
+        self._days = _days(
+            tuple(dict.fromkeys(part.name for part in self._parts if isinstance(part, DateToken))),
+            series.definition.reset,
+            series.fiscal_year_start,
+        )
+
+    def readings(self, number: str, today: date) -> Iterator[Reading]:
+        for count, texts in enumerate(self._ways(number)):
+            if count == MAX_WAYS:
+                raise Rejection(
+                    Code.AMBIGUOUS_NUMBER, f"series {self._series.code} can split it in more than {MAX_WAYS} ways"
+                )
+            yield from self._read(texts, today)
+
+    def _ways(self, number: str) -> Iterator[list[str]]:
+        """Split the number among the parts in every way; what cannot reach the end is never tried twice."""
+        dead: set[tuple[int, int]] = set()
+        taken: list[str] = []
+
+        def walk(index: int, start: int) -> Iterator[list[str]]:
+            if index == len(self._parts):
+                if start == len(number):
+                    yield list(taken)
+                return
+            if (index, start) in dead:
+                return
+            reached = False
+            for end in self._ends[index](number, start):
+                taken.append(number[start:end])
+                for way in walk(index + 1, end):
+                    reached = True
+                    yield way
+                taken.pop()
+            if not reached:
+                dead.add((index, start))
+
+        return walk(0, 0)
+
+    def _read(self, texts: list[str], today: date) -> Iterator[Reading]:
+        """Give the readings of one way: none when a token that stands twice says two things, or no date fits."""
+        series, value, said = self._series, 0, dict[str, str]()
+        for part, text in zip(self._parts, texts, strict=True):
+            if isinstance(part, Seq):
+                value = int(text)
+            elif not isinstance(part, Literal) and said.setdefault(part.name, text) != text:
+                return
+        key = tuple(said[name] for name in series.key)
+        attributes = tuple((name, said[name]) for name in sorted(series.definition.attributes))
+        for period, days in self._days(said, today).items():
+            day = days[max(bisect_right(days, today) - 1, 0)]
+            yield Reading(series, key, period, value, day, attributes)
+
+
+# Where each part may end, for a text and where the part begins in it
+
+
+def _ends(part: Part, series: Series) -> Ends:
+    match part:
+        case Literal(text=literal):
+            return lambda text, start: (start + len(literal),) if text.startswith(literal, start) else ()
+        case DateToken(name=name):
+            width = len(DATE_TOKENS[name](calendar.FIRST_DATE, calendar.FIRST_DATE.year))
+            return lambda text, start: (start + width,) if _digits(text, start) >= width else ()
+        case Seq(width=width):
+            longest = MAX_DIGITS if series.definition.overflow is Overflow.WIDEN else width
+            return lambda text, start: _ends_of_value(text, start, width, longest)
+        case Field(name=name):
+            return _ends_of_field(_form(series, name))
+
+
+def _digits(text: str, start: int) -> int:
+    """Count the digits that stand at a place."""
+    match = _DIGITS.match(text, start)
+    assert match is not None
+    return match.end() - start
+
+
+def _ends_of_value(text: str, start: int, width: int, longest: int) -> list[int]:
+    digits = min(_digits(text, start), longest)
+    wider = range(width + 1, digits + 1) if text[start : start + 1] != "0" else ()
+    return [start + length for length in (width, *wider) if length <= digits]
+
+
+def _ends_of_field(form: Dimension) -> Ends:
+    if form.values:
+        known, lengths = frozenset(form.values), sorted({len(value) for value in form.values})
+        return lambda text, start: (start + length for length in lengths if text[start : start + length] in known)
+    lengths = list(range(form.min, form.max + 1))
+    return lambda text, start: (
+        start + length
+        for length in lengths
+        if start + length <= len(text) and form.flaw(text[start : start + length]) is None
+    )
+
+
+def _form(series: Series, name: str) -> Dimension:
+    definition = series.definition
+    return definition.dimensions[name] if name in definition.dimensions else definition.attributes[name].form
+
+
+# Which dates print what the date tokens say. All tokens of a number come from one date, so they are read jointly.
+
+Days = Callable[[Mapping[str, str], date], Mapping[str, list[date]]]
+
+
+@lru_cache(maxsize=256)
+def _days(tokens: tuple[str, ...], reset: Reset, fiscal_year_start: tuple[int, int]) -> Days:
+    """Give, by period, the dates (ascending) of the ledger's window that print what the tokens say."""
+    if not tokens and reset is Reset.NEVER:
+        return lambda _, today: {"-": [today]}
+    printed: dict[tuple[str, ...], dict[str, list[date]]] = {}
+    day = calendar.FIRST_DATE
+    while day <= calendar.LAST_DATE:
+        fiscal = calendar.fiscal_year(day, fiscal_year_start)
+        periods = printed.setdefault(tuple(DATE_TOKENS[token](day, fiscal) for token in tokens), {})
+        periods.setdefault(calendar.period_of(day, reset, fiscal_year_start), []).append(day)
+        day += timedelta(days=1)
+    return lambda said, _: printed.get(tuple(said[token] for token in tokens), {})
