@@ -1,16 +1,19 @@
 """What clients are told, made from the events alone: so a repeated request gets its first answer again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 import orjson
+from pyroaring import BitMap
 
 from ledger.definitions import definition_data
 from ledger.domain.calendar import instant_text
+from ledger.domain.commands import BadRow
 from ledger.domain.events import (
     Numbering,
     NumbersConfirmed,
+    NumbersImported,
     NumbersReserved,
     ReservationCancelled,
     ReservationExtended,
@@ -19,6 +22,7 @@ from ledger.domain.events import (
 )
 from ledger.domain.history import ReservationHistory
 from ledger.domain.ranges import Ranges, values_of
+from ledger.domain.register import Register
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
@@ -32,6 +36,8 @@ __all__ = [
     "confirmed",
     "extended",
     "history",
+    "import_looked_at",
+    "imported",
     "issued",
     "previewed",
     "reserved",
@@ -154,13 +160,48 @@ def applied(asked: Sequence[Series], outcome: Outcome, state: State) -> list[tup
                 done[series.code] = series, Done.DEFINED
             case SeriesAmended(series=series):
                 done[series.code] = series, Done.AMENDED
-    return [done.get(each.code) or (_present(each, state), Done.UNCHANGED) for each in asked]
+    return [done.get(each.code) or (state.series_now(each.code), Done.UNCHANGED) for each in asked]
 
 
-def _present(asked: Series, state: State) -> Series:
-    versions = state.versions(asked.code)
-    assert versions is not None
-    return versions[-1]
+def imported(register: Register, outcome: Outcome) -> Answer:
+    """Say what an import did; of a repeated one, what it did the first time."""
+    values: dict[str, BitMap] = {}
+    for entry in outcome.entries:
+        if isinstance(entry.event, NumbersImported):
+            of_sequence = values.setdefault(entry.event.sequence, BitMap())
+            of_sequence.update(value for each in entry.event.prints for value in values_of(each.ranges))
+    return _import_report(register, register.bad(but=values), values, outcome.position)
+
+
+def import_looked_at(register: Register, position: int) -> Answer:
+    """Say what an import would do."""
+    values = {
+        part.sequence: BitMap(value for each in part.prints for value in values_of(each.ranges))
+        for part in register.command(skip_bad=True).sequences
+    }
+    return _import_report(register, register.bad(), values, position)
+
+
+def _import_report(register: Register, bad: list[BadRow], values: Mapping[str, BitMap], position: int) -> Answer:
+    return {
+        "rows": register.rows,
+        "fit": sum(map(len, values.values())),
+        "rejected": [
+            {
+                "line": row.line,
+                "number": row.number,
+                "code": row.code.number,
+                "title": row.code.name,
+                "detail": row.detail,
+            }
+            for row in bad
+        ],
+        "sequences": [
+            {"sequence": id, "numbers": len(of_sequence), "lowest": of_sequence.min(), "highest": of_sequence.max()}
+            for id, of_sequence in sorted(values.items())
+        ],
+        "position": position,
+    }
 
 
 def _settled(

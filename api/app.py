@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from api.credentials import CredentialsMiddleware
 from api.health import health_routes
+from api.imports import import_routes
 from api.problems import gone, http_problem, internal_problem, problem
 from api.routes import routes
 from ledger.domain.rejection import Rejection
@@ -30,7 +31,7 @@ def create_app(
             yield
 
     app = Starlette(
-        routes=routes(ledger, default_ttl_seconds) + health_routes(ledger),
+        routes=routes(ledger, default_ttl_seconds) + import_routes(ledger) + health_routes(ledger),
         middleware=[Middleware(CredentialsMiddleware, secrets=secrets)] if secrets else [],
         exception_handlers={
             Rejection: problem,

@@ -1,6 +1,6 @@
 """Rejections and faults as RFC 9457 problem documents; the only place that knows HTTP statuses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -10,7 +10,7 @@ from api.answers import as_json
 from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Fault
 
-__all__ = ["STATUSES", "gone", "http_problem", "internal_problem", "problem"]
+__all__ = ["STATUSES", "gone", "http_problem", "internal_problem", "problem", "problem_body", "problem_response"]
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "1"
@@ -58,7 +58,7 @@ STATUSES: dict[Code, int] = {
 async def problem(_: Request, error: Exception) -> Response:
     """Answer a Rejection or a Fault."""
     assert isinstance(error, Rejection | Fault)
-    return _response(error.code, error.detail, getattr(error, "errors", ()))
+    return problem_response(error)
 
 
 async def http_problem(request: Request, error: Exception) -> Response:
@@ -81,12 +81,16 @@ async def internal_problem(_: Request, __: Exception) -> Response:
     return _response(Code.INTERNAL_ERROR, "the service failed on this request; its log has the cause")
 
 
-def _response(code: Code, detail: str, errors: Iterable[tuple[str, str]] = ()) -> Response:
-    status = STATUSES[code]
+def problem_response(error: Rejection | Fault, **members: object) -> Response:
+    """Answer with a problem document, and `members` of its own."""
+    return _response(error.code, error.detail, getattr(error, "errors", ()), members)
+
+
+def problem_body(code: Code, detail: str, errors: Iterable[tuple[str, str]] = ()) -> dict[str, object]:
     body: dict[str, object] = {
         "type": f"urn:numbering-ledger:{code.number}",
         "title": code.name,
-        "status": status,
+        "status": STATUSES[code],
         "code": code.number,
         "detail": detail,
         "retry": code.retry,
@@ -94,6 +98,14 @@ def _response(code: Code, detail: str, errors: Iterable[tuple[str, str]] = ()) -
     named = [{"field": field, "problem": flaw} for field, flaw in errors]
     if named:
         body["errors"] = named
+    return body
+
+
+def _response(
+    code: Code, detail: str, errors: Iterable[tuple[str, str]] = (), members: Mapping[str, object] | None = None
+) -> Response:
+    status = STATUSES[code]
+    body = problem_body(code, detail, errors) | dict(members or {})
     response = Response(as_json(body), status, media_type=MEDIA_TYPE)
     if status == 503:
         response.headers["Retry-After"] = RETRY_AFTER_SECONDS

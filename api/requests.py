@@ -16,14 +16,14 @@ MAX_BODY_BYTES = 1 << 20
 MAX_HEADER_LENGTH = 200
 
 
-async def body_of(request: Request) -> bytes:
-    """Read the body; a Rejection as soon as it passes 1 MiB."""
+async def body_of(request: Request, *, at_most: int = MAX_BODY_BYTES) -> bytes:
+    """Read the body; a Rejection as soon as it passes `at_most` bytes."""
     chunks = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise Rejection(Code.BODY_TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES} bytes; send less at a time")
+        if size > at_most:
+            raise Rejection(Code.BODY_TOO_LARGE, f"the body is larger than {at_most} bytes; send less at a time")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -36,8 +36,14 @@ def envelope_of(request: Request, operation: str, body: bytes, ids: Ids, reason:
     key = _header(request, "idempotency-key")
     if key is None:
         return Envelope(ids.command_id(), actor, reason, request_id)
-    sent = f"{request.method} {request.scope['raw_path'].decode('latin-1')}\n".encode() + body
+    sent = f"{request.method} {_target(request)}\n".encode() + body
     return Envelope(command_id(actor, operation, key), actor, reason, request_id, key, sha256(sent).hexdigest())
+
+
+def _target(request: Request) -> str:
+    path: bytes = request.scope["raw_path"]
+    query: bytes = request.scope["query_string"]
+    return (path + b"?" + query if query else path).decode("latin-1")
 
 
 def _refuse_other_origins(request: Request) -> None:

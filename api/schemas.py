@@ -19,6 +19,7 @@ __all__ = [
     "CancelBody",
     "ConfirmBody",
     "ExtendBody",
+    "ImportBody",
     "IssueBody",
     "PreviewBody",
     "ReserveBody",
@@ -138,6 +139,15 @@ class ExtendBody(Body):
 
 class CancelBody(Body):
     reason: Text | None = None
+
+
+class ImportBody(Body):
+    """`numbers` is the register's column as JSON; a CSV comes as it is."""
+
+    series: list[Name]
+    numbers: list[str] = []
+    dry_run: bool = False
+    skip_bad: bool = False
 
 
 _NESTED: Mapping[str, type[Body]] = {

@@ -1,5 +1,6 @@
 """The ledger as its faces see it: carry out a command, look at what there is."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -8,6 +9,7 @@ from ledger.domain.commands import Command, Envelope, Reserve
 from ledger.domain.decide import decide
 from ledger.domain.events import NumbersReserved
 from ledger.domain.history import ReservationHistory
+from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import Series
 from ledger.domain.state import State
@@ -67,10 +69,10 @@ class Ledger:
 
     async def series(self, code: str) -> tuple[Series, int]:
         """Give the present version of a series, and the position at which it was read."""
-        versions = (await self.writer.fresh()).versions(code)
-        if versions is None:
-            raise Rejection(Code.CONFIG_NOT_FOUND, f"no series has the code {code!r}; define it first")
-        return versions[-1], self.position
+        state = await self.writer.fresh()
+        if state.versions(code) is None:
+            raise _unknown_series(code)
+        return state.series_now(code), self.position
 
     async def all_series(self) -> tuple[list[Series], int]:
         return (await self.writer.fresh()).all_series(), self.position
@@ -78,8 +80,24 @@ class Ledger:
     async def preview(self, command: Reserve) -> tuple[NumbersReserved, Series, int]:
         """Give what `command` would reserve now, not held, and the position at which that was so."""
         state = await self.writer.fresh()
-        recorded_at = self.writer.fold.recorded_at if self.writer.fold else 0
-        return (*_preview(state, command, max(self.clock.now(), recorded_at)), self.position)
+        return (*_preview(state, command, self._now()), self.position)
+
+    async def register(self, codes: Sequence[str]) -> Register:
+        """Begin to read a register of numbers of these series, in their present versions."""
+        state = await self.writer.fresh()
+        missing = [code for code in codes if state.versions(code) is None]
+        if missing:
+            raise _unknown_series(missing[0])
+        return Register([state.series_now(code) for code in codes], self._now())
+
+    async def drop_held(self, register: Register) -> int:
+        """Find the rows that the ledger holds already; gives the position at which that was so."""
+        register.drop_held(await self.writer.fresh())
+        return self.position
+
+    def _now(self) -> int:
+        """Give the log's time as this process can tell it, for what is shown and not stored."""
+        return max(self.clock.now(), self.writer.fold.recorded_at if self.writer.fold else 0)
 
     async def _explain(self, token: str) -> None:
         history = await self._history(token)
@@ -93,6 +111,10 @@ class Ledger:
         except codec.UnknownEvent as why:
             raise stopped(str(why)) from why
         return ReservationHistory.of((entry.event, entry.position, entry.recorded_at) for entry in entries)
+
+
+def _unknown_series(code: str) -> Rejection:
+    return Rejection(Code.CONFIG_NOT_FOUND, f"no series has the code {code!r}; define it first")
 
 
 def _preview(state: State, command: Reserve, now: int) -> tuple[NumbersReserved, Series]:

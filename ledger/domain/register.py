@@ -4,7 +4,7 @@ Each row goes to the one named series whose template prints it. What a row canno
 is still free is asked last, of the state, and judged again under the log's lock.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -25,6 +25,7 @@ __all__ = ["MAX_ROWS", "MAX_SEQUENCES", "Register"]
 # Bounds of one import: what it holds in memory, and how long it keeps the log's lock.
 MAX_ROWS = 100_000
 MAX_SEQUENCES = 10_000
+MAX_TOLD_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +63,14 @@ class Register:
         self._today = {each.code: calendar.date_at(now, each.definition.timezone) for each in series}
         self._sequences: dict[str, _Sequence] = {}
         self._bad: list[BadRow] = []
+        self._held: dict[str, dict[int, BadRow]] = {}
         self.rows = 0
 
-    @property
-    def bad(self) -> list[BadRow]:
-        """The rows that do not fit, by line."""
-        return sorted(self._bad, key=lambda row: row.line)
-
-    @property
-    def fit(self) -> int:
-        return self.rows - len(self._bad)
+    def bad(self, *, but: Mapping[str, BitMap] | None = None) -> list[BadRow]:
+        """Give the rows that do not fit, by line; `but` has the values, by sequence, that this very import holds."""
+        ours = but or {}
+        held = (row for id, rows in self._held.items() for value, row in rows.items() if value not in ours.get(id, ()))
+        return sorted((*self._bad, *held), key=lambda row: row.line)
 
     def add(self, line: int, number: str) -> None:
         """Read a row; a Rejection only when the register is too large."""
@@ -83,7 +82,7 @@ class Register:
         except Rejection as flaw:
             if flaw.code is Code.REGISTER_TOO_LARGE:
                 raise
-            self._bad.append(BadRow(line, number, flaw.code, flaw.detail))
+            self._bad.append(BadRow(line, number[:MAX_TOLD_LENGTH], flaw.code, flaw.detail))
 
     def drop_held(self, state: State) -> None:
         """Find the rows whose value somebody holds already."""
@@ -95,7 +94,8 @@ class Register:
                 told = theirs.state_of(value)
                 assert told is not None
                 detail = f"value {value} of sequence {id} is {told.value} already"
-                self._bad.append(BadRow(row.line, row.number, Code.DUPLICATE_NUMBER, detail))
+                bad = BadRow(row.line, row.number, Code.DUPLICATE_NUMBER, detail)
+                self._held.setdefault(id, {})[value] = bad
 
     def command(self, *, skip_bad: bool) -> Import:
         sequences = (
@@ -103,7 +103,7 @@ class Register:
             for id, mine in self._sequences.items()
             if mine.rows
         )
-        return Import(tuple(sequences), tuple(self.bad), skip_bad)
+        return Import(tuple(sequences), tuple(self.bad()), skip_bad)
 
     def _read(self, number: str) -> Reading:
         flaw = flaw_of_text(number, at_most=MAX_NUMBER_LENGTH)

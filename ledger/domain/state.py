@@ -67,6 +67,11 @@ class State:
         assert versions is not None
         return versions[version - 1]
 
+    def series_now(self, code: str) -> Series:
+        versions = self.versions(code)
+        assert versions is not None
+        return versions[-1]
+
     def all_series(self) -> list[Series]:
         """Give the present version of each series, by code."""
         return [versions[-1] for _, versions in sorted(self._all(lambda state: state._series).items())]

@@ -1,0 +1,110 @@
+"""`POST /v1/imports`: a register as CSV (its options in the query), or as JSON."""
+
+import asyncio
+import io
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from api import answers
+from api.problems import problem_response
+from api.registers import DEFAULT_COLUMN, MAX_REGISTER_BYTES, numbers_of_csv
+from api.requests import body_of, envelope_of
+from api.schemas import ImportBody, checked, parse
+from ledger.domain.register import Register
+from ledger.domain.rejection import Code, Rejection
+from ledger.service import Ledger
+
+__all__ = ["import_routes"]
+
+SWITCHES = {"true": True, "1": True, "": True, "false": False, "0": False}
+
+
+def import_routes(ledger: Ledger) -> list[Route]:
+    alone = asyncio.Lock()  # one register at a time in memory
+
+    async def imports(request: Request) -> Response:
+        async with alone:
+            return await _import(ledger, request)
+
+    return [Route("/v1/imports", imports, methods=["POST"])]
+
+
+async def _import(ledger: Ledger, request: Request) -> Response:
+    body = await body_of(request, at_most=MAX_REGISTER_BYTES)
+    asked = await asyncio.to_thread(_asked, request, body)
+    register = await ledger.register(asked.options.series)
+    # In a thread, so that others are served meanwhile.
+    await asyncio.to_thread(_read, register, asked)
+    position = await ledger.drop_held(register)
+    if asked.options.dry_run:
+        return _answer(answers.import_looked_at(register, position) | {"dry_run": True})
+    envelope = envelope_of(request, "import", body, ledger.ids)
+    try:
+        outcome = await ledger.execute(register.command(skip_bad=asked.options.skip_bad), envelope)
+    except Rejection as refusal:
+        if refusal.code is not Code.IMPORT_REFUSED:
+            raise
+        return problem_response(refusal, **answers.import_looked_at(register, position))
+    response = _answer(answers.imported(register, outcome))
+    if outcome.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What to import and how; `csv` None means that `options` holds the numbers."""
+
+    options: ImportBody
+    csv: bytes | None
+    column: str
+
+
+def _asked(request: Request, body: bytes) -> _Asked:
+    query = _query(request)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/csv":
+        column = query.pop("column", DEFAULT_COLUMN)
+        return _Asked(checked(ImportBody, query), body, str(column))
+    try:
+        parsed = parse(ImportBody, body)
+    except Rejection as flaw:
+        if flaw.code is Code.MALFORMED_JSON:
+            raise Rejection(flaw.code, f"{flaw.detail}; send a CSV with Content-Type: text/csv") from None
+        raise
+    if query.keys() - {"dry_run", "skip_bad"}:
+        raise Rejection.invalid("query", "may hold dry_run and skip_bad beside JSON; the rest is in the body")
+    return _Asked(checked(ImportBody, parsed.model_dump() | query), None, "")
+
+
+def _query(request: Request) -> dict[str, object]:
+    """Read the query as the options that it names; what it does not name stays the body's or the default."""
+    given: dict[str, object] = {}
+    for name, value in request.query_params.multi_items():
+        if name == "series":
+            given["series"] = [*request.query_params.getlist("series")]
+        elif name in ("dry_run", "skip_bad"):
+            if value.lower() not in SWITCHES:
+                raise Rejection.invalid(name, "must be true or false")
+            given[name] = SWITCHES[value.lower()]
+        elif name == "column":
+            given["column"] = value
+        else:
+            raise Rejection.invalid(name[:100], "is not a known option; known are series, column, dry_run, skip_bad")
+    return given
+
+
+def _read(register: Register, asked: _Asked) -> None:
+    rows = (
+        enumerate(asked.options.numbers, 1)
+        if asked.csv is None
+        else numbers_of_csv(io.BytesIO(asked.csv), asked.column)
+    )
+    for line, number in rows:
+        register.add(line, number)
+
+
+def _answer(data: object) -> Response:
+    return Response(answers.as_json(data), media_type="application/json")

@@ -1,0 +1,156 @@
+"""`POST /v1/imports`, as CSV and as JSON."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from ledger.domain.rejection import Code
+from tests.api.client import Api, Json, answer, problem
+
+CSV = {"Content-Type": "text/csv; charset=utf-8"}
+GOOD = "document_number\r\nP-0003\r\nP-0007\r\n"
+BAD = GOOD + "Q-0001\r\nP-0003\r\n"
+
+
+@pytest.fixture(autouse=True)
+async def drawings(api: Api) -> None:
+    await api.define("DRAWING", {"template": "P-{SEQ:4}"})
+
+
+async def send(api: Api, content: str | bytes, query: str = "", **headers: str) -> httpx.Response:
+    return await api.http.post(f"/v1/imports?series=DRAWING{query}", content=content, headers=CSV | headers)
+
+
+async def send_json(api: Api, query: str = "", **body: Any) -> httpx.Response:
+    return await api.http.post(f"/v1/imports{query}", json={"series": ["DRAWING"], **body})
+
+
+def without_position(body: Json) -> Json:
+    return {name: value for name, value in body.items() if name != "position"}
+
+
+async def test_a_csv_is_imported_and_the_next_number_is_above_it(api: Api) -> None:
+    done = answer(await send(api, GOOD), 200)
+    assert without_position(done) == {
+        "rows": 2,
+        "fit": 2,
+        "rejected": [],
+        "sequences": [{"sequence": "DRAWING:-", "numbers": 2, "lowest": 3, "highest": 7}],
+    }
+    assert (await api.head()).position == done["position"]
+    assert (await api.reserve("DRAWING"))["numbers"] == [{"number": "P-0008", "value": 8}]
+
+
+async def test_json_is_imported_alike(api: Api) -> None:
+    done = answer(await send_json(api, numbers=["P-0003", "P-0007"]), 200)
+    assert (done["fit"], done["sequences"][0]["highest"]) == (2, 7)
+
+
+@pytest.mark.parametrize("query", ["&dry_run=true", "&dry_run=1", "&dry_run"])
+async def test_a_dry_run_tells_all_and_writes_nothing(api: Api, query: str) -> None:
+    async with api.unchanged():
+        told = answer(await send(api, BAD, query), 200)
+    assert (told["dry_run"], told["rows"], told["fit"]) == (True, 4, 2)
+    assert [(row["line"], row["number"], row["code"], row["title"]) for row in told["rejected"]] == [
+        (4, "Q-0001", "NB033", "NO_TEMPLATE"),
+        (5, "P-0003", "NB035", "REPEATED_ROW"),
+    ]
+
+
+async def test_a_dry_run_as_json(api: Api) -> None:
+    async with api.unchanged():
+        for told in (
+            answer(await send_json(api, numbers=["P-0003", "x"], dry_run=True), 200),
+            answer(await send_json(api, "?dry_run=true", numbers=["P-0003", "x"]), 200),
+        ):
+            assert [(row["line"], row["code"]) for row in told["rejected"]] == [(2, "NB033")]
+
+
+async def test_nothing_is_written_while_a_row_is_bad(api: Api) -> None:
+    async with api.unchanged():
+        refused = problem(await send(api, BAD), Code.IMPORT_REFUSED)
+    assert (refused["rows"], refused["fit"], len(refused["rejected"])) == (4, 2, 2)
+    assert [each["field"] for each in refused["errors"]] == ["line 4", "line 5"]
+
+
+async def test_bad_rows_are_skipped_when_told(api: Api) -> None:
+    done = answer(await send(api, BAD, "&skip_bad=true"), 200)
+    assert (done["fit"], len(done["rejected"])) == (2, 2)
+
+
+async def test_what_is_issued_is_told(api: Api) -> None:
+    answer(await send(api, GOOD), 200)
+    async with api.unchanged():
+        refused = problem(await send(api, "document_number\nP-0007\nP-0005\n"), Code.IMPORT_REFUSED)
+    assert [(row["line"], row["code"]) for row in refused["rejected"]] == [(2, "NB005")]
+
+
+@pytest.mark.parametrize("content", [GOOD, BAD])
+async def test_a_repeated_request_is_told_what_the_first_was_told(api: Api, content: str) -> None:
+    key = {"Idempotency-Key": "import-1"}
+    first = answer(await send(api, content, "&skip_bad=true", **key), 200)
+    async with api.unchanged():
+        again = await send(api, content, "&skip_bad=true", **key)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert answer(again, 200) == first
+
+
+async def test_a_key_covers_the_options(api: Api) -> None:
+    key = {"Idempotency-Key": "import-1"}
+    answer(await send(api, GOOD, **key), 200)
+    problem(await send(api, GOOD, "&skip_bad=true", **key), Code.IDEMPOTENCY_KEY_REUSED)
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("?series=DRAWING&dryrun=true", "dryrun is not a known option"),
+        ("?series=DRAWING&dry_run=perhaps", "dry_run must be true or false"),
+        ("?series=DRAWING&series=DRAWING", "once"),
+        ("", "series is missing"),
+        ("?series=DRAWING&column=number", "has no column number"),
+    ],
+)
+async def test_options_that_are_not_understood(api: Api, query: str, told: str) -> None:
+    async with api.unchanged():
+        refused = await api.http.post(f"/v1/imports{query}", content=GOOD, headers=CSV)
+    assert told in problem(refused, Code.INVALID_FORMAT)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"series": ["NOWHERE"], "numbers": []}, Code.CONFIG_NOT_FOUND),
+        ({"series": [], "numbers": []}, Code.INVALID_FORMAT),
+        ({"numbers": []}, Code.INVALID_FORMAT),
+        ({"series": ["DRAWING"], "numbers": [5]}, Code.INVALID_FORMAT),
+        ({"series": ["DRAWING"], "rows": ["P-0001"]}, Code.INVALID_FORMAT),
+    ],
+)
+async def test_json_that_is_not_understood(api: Api, body: Json, code: Code) -> None:
+    async with api.unchanged():
+        problem(await api.http.post("/v1/imports", json=body), code)
+
+
+async def test_a_csv_that_does_not_say_so_is_told(api: Api) -> None:
+    async with api.unchanged():
+        refused = problem(await api.http.post("/v1/imports?series=DRAWING", content=GOOD), Code.MALFORMED_JSON)
+    assert "Content-Type: text/csv" in refused["detail"]
+
+
+async def test_a_register_has_a_size(api: Api) -> None:
+    async with api.unchanged():
+        problem(await send(api, GOOD + "x" * (16 << 20)), Code.BODY_TOO_LARGE)
+        lines = "document_number\n" + "P-0001\n" * 100_001
+        problem(await send(api, lines), Code.REGISTER_TOO_LARGE)
+
+
+async def test_more_than_other_bodies_may_hold(api: Api) -> None:
+    await api.define("WIDE", {"template": "W{SEQ:9}"})
+    numbers = [f"W{value:09}" for value in range(1, 100_001)]
+    body = json.dumps({"series": ["WIDE"], "numbers": numbers})
+    assert len(body) > 1 << 20
+    done = answer(await api.http.post("/v1/imports", content=body), 200)
+    assert done["sequences"] == [{"sequence": "WIDE:-", "numbers": 100_000, "lowest": 1, "highest": 100_000}]
