@@ -5,6 +5,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,6 +20,11 @@ MIN_SECRET_LENGTH = 16
 MAX_NAME_LENGTH = 100
 RESERVED_NAMES = ("anonymous", "ledger")  # in events they stand for nobody, and for the service itself
 
+REDIS_OPTIONS = {"db", "username", "password"}
+REDIS_TLS_OPTIONS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
+REDIS_FORMS = "redis://USER:PASSWORD@HOST:PORT/DB, the same with rediss://, or unix:///SOCKET?db=DB"
+REDIS_OPTIONS_NAMED = "db, username and password (rediss: ssl_ca_certs, ssl_certfile, ssl_keyfile)"
+
 
 class BadSettings(Exception):
     """One line that says which setting is wrong and what to write."""
@@ -31,7 +37,9 @@ class Settings(BaseSettings):
         "sqlite+aiosqlite:///numbering.db",
         description="the ledger: sqlite+aiosqlite:///FILE or mariadb+asyncmy://USER:PASSWORD@HOST/DATABASE",
     )
-    redis_url: str = Field("", description="the mirror; must be empty, this version keeps none")
+    redis_url: str = Field(
+        "", description="the mirror's Redis; this version only checks it (doctor), it keeps no mirror yet"
+    )
     host: str = Field("127.0.0.1", description="address to listen on; not loopback needs credentials")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="port to listen on; 0 takes a free one")
     reservation_ttl: Annotated[int, Field(ge=1, le=86_400)] = Field(
@@ -61,9 +69,9 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _no_mirror_yet(cls, value: str) -> str:
-        if value:
-            raise ValueError("must be empty: this version keeps no mirror")
+    def _of_redis(cls, value: str) -> str:
+        if value and not _is_redis(value):
+            raise ValueError(f"must be empty or {REDIS_FORMS}, with no more in its query than {REDIS_OPTIONS_NAMED}")
         return value
 
     @field_validator("credentials")
@@ -118,6 +126,31 @@ def _line(error: Any) -> str:
 def _pairs(text: str) -> list[tuple[str, str]]:
     pairs = [pair.partition(":") for pair in text.split(",") if pair.strip()]
     return [(name.strip(), secret) for name, _, secret in pairs]
+
+
+def _is_redis(text: str) -> bool:
+    """Whether redis-py would take it as it is meant; that silently takes a misspelt database for database 0."""
+    try:
+        url = urlsplit(text)
+        options = parse_qs(url.query, strict_parsing=bool(url.query), keep_blank_values=True)
+        port = url.port
+    except ValueError:
+        return False
+    known = REDIS_OPTIONS | (REDIS_TLS_OPTIONS if url.scheme == "rediss" else set())
+    if not set(options) <= known or not all(_is_number(db) for db in options.get("db", [])):
+        return False
+    match url.scheme:
+        case "redis" | "rediss":
+            path = url.path.removeprefix("/")
+            return bool(url.hostname) and port != 0 and (not path or _is_number(path))
+        case "unix":
+            return bool(url.path.strip("/"))
+        case _:
+            return False
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def _is_token(secret: str) -> bool:

@@ -2,6 +2,7 @@ from typing import NoReturn
 
 import pytest
 from click.testing import CliRunner, Result
+from redis.asyncio.connection import parse_url
 
 from numbering import server
 from numbering.cli import main
@@ -41,6 +42,26 @@ def test_the_environment_is_read(clean: pytest.MonkeyPatch) -> None:
     assert settings.database_url == "mariadb+asyncmy://u:p@db.example/ledger"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "redis://localhost",
+        "redis://localhost:6379/0",
+        "redis://:pass-word@[::1]:6379/15",
+        "redis://user:p%40ss%2Fword@redis.example",
+        "redis://localhost?db=1&password=pass-word",
+        "rediss://user:pass-word@redis.example:6380/2?ssl_ca_certs=/etc/ssl/ca.pem",
+        "unix:///run/redis/redis.sock",
+        "unix://user:pass-word@/run/redis.sock?db=3",
+    ],
+)
+def test_a_redis_is_named_as_its_client_takes_it(clean: pytest.MonkeyPatch, url: str) -> None:
+    assert load({"redis_url": url}).redis_url == url
+    if url:
+        parse_url(url)
+
+
 def test_an_option_wins_over_the_environment(clean: pytest.MonkeyPatch) -> None:
     clean.setenv("NUMBERING_PORT", "9001")
     clean.setenv("NUMBERING_RESERVATION_TTL", "60")
@@ -76,7 +97,24 @@ BAD = [
     ("database_url", "mariadb+asyncmy://"),
     ("database_url", "mariadb+asyncmy://u:p@h"),
     ("database_url", "mariadb+asyncmy://u:p@h:port/d"),
-    ("redis_url", "redis://localhost:6379/0"),
+    ("redis_url", "localhost:6379"),
+    ("redis_url", "http://localhost"),
+    ("redis_url", "redis+tls://localhost"),
+    ("redis_url", "redis://"),
+    ("redis_url", "redis:///0"),
+    ("redis_url", "redis://localhost:port"),
+    ("redis_url", "redis://localhost:0"),
+    ("redis_url", "redis://localhost:65536"),
+    ("redis_url", "redis://localhost/mirror"),
+    ("redis_url", "redis://localhost/-1"),
+    ("redis_url", "redis://localhost/0/1"),
+    ("redis_url", "redis://localhost?db=one"),
+    ("redis_url", "redis://localhost?timeout=1"),
+    ("redis_url", "redis://localhost?ssl_ca_certs=/ca.pem"),
+    ("redis_url", "redis://[::1"),
+    ("redis_url", "unix://"),
+    ("redis_url", "unix:///"),
+    ("redis_url", "unix:///redis.sock?db=one"),
     ("host", ""),
     ("host", "0.0.0.0"),
     ("host", "::"),
@@ -139,10 +177,13 @@ def test_a_bad_option_stops_the_start(clean: pytest.MonkeyPatch, name: str, valu
 def test_no_secret_is_shown(clean: pytest.MonkeyPatch) -> None:
     clean.setenv("NUMBERING_CREDENTIALS", f"erp:{SECRET},dms:short-secret")
     clean.setenv("NUMBERING_DATABASE_URL", "mysql://user:pass-word@h/d")
+    clean.setenv("NUMBERING_REDIS_URL", "http://user:word-pass@h?password=pass-pass")
     line = refused(CliRunner().invoke(main, ["serve"]))
     assert SECRET not in line
     assert "short-secret" not in line
     assert "pass-word" not in line
+    assert "word-pass" not in line
+    assert "pass-pass" not in line
 
 
 def test_every_bad_value_is_told_in_one_line(clean: pytest.MonkeyPatch) -> None:

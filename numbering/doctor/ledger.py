@@ -1,0 +1,117 @@
+"""What is true of a ledger in any database: its migrations, its head, and the time in it."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from alembic.script import ScriptDirectory
+
+from ledger import chain
+from ledger.stores.migration import migrations
+from numbering.doctor.findings import Finding, error, ok, span, warning
+
+__all__ = [
+    "HEAD_AND_LAST",
+    "State",
+    "findings",
+    "head",
+    "known_revisions",
+    "last_time",
+    "revision",
+    "stopped",
+    "triggers",
+]
+
+# One statement sees one state of the database, however busily others append meanwhile.
+HEAD_AND_LAST = """
+    SELECT h.position, h.hash, h.recorded_at, h.ledger_id, h.stopped, e.position, e.hash
+    FROM ledger_head AS h LEFT JOIN events AS e ON e.position = (SELECT max(position) FROM events)
+    WHERE h.id = 1
+"""
+
+MIGRATE = "run `numbering migrate`"
+MICROSECONDS = 1_000_000
+TRIGGER_WORDS = "append-only"  # what a trigger of ours says when it refuses
+RESTORE = "issue nothing more: the log or its head was edited or lost; restore the ledger from its backup"
+
+
+class State(NamedTuple):
+    """A row of HEAD_AND_LAST."""
+
+    position: int
+    hash: bytes
+    recorded_at: int
+    ledger_id: str
+    stopped: str | None
+    last_position: int | None
+    last_hash: bytes | None
+
+
+def known_revisions() -> list[str]:
+    """Give the migrations that this version has, oldest first."""
+    return [step.revision for step in ScriptDirectory.from_config(migrations()).walk_revisions()][::-1]
+
+
+def revision(check: str, current: Sequence[str], known: Sequence[str]) -> Finding:
+    match current:
+        case []:
+            return error(check, "none was applied: there is no ledger here", MIGRATE)
+        case [one] if one == known[-1]:
+            return ok(check, f"{one}, the newest")
+        case [one] if one in known:
+            return error(check, f"{one} is older than {known[-1]}, which this version needs", MIGRATE)
+        case _:
+            detail = f"{', '.join(current)} is newer than {known[-1]}, the newest that this version knows"
+            return error(check, detail, "upgrade numbering-ledger")
+
+
+def triggers(check: str, found: Mapping[str, str], expected: set[str]) -> Finding:
+    """`found` maps the name of each trigger on the events to what it does."""
+    sound = {name for name, body in found.items() if TRIGGER_WORDS in body}
+    if missing := sorted(expected - sound):
+        advice = "find out who removed it and why, then make it again as ledger/migrations/versions/0001_events.py does"
+        return error(check, f"the log can be edited: {', '.join(missing)} is missing or changed", advice)
+    return ok(check, ", ".join(sorted(expected)))
+
+
+def head(check: str, state: State | None) -> Finding:
+    if state is None:
+        return error(check, "ledger_head has no row", f"{MIGRATE} if the ledger is new, else restore it")
+    if state.last_position is None:
+        if state.position == 0 and state.hash == chain.genesis(state.ledger_id):
+            return ok(check, f"no event yet, ledger {state.ledger_id}")
+        return error(check, f"the head is at position {state.position}, but there is no event", RESTORE)
+    if state.position != state.last_position:
+        detail = f"the head is at position {state.position}, but the last event at {state.last_position}"
+        return error(check, detail, RESTORE)
+    if state.hash != state.last_hash:
+        return error(check, f"at position {state.position} the head's hash is not the last event's", RESTORE)
+    return ok(check, f"position {state.position}, hash {state.hash.hex()[:16]}…, ledger {state.ledger_id}")
+
+
+def stopped(check: str, state: State) -> Finding:
+    if state.stopped is None:
+        return ok(check, "writing is not stopped")
+    return error(check, f"writing is stopped: {state.stopped}", "mend what it names; until then no number is issued")
+
+
+def last_time(check: str, recorded_at: int, now: int, whose: str) -> Finding:
+    """Compare the last event's time, which no later one may precede, with a clock; both in microseconds."""
+    if recorded_at == 0:
+        return ok(check, "no event yet")
+    ahead = (recorded_at - now) / MICROSECONDS
+    if ahead <= 0:
+        return ok(check, f"{span(-ahead)} ago by {whose}")
+    detail = f"{span(ahead)} in the future of {whose}: a clock was wrong, then or now"
+    return warning(check, detail, "set the clock right, with NTP; until it catches up, events repeat the last time")
+
+
+def findings(subject: str, states: Sequence[State], now: int, whose: str) -> list[Finding]:
+    """Judge the rows of HEAD_AND_LAST: none or one."""
+    if not states:
+        return [head(f"{subject} head", None)]
+    (state,) = states
+    return [
+        head(f"{subject} head", state),
+        stopped(f"{subject} stopped", state),
+        last_time(f"{subject} last event", state.recorded_at, now, whose),
+    ]
