@@ -120,8 +120,8 @@ class TestSettings:
         await append(ledger.open(), 1)
 
     def test_what_only_a_start_can_change_is_named_too(self) -> None:
-        wrong = list(dialect.wrong_settings(0, 1, 1, "ROW", 2**24, 0))
-        assert [text.split()[0] for text in wrong] == ["log_bin", "SYSDATE"]
+        judged = dialect.judged_settings(0, 1, 1, "ROW", 2**24, 0)
+        assert [one.name for one in judged if one.advice] == ["log_bin", "SYSDATE"]
 
     async def test_mixed_binary_log_is_good_enough(self, ledger: Ledger, mariadb: MariaDB) -> None:
         with setting(mariadb, "binlog_format", "'MIXED'"):

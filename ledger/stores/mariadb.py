@@ -5,8 +5,7 @@ that is the binary protocol: all rows of a batch go out as one bulk statement, w
 less than half of a multi-row INSERT in text.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncmy
 from asyncmy import errors
@@ -17,7 +16,7 @@ from ledger.domain.rejection import Code
 from ledger.ports import StoreFault
 from ledger.stores.sql import HEAD, READ_CONNECTIONS, SqlStore
 
-__all__ = ["MIN_PACKET_BYTES", "MariaDBStore", "fault", "wrong_settings"]
+__all__ = ["MIN_PACKET_BYTES", "SETTINGS", "MariaDBStore", "Setting", "fault", "judged_settings"]
 
 # SYSDATE is evaluated where it stands: after the lock was granted, unlike NOW and UTC_TIMESTAMP, which give the
 # statement's start. A test holds the lock for a while and compares. The sessions' time zone is UTC.
@@ -93,27 +92,42 @@ class MariaDBStore(SqlStore):
 
     def _check(self, settings: tuple[Any, ...]) -> None:
         """Refuse a server that could lose an acknowledged event, or that could not write at all."""
-        wrong = list(wrong_settings(*settings))
+        wrong = [f"{one.name} is {one.value}: {one.advice}" for one in judged_settings(*settings) if one.advice]
         if wrong:
             raise StoreFault(Code.DATABASE_UNSAFE, f"MariaDB's settings are unsafe: {'; '.join(wrong)}")
 
 
-def wrong_settings(
+class Setting(NamedTuple):
+    """A setting of the server on which the ledger rests; `advice` says what to do, None when it is right."""
+
+    name: str
+    value: str
+    advice: str | None
+
+    @classmethod
+    def judged(cls, name: str, value: str, advice: str, *, right: bool) -> "Setting":
+        return cls(name, value, None if right else advice)
+
+
+def judged_settings(
     log_bin: int, sync_binlog: int, flush: int, binlog_format: str, packet: int, sysdate_moves: int
-) -> Iterable[str]:
-    """Name each setting under which an acknowledged event could be lost or none be written, and what to do."""
-    if not log_bin:
-        yield "log_bin is OFF (rows are seen before they are durable): start the server with --log-bin"
-    if sync_binlog != 1:
-        yield f"sync_binlog is {sync_binlog}: set it to 1"
-    if flush not in (1, 3):  # 3 flushes at prepare as well
-        yield f"innodb_flush_log_at_trx_commit is {flush}: set it to 1"
-    if binlog_format == "STATEMENT":
-        yield "binlog_format is STATEMENT, which refuses READ COMMITTED (error 1665): set it to ROW"
-    if packet < MIN_PACKET_BYTES:
-        yield f"max_allowed_packet is {packet}: set it to {MIN_PACKET_BYTES} or more"
-    if not sysdate_moves:
-        yield "SYSDATE stands still during a statement: start the server without --sysdate-is-now"
+) -> list[Setting]:
+    """Judge a row of SETTINGS: what is wrong could lose an acknowledged event, or let none be written."""
+    judged = Setting.judged
+    has_log = "ON" if log_bin else "OFF (rows are seen before they are durable)"
+    moves = "moving during a statement" if sysdate_moves else "standing still during a statement"
+    return [
+        judged("log_bin", has_log, "start the server with --log-bin", right=bool(log_bin)),
+        judged("sync_binlog", str(sync_binlog), "set it to 1", right=sync_binlog == 1),
+        # 3 flushes at prepare as well
+        judged("innodb_flush_log_at_trx_commit", str(flush), "set it to 1", right=flush in (1, 3)),
+        # STATEMENT refuses READ COMMITTED (error 1665)
+        judged("binlog_format", binlog_format, "set it to ROW", right=binlog_format != "STATEMENT"),
+        judged(
+            "max_allowed_packet", str(packet), f"set it to {MIN_PACKET_BYTES} or more", right=packet >= MIN_PACKET_BYTES
+        ),
+        judged("SYSDATE", moves, "start the server without --sysdate-is-now", right=bool(sysdate_moves)),
+    ]
 
 
 CONTENTION = {1020, 1205, 1213}

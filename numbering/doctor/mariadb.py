@@ -15,7 +15,7 @@ from asyncmy.errors import MySQLError
 from sqlalchemy import URL
 
 from ledger.stores import mariadb
-from ledger.stores.mariadb import MIN_PACKET_BYTES, SETTINGS, wrong_settings
+from ledger.stores.mariadb import SETTINGS, judged_settings
 from ledger.stores.schema import metadata
 from numbering.doctor import grants, ledger
 from numbering.doctor.findings import (
@@ -75,16 +75,6 @@ TRIGGERS_OF_EVENTS = """
     SELECT trigger_name, action_statement FROM information_schema.triggers
     WHERE event_object_schema = DATABASE() AND event_object_table = 'events'
 """
-
-# The arguments of `wrong_settings` in the order of SETTINGS: the name for people, and a value that is right.
-SOUND: dict[str, tuple[str, Any]] = {
-    "log_bin": ("log_bin", 1),
-    "sync_binlog": ("sync_binlog", 1),
-    "flush": ("innodb_flush_log_at_trx_commit", 1),
-    "binlog_format": ("binlog_format", "ROW"),
-    "packet": ("max_allowed_packet", MIN_PACKET_BYTES),
-    "sysdate_moves": ("sysdate", 1),
-}
 
 
 async def examine(url: URL) -> list[Finding]:
@@ -192,16 +182,8 @@ async def _settings(_: str, server: Server) -> Iterable[Finding]:
 
 def durability(row: Sequence[Any]) -> Iterator[Finding]:
     """Give a finding for each setting, in the words with which the service would refuse it."""
-    sound = {argument: value for argument, (_, value) in SOUND.items()}
-    for (argument, (name, _)), value in zip(SOUND.items(), row, strict=True):
-        for wrong in wrong_settings(**(sound | {argument: value})):
-            detail, _, advice = wrong.partition(": ")
-            yield error(f"mariadb {name}", detail, advice)
-            break
-        else:
-            yield ok(
-                f"mariadb {name}", {"log_bin": "ON", "sysdate": "moves while a statement runs"}.get(name, str(value))
-            )
+    for name, value, advice in judged_settings(*row):
+        yield error(f"mariadb {name}", value, advice) if advice else ok(f"mariadb {name}", value)
 
 
 async def _read_only(check: str, server: Server) -> Iterable[Finding]:
