@@ -12,13 +12,13 @@ import uvicorn
 from api.app import create_app
 from ledger.domain.rejection import Code
 from ledger.ports import StoreFault
-from ledger.service import Ledger
 from ledger.stores import migrate, open_store
-from ledger.system import RandomIds, SystemClock, spawn
-from ledger.writer import Limits
 from numbering.settings import Settings
+from numbering.wiring import open_ledger
 
-__all__ = ["prepare", "serve"]
+__all__ = ["BACKLOG", "prepare", "serve", "uvicorn_config"]
+
+_log = logging.getLogger(__name__)
 
 FAULT = 3  # exit code
 BACKLOG = 2048
@@ -31,12 +31,16 @@ def prepare(settings: Settings, *, allow_unsafe: bool) -> None:
 
     A database that is merely away is waited for by the service itself, which answers 503 until it is back.
     """
+    if settings.redis_url:
+        _log.warning(
+            "NUMBERING_REDIS_URL is set, but this version keeps no mirror yet: `numbering doctor` only checks it"
+        )
     try:
         asyncio.run(_look(settings, allow_unsafe=allow_unsafe))
     except StoreFault as fault:
         if settings.database_url.startswith("sqlite") or fault.code is Code.DATABASE_UNSAFE:
             raise
-        logging.getLogger(__name__).warning("%s: %s", fault.code.name, fault.detail)
+        _log.warning("%s: %s", fault.code.name, fault.detail)
 
 
 async def _look(settings: Settings, *, allow_unsafe: bool) -> None:
@@ -51,9 +55,7 @@ async def _look(settings: Settings, *, allow_unsafe: bool) -> None:
 
 def serve(settings: Settings, *, allow_unsafe: bool) -> int:
     """Serve until SIGINT or SIGTERM, finish what was accepted, and give the exit code."""
-    store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout, allow_unsafe=allow_unsafe)
-    limits = Limits(lock_timeout_seconds=settings.lock_timeout / 1000)
-    ledger = Ledger(store, clock=SystemClock(), ids=RandomIds(), spawn=spawn, limits=limits)
+    ledger = open_ledger(settings, allow_unsafe=allow_unsafe)
     app = create_app(ledger, default_ttl_seconds=settings.reservation_ttl, secrets=settings.secrets())
     try:
         listener = _listen(settings)
@@ -63,7 +65,7 @@ def serve(settings: Settings, *, allow_unsafe: bool) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signal once more after it has shut down; by then the wish is granted.
         signal.signal(number, lambda *_: None)
-    server = _Server(_config(app), lambda: _say_where(listener, settings))
+    server = _Server(uvicorn_config(app), lambda: _say_where(listener, settings))
     server.run([listener])
     return 0 if server.started else FAULT
 
@@ -87,7 +89,7 @@ def _listen(settings: Settings) -> socket.socket:
     return socket.create_server(address, family=family, backlog=BACKLOG)
 
 
-def _config(app: object) -> uvicorn.Config:
+def uvicorn_config(app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         loop="uvloop",

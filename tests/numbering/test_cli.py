@@ -1,42 +1,62 @@
+import errno
 import logging
-from collections.abc import Callable
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from numbering.cli import main
 from numbering.settings import Settings
+from tests.numbering.command import ran, said
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty directory and an environment without settings."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"NUMBERING_{name.upper()}", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def commands(group: click.Group, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command with the words that name it."""
+    for name, command in group.commands.items():
+        yield (*words, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, *words, name)
 
 
-def said(*words: str, exit_code: int = 0) -> str:
-    result = CliRunner().invoke(main, words, prog_name="numbering")
-    assert result.exit_code == exit_code, result.output
-    return result.output
+COMMANDS = dict(commands(main))
 
 
 # Help
 
 
-def test_help_names_every_command() -> None:
+def test_help_names_every_command_in_the_order_of_their_use() -> None:
     helped = said("--help")
-    assert all(f"\n  {name} " in helped for name in main.commands)
+    listed = helped.partition("\nCommands:\n")[2].partition("\n\n")[0]
+    assert re.findall(r"^  ([a-z]+)  +[A-Z]", listed, re.MULTILINE) == list(main.commands)
+    assert list(main.commands)[:3] == ["serve", "migrate", "series"]
     assert "NUMBERING_" in helped
+    assert "Exit codes: " in helped
+    assert "..." not in listed  # where click cuts a description
 
 
-@pytest.mark.parametrize("command", sorted(main.commands))
-def test_every_command_says_what_it_does(command: str) -> None:
-    assert said(command, "--help") == said(command, "-h")
-    assert main.commands[command].help
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_says_what_it_does(words: tuple[str, ...]) -> None:
+    assert said(*words, "--help") == said(*words, "-h")
+    assert COMMANDS[words].help
+
+
+ON_LEDGER = [words for words, command in COMMANDS.items() if any(one.name == "json" for one in command.params)]
+
+
+@pytest.mark.parametrize("words", ON_LEDGER, ids=" ".join)
+def test_every_command_on_the_ledger_shows_an_example(words: tuple[str, ...]) -> None:
+    helped = said(*words, "--help")
+    assert re.search(rf"Examples?\b.*\n  +numbering {' '.join(words)} ", helped, re.DOTALL)
+    assert "--json" in helped
+    assert "NUMBERING_DATABASE_URL" in helped
 
 
 def test_the_help_of_serve_names_every_setting_with_its_default() -> None:
@@ -62,6 +82,72 @@ def test_the_version() -> None:
 )
 def test_what_is_not_understood_is_wrong_usage(words: list[str]) -> None:
     assert "Error: " in said(*words, exit_code=2)
+
+
+def test_a_word_that_is_no_unicode_is_wrong_usage() -> None:
+    assert "is not valid UTF-8" in said("preview", "A\udcff", exit_code=2)
+
+
+@pytest.mark.parametrize("words", [("series", "list"), ("migrate",), ("serve",)], ids=" ".join)
+def test_a_bad_setting_is_one_line(monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    monkeypatch.setenv("NUMBERING_LOCK_TIMEOUT", "soon")
+    result = ran(*words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("numbering: NUMBERING_LOCK_TIMEOUT: ")
+    assert result.stderr.count("\n") == 1
+
+
+# completion
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_gives_the_shell_s_script(shell: str) -> None:
+    script = said("completion", shell)
+    assert f"_NUMBERING_COMPLETE={shell}_complete" in script
+    assert f"numbering completion {shell}" in said("completion", "--help")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_is_one_that_the_shell_can_read(tmp_path: Path, shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    (tmp_path / "script").write_text(said("completion", shell))
+    subprocess.run([shell, "-n", "script"], check=True, timeout=30)
+
+
+def test_completion_of_another_shell_is_wrong_usage() -> None:
+    said("completion", "tcsh", exit_code=2)
+
+
+# Bugs and interruptions
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Let `migrate` fail with an exception that nothing expects."""
+
+    def fail_with(error: BaseException) -> None:
+        async def fails(_: str) -> bool:
+            raise error
+
+        monkeypatch.setattr(import_module("numbering.cli.main"), "migrate_store", fails)
+
+    return fail_with
+
+
+def test_a_bug_is_a_traceback_and_a_fault(failing: Callable[[BaseException], None]) -> None:
+    failing(RuntimeError("a bug"))
+    assert "RuntimeError: a bug" in said("migrate", exit_code=3)
+
+
+def test_an_interruption_is_no_traceback(failing: Callable[[BaseException], None]) -> None:
+    failing(KeyboardInterrupt())
+    assert said("migrate", exit_code=130) == ""
+
+
+def test_nobody_who_reads_on_is_no_bug(failing: Callable[[BaseException], None]) -> None:
+    failing(OSError(errno.EPIPE, "Broken pipe"))
+    assert said("migrate", exit_code=1) == ""
 
 
 # migrate

@@ -19,9 +19,9 @@ from sqlalchemy import make_url
 
 from ledger import chain
 from ledger.stores import migrate
+from numbering.cli.doctor import doctor
 from numbering.doctor import Finding, Level, grants, ledger, machine, redis, sqlite
 from numbering.doctor import mariadb as dialect
-from numbering.doctor.command import doctor
 from numbering.doctor.examination import examine
 from numbering.doctor.findings import Check, guarded, in_order, in_thread, ok, span
 from numbering.settings import Settings

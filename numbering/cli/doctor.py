@@ -8,35 +8,26 @@ from dataclasses import asdict
 
 import click
 
+from numbering.cli.options import settings_options
+from numbering.cli.session import read_settings
 from numbering.doctor import Finding, Level
-from numbering.settings import PREFIX, BadSettings, Settings, load
 
 __all__ = ["doctor"]
 
 FOUND = 1
-USAGE_ERROR = 2
 COLORS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
-def _described(name: str) -> str:
-    field = Settings.model_fields[name]
-    return f"{field.description}  [{PREFIX}{name.upper()}; default: {field.default or 'empty'}]"
-
-
-@click.command()
-@click.option("--database-url", help=_described("database_url"))
-@click.option("--redis-url", help=_described("redis_url"))
+@click.command(epilog="\b\nExample:\n  numbering doctor --json")
+@settings_options("database_url", "redis_url")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(as_json: bool, **options: str | None) -> None:
-    """Look at the ledger, its database and this machine, and say what to mend. Nothing is changed.
+    """Say what to mend on the ledger and its servers.
 
-    Exits with 1 when there is an error; warnings alone exit with 0.
+    Looks at settings, versions, collations, clocks, privileges, migrations, disks and Redis, and changes nothing. Exits
+    with 1 when there is an error; warnings alone exit with 0.
     """
-    try:
-        settings = load(options)
-    except BadSettings as error:
-        click.echo(f"numbering: {error}", err=True)
-        raise SystemExit(USAGE_ERROR) from None
+    settings = read_settings(options)
     # Only here: Redis's client takes 0.1 s to load, which no other command needs to wait for.
     from numbering.doctor.examination import examine
 

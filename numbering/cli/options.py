@@ -1,0 +1,86 @@
+"""Options that commands share: settings, those of every command on the ledger, and what numbers are asked for by."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from numbering.cli.output import told
+from numbering.cli.session import Session, read_settings
+from numbering.settings import PREFIX, Settings
+
+__all__ = ["number_options", "on_ledger", "settings_options"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def settings_options(*names: str) -> Callable[[Function], Function]:
+    """Add settings as options: `database_url` becomes `--database-url`, described with its default and variable."""
+
+    def add(function: Function) -> Function:
+        for name in reversed(names):
+            field = Settings.model_fields[name]
+            described = f"{field.description}  [{PREFIX}{name.upper()}; default: {field.default or 'empty'}]"
+            function = click.option(f"--{name.replace('_', '-')}", name, help=described)(function)
+        return function
+
+    return add
+
+
+def on_ledger(*, writes: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a `Session` as its first argument, with the options for that; the decorator next to it.
+
+    What the ledger refuses inside becomes the command's error and exit code.
+    """
+
+    def wrap(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(*, database_url: str | None, json: bool, idempotency_key: str | None = None, **given: Any) -> None:
+            settings = read_settings({"database_url": database_url})
+            with told(json=json):
+                function(Session(settings, json=json, idempotency_key=idempotency_key), **given)
+
+        shared = click.option("--json", is_flag=True, help="Answer with the JSON of HTTP, errors too.")(command)
+        shared = settings_options("database_url")(shared)
+        if writes:
+            shared = click.option("--idempotency-key", metavar="KEY", help=_KEY_HELP)(shared)
+        return shared
+
+    return wrap
+
+
+_KEY_HELP = "With the same key, the same command again has no second effect and gives the first answer."
+
+
+class _Pair(click.ParamType[tuple[str, str]]):
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, equals, rest = str(value).partition("=")
+        if not name or not equals:
+            self.fail(f"{value!r} is not of the form NAME=VALUE.", param, ctx)
+        return name, rest
+
+
+def _named(_: click.Context, param: click.Parameter, pairs: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    names = [name for name, _ in pairs]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise click.BadParameter(f"{repeated!r} is given twice.", param=param)
+    return dict(pairs)
+
+
+def number_options(function: Function) -> Function:
+    """Add what previewing, reserving and issuing share, as `asked_by` of `numbers` takes it."""
+    options = [
+        click.option("-k", "--key", type=_Pair(), multiple=True, callback=_named, help="A dimension of the sequence."),
+        click.option("--count", type=int, default=1, metavar="N", help="How many numbers, 1 to 10000.  [default: 1]"),
+        click.option("--date", metavar="YYYY-MM-DD", help="The document's date.  [default: today in the series' zone]"),
+        click.option(
+            "-a", "--attribute", type=_Pair(), multiple=True, callback=_named, help="What is printed, but not counted."
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function

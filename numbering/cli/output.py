@@ -1,0 +1,169 @@
+"""What a command says: tables for people, JSON for machines, one line for an error.
+
+JSON is what HTTP answers, errors too. A table that goes to no terminal is never truncated, wrapped or coloured.
+"""
+
+import sys
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import click
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from api.answers import as_json
+from ledger.domain.rejection import Rejection
+from ledger.ports import Fault
+
+__all__ = [
+    "FAULT",
+    "INTERRUPTED",
+    "REJECTED",
+    "USAGE_ERROR",
+    "Unreadable",
+    "fail",
+    "note",
+    "problem",
+    "say_facts",
+    "say_json",
+    "say_line",
+    "say_table",
+    "told",
+    "visible",
+]
+
+REJECTED = 1
+USAGE_ERROR = 2
+FAULT = 3
+INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
+
+_GAP = "  "
+
+# The ledger's own words speak to clients over HTTP, or to none in particular.
+_IN_OUR_WORDS = {
+    "define it first": "define it with `numbering series apply FILE.toml`",
+    "send it again with the same Idempotency-Key": "run it again with the same --idempotency-key, if it had one",
+    "its log has the cause": "the lines before this one have the cause",
+}
+
+
+class Unreadable(Rejection):
+    """An input that cannot be read at all, so that no rule was asked: wrong usage."""
+
+
+# Answers
+
+
+def say_json(answer: object) -> None:
+    click.echo(as_json(answer), nl=False)
+
+
+def say_line(text: str) -> None:
+    click.echo(_encodable(text))
+
+
+def say_facts(facts: Mapping[str, object]) -> None:
+    """Name and value of each fact, below one another; what has no value is left out."""
+    _say(("", ""), [(name.replace("_", " "), value) for name, value in facts.items() if value not in (None, "")])
+
+
+def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Container[str] = ()) -> None:
+    """A table with a heading; the columns named in `right` are aligned there. None is blank."""
+    _say(columns, list(rows), right)
+
+
+def _say(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Container[str] = ()) -> None:
+    written = (_drawn if sys.stdout.isatty() else _plain)(columns, rows, [column in right for column in columns])
+    click.echo(_encodable(written), nl=False)
+
+
+def _drawn(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[bool]) -> str:
+    table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), show_header=any(columns))
+    for column, is_right in zip(columns, right, strict=True):
+        table.add_column(column, justify="right" if is_right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    console = Console(highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
+
+
+def _plain(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[bool]) -> str:
+    lines = [list(map(_cell, row)) for row in ([columns] if any(columns) else []) + [*rows]]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    return "".join(_GAP.join(map(_padded, line, widths, right)).rstrip() + "\n" for line in lines)
+
+
+def _padded(cell: str, width: int, is_right: bool) -> str:
+    blank = " " * (width - cell_len(cell))
+    return blank + cell if is_right else cell + blank
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _encodable(text: str) -> str:
+    """Escape what the terminal's encoding lacks: an answer must not be lost when its number is already used."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+# Errors
+
+
+@contextmanager
+def told(*, json: bool) -> Iterator[None]:
+    """End the process with one line, or one object, for a Rejection or a Fault."""
+    try:
+        yield
+    except (Rejection, Fault) as error:
+        fail(error, json=json)
+
+
+def fail(error: Rejection | Fault, *, json: bool = False) -> NoReturn:
+    if json:
+        say_json(problem(error))
+    else:
+        note(f"{error.code.number} {error.code.name}: {_detail(error)}")
+    raise SystemExit(_exit_code(error))
+
+
+def note(text: str) -> None:
+    """One line for people, beside the answer."""
+    click.echo(f"numbering: {_encodable(visible(text))}", err=True)
+
+
+def visible(text: str) -> str:
+    """Write out what does not print, so that a foreign text cannot play with the terminal."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def _exit_code(error: Rejection | Fault) -> int:
+    if isinstance(error, Unreadable):
+        return USAGE_ERROR
+    return REJECTED if isinstance(error, Rejection) else FAULT
+
+
+def problem(error: Rejection | Fault) -> dict[str, Any]:
+    """The problem document of HTTP, but for the status, which only HTTP has."""
+    told: dict[str, Any] = {
+        "type": f"urn:numbering-ledger:{error.code.number}",
+        "title": error.code.name,
+        "code": error.code.number,
+        "detail": _detail(error),
+        "retry": error.code.retry,
+    }
+    errors = [{"field": field, "problem": flaw} for field, flaw in getattr(error, "errors", ())]
+    return told | {"errors": errors} if errors else told
+
+
+def _detail(error: Rejection | Fault) -> str:
+    detail = error.detail
+    for theirs, ours in _IN_OUR_WORDS.items():
+        detail = detail.replace(theirs, ours)
+    return detail

@@ -1,0 +1,137 @@
+"""Import a register of numbers that were kept before the ledger."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from api import answers
+from api.registers import DEFAULT_COLUMN, MAX_REGISTER_BYTES, numbers_of_csv, too_large
+from ledger.domain.register import Register
+from ledger.domain.rejection import Code, Rejection
+from ledger.service import Ledger
+from numbering.cli.options import on_ledger
+from numbering.cli.output import REJECTED, Unreadable, note, problem, say_line, say_table, visible
+from numbering.cli.session import Answer, Session
+
+__all__ = ["import_register"]
+
+MAX_SHOWN_SEQUENCES = 100  # in the table; the JSON has them all
+
+
+@click.command(
+    name="import",
+    epilog="""\b
+Examples:
+  numbering import register.csv --series DRAWING --series DRAWING-3 --dry-run
+  numbering import register.csv --series DRAWING --series DRAWING-3 --skip-bad
+
+Each number goes to the one named series whose template prints it, and is confirmed from then on. The next reservation
+of a sequence continues above its highest. The exit code is 1 when a row does not fit, unless bad rows are skipped.""",
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
+@click.option("--series", "codes", multiple=True, required=True, metavar="CODE", help="A series of the numbers.")
+@click.option("--column", default=DEFAULT_COLUMN, show_default=True, help="The column that holds the numbers.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be done, and write nothing.")
+@click.option("--skip-bad", is_flag=True, help="Import the rows that fit, though others do not.")
+@on_ledger(writes=True)
+def import_register(
+    session: Session, file: Path, codes: tuple[str, ...], column: str, *, dry_run: bool, skip_bad: bool
+) -> None:
+    """Import the numbers of a CSV file.
+
+    The file is UTF-8 and its first line names the columns, which commas, semicolons or tabs part. Either all rows are
+    imported, in one transaction, or none.
+    """
+
+    async def imported(ledger: Ledger) -> tuple[Answer, bool]:
+        register = await ledger.register(codes)
+        digest = await asyncio.to_thread(_read, register, file, column)
+        position = await ledger.drop_held(register)
+        looked_at = answers.import_looked_at(register, position)
+        if dry_run:
+            return looked_at | {"dry_run": True}, bool(looked_at["rejected"]) and not skip_bad
+        arguments = {"file": digest, "series": codes, "column": column, "skip_bad": str(skip_bad)}
+        try:
+            outcome = await session.execute(ledger, "import", arguments, register.command(skip_bad=skip_bad))
+        except Rejection as refusal:
+            if refusal.code is not Code.IMPORT_REFUSED:
+                raise
+            return problem(refusal) | looked_at, True
+        return answers.imported(register, outcome), False
+
+    told, is_finding = session.read(imported)
+    session.tell(told, _show)
+    if is_finding:
+        raise SystemExit(REJECTED)
+
+
+def _read(register: Register, file: Path, column: str) -> str:
+    """Read all rows; gives the file's digest."""
+    if file.stat().st_size > MAX_REGISTER_BYTES:
+        raise too_large()
+    digest = sha256()
+    try:
+        with file.open("rb") as content, _progress(file) as progress:
+            for line, number in numbers_of_csv(_lines(content, digest.update, progress), column):
+                register.add(line, number)
+    except Rejection as flaw:
+        if flaw.code is Code.INVALID_FORMAT:
+            raise Unreadable(flaw.code, f"{file}: {flaw.detail}") from None
+        raise
+    except OSError as error:
+        raise Unreadable(Code.INVALID_FORMAT, f"{file} cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+Take = Callable[[bytes], None]
+
+
+def _lines(content: BinaryIO, *takers: Take) -> Iterator[bytes]:
+    for line in content:
+        for take in takers:
+            take(line)
+        yield line
+
+
+@contextmanager
+def _progress(file: Path) -> Iterator[Take]:
+    """Show on a terminal how far the file was read."""
+    columns = TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("reading", total=file.stat().st_size)
+        yield lambda line: progress.advance(task, len(line))
+
+
+def _show(told: Answer) -> None:
+    if told["rejected"]:
+        rows = [(row["line"], visible(row["number"]), row["title"], visible(row["detail"])) for row in told["rejected"]]
+        say_table(("line", "number", "problem", "why"), rows, right=("line",))
+        say_line("")
+    shown = told["sequences"][:MAX_SHOWN_SEQUENCES]
+    if shown:
+        columns = ("sequence", "numbers", "lowest", "highest")
+        say_table(columns, [[each[name] for name in columns] for each in shown], right=columns[1:])
+        say_line("")
+    more = len(told["sequences"]) - len(shown)
+    if more:
+        say_line(f"and {more} sequences more; --json has them all")
+    say_line(_summary(told))
+    if "code" in told:
+        note(f"{told['code']} {told['title']}: {told['detail']}")
+
+
+def _summary(told: Answer) -> str:
+    counted = f"{told['rows']} rows: {told['fit']} fit, {len(told['rejected'])} do not"
+    if told.get("dry_run"):
+        return f"{counted}; a dry run, nothing was written"
+    if "code" in told:
+        return f"{counted}; nothing was written"
+    return f"{counted}; {told['fit']} numbers imported at position {told['position']}"

@@ -1,0 +1,174 @@
+"""One command's session on the ledger: open it, do one thing, close it."""
+
+import asyncio
+import getpass
+import logging
+import os
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import sha256
+from typing import Any, TypeVar
+
+from ledger.codec import canonical, command_id
+from ledger.domain.commands import Command, Envelope
+from ledger.domain.rejection import Rejection
+from ledger.domain.state import State
+from ledger.domain.text import flaw_of_text
+from ledger.ports import Fault
+from ledger.service import Ledger
+from ledger.system import RandomIds
+from ledger.writer import Outcome
+from numbering.cli.output import INTERRUPTED, USAGE_ERROR, fail, note, say_json
+from numbering.settings import BadSettings, Settings, load
+from numbering.wiring import open_ledger
+
+__all__ = ["Session", "actor", "read_settings"]
+
+Answer = dict[str, Any]
+Result = TypeVar("Result")
+
+MAX_ACTOR_LENGTH = 100
+MAX_KEY_LENGTH = 200
+PROGRESS_SECONDS = 1.0
+CLOSE_SECONDS = 0.5  # for closing the ledger after a fault or Ctrl-C; a COMMIT under way takes less
+
+
+def read_settings(options: Mapping[str, Any]) -> Settings:
+    """Read the settings, or end the process with one line that says which is wrong."""
+    try:
+        return load(options)
+    except BadSettings as error:
+        note(str(error))
+        raise SystemExit(USAGE_ERROR) from None
+
+
+def actor() -> str:
+    """Name who runs this, as events will have it: `cli:<user>`, or by number where the name is unfit or unknown."""
+    try:
+        name = f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"cli:{os.getuid()}"
+    return f"cli:{os.getuid()}" if flaw_of_text(name, at_most=MAX_ACTOR_LENGTH) else name
+
+
+class Session:
+    """What a command has of the ledger. Each `read` or `write` opens it once."""
+
+    def __init__(self, settings: Settings, *, json: bool, idempotency_key: str | None = None) -> None:
+        self.settings = settings
+        self.ids = RandomIds()
+        self._json = json
+        self._key = idempotency_key
+        self._interrupted = "interrupted"
+        self._watch: threading.Timer | None = None
+
+    def read(self, work: Callable[[Ledger], Awaitable[Result]]) -> Result:
+        """Do `work` on the ledger as it is now."""
+        _log_bugs_only(self.settings)
+        try:
+            return asyncio.run(self._with_ledger(work))
+        except KeyboardInterrupt:
+            note(self._interrupted)
+            raise
+        finally:
+            if self._watch:
+                self._watch.cancel()
+
+    def write(
+        self,
+        operation: str,
+        arguments: Mapping[str, Any],
+        command: Command,
+        answer: Callable[[Outcome, State], Result],
+        *,
+        reason: str | None = None,
+    ) -> Result:
+        """Carry out a command once; `operation` and `arguments` are what a repetition must have in common with it."""
+
+        async def carried_out(ledger: Ledger) -> Result:
+            outcome = await self.execute(ledger, operation, arguments, command, reason=reason)
+            return answer(outcome, ledger.state)
+
+        return self.read(carried_out)
+
+    async def execute(
+        self,
+        ledger: Ledger,
+        operation: str,
+        arguments: Mapping[str, Any],
+        command: Command,
+        *,
+        reason: str | None = None,
+    ) -> Outcome:
+        """Do the same as a part of some `work`; say so when the answer is that of an earlier time."""
+        envelope = self._envelope(operation, arguments, reason)
+        self._interrupted = "interrupted: the command may or may not have been carried out"
+        outcome = await ledger.execute(command, envelope)
+        if outcome.replayed:
+            note("the same answer as the first time")
+        return outcome
+
+    def tell(self, answer: Answer, show: Callable[[Answer], None]) -> None:
+        """Say the answer: as JSON when that was asked for, else as `show` does."""
+        say_json(answer) if self._json else show(answer)
+
+    async def _with_ledger(self, work: Callable[[Ledger], Awaitable[Result]]) -> Result:
+        async with open_ledger(self.settings) as ledger:
+            try:
+                await _catch_up(ledger)
+                return await work(ledger)
+            except (Fault, asyncio.CancelledError) as error:
+                self._watch = threading.Timer(CLOSE_SECONDS, self._abandon, (error,))
+                self._watch.daemon = True
+                self._watch.start()
+                raise
+
+    def _abandon(self, error: BaseException) -> None:
+        """End at once: a database that hangs would keep us until its timeouts end. To the ledger this is a crash."""
+        exit_code = INTERRUPTED
+        try:
+            fail(error, json=self._json) if isinstance(error, Fault) else note(self._interrupted)
+        except SystemExit as end:
+            exit_code = int(end.code or 0)
+        finally:
+            sys.stdout.flush()
+            os._exit(exit_code)
+
+    def _envelope(self, operation: str, arguments: Mapping[str, Any], reason: str | None) -> Envelope:
+        who = actor()
+        if self._key is None:
+            return Envelope(self.ids.command_id(), who, reason)
+        flaw = flaw_of_text(self._key, at_most=MAX_KEY_LENGTH)
+        if flaw is None and not self._key.isascii():
+            flaw = "must be ASCII"
+        if flaw:
+            raise Rejection.invalid("idempotency-key", flaw)
+        fingerprint = sha256(canonical([operation, arguments])).hexdigest()
+        return Envelope(command_id(who, operation, self._key), who, reason, None, self._key, fingerprint)
+
+
+async def _catch_up(ledger: Ledger) -> None:
+    """Read the log to its end, however long that takes, as long as the database gives more of it."""
+    seen = 0
+    while True:
+        try:
+            await ledger.writer.fresh()
+            return
+        except Fault:
+            if ledger.position == seen:
+                raise
+            seen = ledger.position
+        if sys.stderr.isatty():
+            note(f"reading the log, {seen:,} events so far")
+        await asyncio.sleep(PROGRESS_SECONDS)
+
+
+def _log_bugs_only(settings: Settings) -> None:
+    """Log what has a traceback; the rest is said by the command's one line, unless debugging is asked for."""
+    handler = logging.StreamHandler()
+    if settings.log_level != "debug":
+        handler.addFilter(lambda record: record.exc_info is not None)
+    logging.basicConfig(
+        level=settings.log_level.upper(), handlers=[handler], format="%(levelname)s %(name)s: %(message)s"
+    )

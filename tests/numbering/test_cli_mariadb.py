@@ -1,0 +1,67 @@
+"""The command line on MariaDB, where a service runs elsewhere and every command is a process of its own."""
+
+import json
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.numbering.command import LETTER_KEY, LETTERS
+from tests.numbering.process import run
+from tests.servers import Database, MariaDB
+from tests.stores import GRANTS
+
+PROCESSES = 4
+
+
+@pytest.fixture
+def database(mariadb: MariaDB, tmp_path: Path) -> Database:
+    """A ledger made and filled by commands alone."""
+    made = mariadb.new_database()
+    assert run("migrate", "--database-url", made.admin_url, cwd=tmp_path).stdout == "migrated\n"
+    made.grant_service(GRANTS)
+    (tmp_path / "letters.toml").write_text(LETTERS, encoding="utf-8")
+    applied = numbering(made, tmp_path, "series", "apply", "letters.toml")
+    assert applied.returncode == 0, applied.stderr
+    return made
+
+
+def numbering(database: Database, directory: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return run(*words, cwd=directory, database_url=database.service_url, **settings)
+
+
+def test_processes_share_one_ledger(database: Database, tmp_path: Path) -> None:
+    words = ("reserve", "LETTER", *LETTER_KEY, "--json")
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        ended = list(pool.map(lambda _: numbering(database, tmp_path, *words), range(PROCESSES)))
+    assert [each.stderr for each in ended] == [""] * PROCESSES
+    answers = [json.loads(each.stdout) for each in ended]
+    assert sorted(each["numbers"][0]["value"] for each in answers) == list(range(1, PROCESSES + 1))
+    confirmed = numbering(database, tmp_path, "confirm", answers[0]["token"], "--document", "D")
+    assert confirmed.stdout.startswith("number                value  document\nคคง.-สคฉ.3-000")
+
+
+def test_an_unsafe_server_is_refused(database: Database, mariadb: MariaDB, tmp_path: Path) -> None:
+    mariadb.execute("SET GLOBAL sync_binlog = 0")
+    try:
+        ended = numbering(database, tmp_path, "series", "list")
+    finally:
+        mariadb.execute("SET GLOBAL sync_binlog = 1")
+    assert (ended.returncode, ended.stdout) == (3, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("numbering: NB022 DATABASE_UNSAFE: ")
+
+
+def test_a_server_that_hangs_is_left(database: Database, mariadb: MariaDB, tmp_path: Path) -> None:
+    mariadb.pause()
+    try:
+        begun = time.monotonic()
+        ended = numbering(database, tmp_path, "series", "list", "--json", lock_timeout="2000")
+        took = time.monotonic() - begun
+    finally:
+        mariadb.resume()
+    assert ended.returncode == 3, ended.stderr
+    assert json.loads(ended.stdout)["title"] == "DATABASE_UNAVAILABLE"
+    assert took < 8
