@@ -1,0 +1,67 @@
+"""The benchmark runs, and what it prints has the promised shape. Nothing here looks at a speed."""
+
+import json
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import bench as benchmark
+from benchmarks.bench import Plan
+from numbering.cli.bench import bench
+
+RUN_FIELDS = {
+    "name",
+    "connections",
+    "per_second",
+    "p50_ms",
+    "p99_ms",
+    "errors",
+    "rounds",
+    "rows_before",
+    "rows_after",
+    "cpu_percent",
+}
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As short as wrk can be; few connections, so that a busy machine refuses nobody."""
+    monkeypatch.setattr(benchmark, "QUICK", Plan(connections=(4,), more=False, seconds=1, warm_up_seconds=0, rounds=1))
+
+
+@pytest.mark.usefixtures("short")
+def test_one_json_object_says_everything() -> None:
+    ended = CliRunner().invoke(bench, ["--quick", "--json"])
+    assert ended.exit_code == 0, ended.stderr
+    said = json.loads(ended.stdout)
+    assert {"machine", "settings", "runs", "ratios", "checks"} == said.keys()
+    assert [run["name"] for run in said["runs"]] == ["noop", "http_reserve", "row_lock"]
+    for run in said["runs"]:
+        assert run.keys() == RUN_FIELDS
+        assert run["connections"] == 4
+        assert run["errors"] == 0
+        assert 0 < run["p50_ms"] <= run["p99_ms"]
+    noop, reserve, row_lock = said["runs"]
+    assert noop["rows_before"] == noop["rows_after"]
+    assert reserve["rows_before"] < reserve["rows_after"]
+    assert row_lock["rows_before"] < row_lock["rows_after"]
+    assert said["ratios"].keys() == {"http_reserve/noop", "http_reserve/row_lock"}
+    assert set(said["checks"].values()) == {None}
+
+
+def test_a_missing_program_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "PROGRAMS", ("wrk-of-nobody",))
+    ended = CliRunner().invoke(bench)
+    assert ended.exit_code == 3
+    assert ended.stdout == ""
+    assert ended.stderr.splitlines() == [
+        "numbering bench: wrk-of-nobody not installed; run as root: scripts/_install-servers"
+    ]
+
+
+def test_outside_a_clone_it_says_where_to_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "benchmarks.bench", None)
+    ended = CliRunner().invoke(bench)
+    assert ended.exit_code == 2
+    assert "from a clone" in ended.stderr
