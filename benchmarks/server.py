@@ -24,7 +24,7 @@ from api.schemas import ReserveBody, parse
 from benchmarks.peer import Busy, RowLock
 from benchmarks.workload import KEY, TTL_SECONDS, YEAR, number_of, sequence_of
 from ledger.service import Ledger
-from numbering.server import BACKLOG, uvicorn_config
+from numbering.server import BACKLOG, collect_less_often, uvicorn_config
 from numbering.settings import load
 from numbering.wiring import open_ledger
 from tests.servers import HOST
@@ -103,6 +103,7 @@ def app_of(ledger: Ledger, peer: RowLock | None) -> Starlette:
 @click.option("--redis-url", default="", help="where the peer takes its locks")
 def main(port: int, database_url: str, peer_database_url: str, redis_url: str) -> None:
     """Serve on 127.0.0.1 until SIGTERM."""
+    collect_less_often()
     ledger = open_ledger(load({"database_url": database_url}))
     peer = RowLock(peer_database_url, redis_url) if peer_database_url else None
     listener = socket.create_server((HOST, port), backlog=BACKLOG)

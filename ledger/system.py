@@ -9,6 +9,8 @@ from typing import Any
 
 __all__ = ["RandomIds", "SystemClock", "spawn"]
 
+PAGE_BYTES = 4096
+
 _log = logging.getLogger(__name__)
 
 
@@ -21,11 +23,24 @@ class SystemClock:
 
 
 class RandomIds:
+    """Draws from the system's randomness by the page: a system call for each id would cost more than the rest."""
+
+    def __init__(self) -> None:
+        self._page = b""
+        self._used = 0
+
     def token(self) -> str:
-        return os.urandom(16).hex()
+        return self._draw(16).hex()
 
     def command_id(self) -> bytes:
-        return os.urandom(32)
+        return self._draw(32)
+
+    def _draw(self, count: int) -> bytes:
+        start = self._used
+        if start + count > len(self._page):
+            self._page, start = os.urandom(PAGE_BYTES), 0
+        self._used = start + count
+        return self._page[start : self._used]
 
 
 def spawn(work: Coroutine[Any, Any, None], /, *, name: str) -> asyncio.Task[None]:

@@ -42,6 +42,7 @@ class Limits:
 
     queue: int = 10_000
     batch: int = 512
+    small_batch: int = 32
     batch_bytes: int = 2 << 20
     sweep: int = 256
     fold_under_lock: int = 1000
@@ -231,7 +232,7 @@ class Writer:
                 self._behind = True
                 await transaction.rollback()
                 return
-            drawn = self._queue.draw(self._limits.batch)
+            drawn = self._queue.draw(self._share())
             batch = await self._decide(transaction, fold, drawn)
             if batch.records:
                 await transaction.append(batch.records)
@@ -244,6 +245,14 @@ class Writer:
         self._queue.put_back(batch.left)
         for waiting, answer in batch.answers:
             waiting.answer(answer)
+
+    def _share(self) -> int:
+        """Draw half of what waits, so that the other half's requests keep the processor busy while we commit.
+
+        Clients that wait for their answers otherwise fall into step: all of them wait for the disk, then all of them
+        for the processor.
+        """
+        return min(self._limits.batch, max(self._limits.small_batch, len(self._queue) // 2))
 
     async def _decide(self, transaction: Transaction, fold: Fold, drawn: Sequence[Waiting]) -> Batch:
         known = await self._known(transaction, drawn)
