@@ -41,7 +41,9 @@ async def _import(ledger: Ledger, request: Request) -> Response:
     position = await ledger.drop_held(register)
     if asked.options.dry_run:
         return _answer(answers.import_looked_at(register, position) | {"dry_run": True})
-    envelope = envelope_of(request, "import", body, ledger.ids)
+    # Here the query says what to do, so it is part of what was sent.
+    sent = request.scope["query_string"] + b"\n" + body
+    envelope = envelope_of(request, "import", sent, ledger.ids)
     try:
         outcome = await ledger.execute(register.command(skip_bad=asked.options.skip_bad), envelope)
     except Rejection as refusal:

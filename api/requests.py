@@ -14,6 +14,8 @@ __all__ = ["MAX_BODY_BYTES", "body_of", "envelope_of", "token_of"]
 
 MAX_BODY_BYTES = 1 << 20
 MAX_HEADER_LENGTH = 200
+STORED = {b"x-request-id", b"idempotency-key"}
+MEANT = STORED | {b"origin"}
 
 
 async def body_of(request: Request, *, at_most: int = MAX_BODY_BYTES) -> bytes:
@@ -30,28 +32,21 @@ async def body_of(request: Request, *, at_most: int = MAX_BODY_BYTES) -> bytes:
 
 def envelope_of(request: Request, operation: str, body: bytes, ids: Ids, reason: str | None = None) -> Envelope:
     """Say who asks and how a second delivery is recognised."""
-    _refuse_other_origins(request)
+    headers = _headers(request)
+    _refuse_other_origins(request, headers.get("origin"))
     actor = request.scope.get("principal", "anonymous")
-    request_id = _header(request, "x-request-id")
-    key = _header(request, "idempotency-key")
+    request_id, key = headers.get("x-request-id"), headers.get("idempotency-key")
     if key is None:
         return Envelope(ids.command_id(), actor, reason, request_id)
-    sent = f"{request.method} {_target(request)}\n".encode() + body
+    sent = f"{request.method} {request.scope['raw_path'].decode('latin-1')}\n".encode() + body
     return Envelope(command_id(actor, operation, key), actor, reason, request_id, key, sha256(sent).hexdigest())
 
 
-def _target(request: Request) -> str:
-    path: bytes = request.scope["raw_path"]
-    query: bytes = request.scope["query_string"]
-    return (path + b"?" + query if query else path).decode("latin-1")
-
-
-def _refuse_other_origins(request: Request) -> None:
+def _refuse_other_origins(request: Request, origin: str | None) -> None:
     """Keep web pages of other sites, open in a browser on this machine, from using up numbers.
 
     Browsers send `Origin` with every POST and PUT of a page (Fetch standard, 3.1); services send none.
     """
-    origin = request.headers.get("origin")
     if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
         raise Rejection(Code.CROSS_ORIGIN, f"a page of {origin[:100]} may not write here; send it from a service")
 
@@ -64,16 +59,23 @@ def token_of(request: Request) -> str:
     return token
 
 
-def _header(request: Request, name: str) -> str | None:
-    values = request.headers.getlist(name)
-    if not values:
-        return None
-    if len(values) > 1:
-        raise Rejection.invalid(name.title(), "is sent more than once; send one")
-    value = values[0]
+def _headers(request: Request) -> dict[str, str]:
+    """Read the headers that mean something here, in one pass; a Rejection for one that may not enter the log."""
+    found: dict[str, str] = {}
+    for name, value in request.scope["headers"]:
+        if name in MEANT:
+            title = name.decode()
+            if title in found and name in STORED:
+                raise Rejection.invalid(title.title(), "is sent more than once; send one")
+            found.setdefault(title, value.decode("latin-1"))
+            if name in STORED:
+                _check_header(title, found[title])
+    return found
+
+
+def _check_header(name: str, value: str) -> None:
     flaw = flaw_of_text(value, at_most=MAX_HEADER_LENGTH)
     if flaw is None and not value.isascii():
         flaw = "must be ASCII"
     if flaw:
         raise Rejection.invalid(name.title(), flaw)
-    return value

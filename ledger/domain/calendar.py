@@ -6,7 +6,7 @@ Instants are integers: microseconds since 1970-01-01 UTC.
 import zoneinfo
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 import tzdata
@@ -57,11 +57,13 @@ def _zone_names() -> frozenset[str]:
     return frozenset(resources.files("tzdata").joinpath("zones").read_text().split())
 
 
+@lru_cache(maxsize=1024)  # all commands of a batch are decided at one instant
 def date_at(instant: int, zone_name: str) -> date:
     """Give the calendar date of an instant in a zone."""
     return (_EPOCH + timedelta(microseconds=instant)).astimezone(zone(zone_name)).date()
 
 
+@lru_cache(maxsize=1024)
 def instant_text(instant: int) -> str:
     """Write an instant in RFC 3339, UTC, with microseconds: `2025-12-31T16:59:59.999999Z`."""
     moment = _EPOCH + timedelta(microseconds=instant)
@@ -75,6 +77,7 @@ def fiscal_year(day: date, start: tuple[int, int]) -> int:
     return day.year + 1
 
 
+@lru_cache(maxsize=1024)
 def period_of(day: date, reset: Reset, fiscal_year_start: tuple[int, int]) -> str:
     """Name the period of `day`; names of one reset rule sort as text in the order of time."""
     match reset:

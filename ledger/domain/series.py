@@ -167,6 +167,7 @@ class Series:
     def period(self, day: date) -> str:
         return calendar.period_of(day, self.definition.reset, self.fiscal_year_start)
 
+    @lru_cache(maxsize=65_536)  # noqa: B019
     def sequence_id(self, key: tuple[str, ...], period: str) -> str:
         return f"{self.stem(key)}:{period}"
 

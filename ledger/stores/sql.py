@@ -8,7 +8,7 @@ by the store's deadline. Before COMMIT a failure means that nothing happened; fr
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Executable, Row, bindparam, exc, insert, select, update
@@ -19,7 +19,7 @@ from ledger.ports import Head, OutcomeUnknown, Record, StoreFault
 from ledger.stores.checks import check_chain
 from ledger.stores.schema import events, ledger_head
 
-__all__ = ["CLOSE_SECONDS", "HEAD", "READ_CONNECTIONS", "SqlStore"]
+__all__ = ["CLOSE_SECONDS", "HEAD", "MOVE_HEAD", "READ_CONNECTIONS", "Columns", "SqlStore"]
 
 _HEAD_COLUMNS = [ledger_head.c[name] for name in Head._fields]
 _COLUMNS = [events.c[name] for name in Record._fields]
@@ -49,6 +49,8 @@ CLOSE_SECONDS = 2.0
 
 BODY = Record._fields.index("body")
 
+Columns = Sequence[Any]
+
 T = TypeVar("T")
 
 
@@ -64,7 +66,7 @@ class SqlStore(ABC):
         self._readers = readers
         self.insert_sql = str(INSERT.compile(dialect=writers.dialect))
         self._connection: AsyncConnection | None = None
-        self._driver: Any = None  # the driver's own connection, below SQLAlchemy's
+        self.driver: Any = None  # the driver's own connection, below SQLAlchemy's
         self._transaction: SqlTransaction | None = None
 
     @abstractmethod
@@ -72,12 +74,26 @@ class SqlStore(ABC):
         """Look whether a new connection of the writer may write at all."""
 
     @abstractmethod
-    async def lock(self, connection: AsyncConnection) -> tuple[Row[Any] | None, int]:
+    async def lock(self, connection: AsyncConnection) -> tuple[Columns | None, int]:
         """Begin, and lock the head: its row, and the database's clock after the wait."""
+
+    async def insert(self, connection: AsyncConnection, rows: Sequence[Columns]) -> int:
+        """Insert events; gives how many were."""
+        # Core's INSERT, but compiled once and given plain rows: that is half of what it costs to look at each value.
+        inserted: int = (await connection.exec_driver_sql(self.insert_sql, list(rows))).rowcount
+        return inserted
+
+    async def move_head(self, connection: AsyncConnection, to: Mapping[str, object]) -> int:
+        """Move the head by MOVE_HEAD; gives how many rows it found."""
+        moved: int = (await connection.execute(MOVE_HEAD, to)).rowcount
+        return moved
 
     @abstractmethod
     async def commit(self, connection: AsyncConnection) -> None:
         """Send COMMIT."""
+
+    async def rollback(self, connection: AsyncConnection) -> None:
+        await connection.rollback()
 
     @abstractmethod
     def drop(self, driver: Any) -> None:
@@ -136,8 +152,8 @@ class SqlStore(ABC):
         """Throw the writer's connection away, with the transaction on it."""
         connection, self._connection, self._transaction = self._connection, None, None
         if connection is not None:
-            if self._driver is not None:
-                self.drop(self._driver)
+            if self.driver is not None:
+                self.drop(self.driver)
             if connection.sync_connection is not None:  # now SQLAlchemy has nobody left to say goodbye to
                 connection.sync_connection.invalidate()
 
@@ -169,9 +185,9 @@ class SqlStore(ABC):
         return self._transaction
 
     async def _connect(self) -> None:
-        self._driver = None
+        self.driver = None
         self._connection = await self._writers.connect()
-        self._driver = (await self._connection.get_raw_connection()).driver_connection
+        self.driver = (await self._connection.get_raw_connection()).driver_connection
         await self.prepare(self._connection)
 
     async def _read(self, statement: Executable, **parameters: object) -> Sequence[Row[Any]]:
@@ -212,23 +228,19 @@ class SqlTransaction:
         for some in _statements(records):
             await self._insert(some)
         last = records[-1]
-        moved = await self._execute(
-            MOVE_HEAD,
-            {
-                "from_position": self.head.position,
-                "to": last.position,
-                "last_hash": last.hash,
-                "last_recorded_at": last.recorded_at,
-            },
-        )
-        if moved.rowcount != 1:
+        to = {
+            "from_position": self.head.position,
+            "to": last.position,
+            "last_hash": last.hash,
+            "last_recorded_at": last.recorded_at,
+        }
+        if await self._ask(self._store.move_head(self._open, to)) != 1:
             raise self._bug("the head moved although its lock was held")
         self.head = self.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at)
 
     async def _insert(self, records: Sequence[Record]) -> None:
-        # Core's INSERT, but compiled once and given plain rows: that is half of what it costs to look at each value.
-        inserted = await self._ask(self._open.exec_driver_sql(self._store.insert_sql, list(map(_row, records))))
-        if inserted.rowcount != len(records):
+        inserted = await self._ask(self._store.insert(self._open, list(map(_row, records))))
+        if inserted != len(records):
             raise self._bug("the database did not insert every event")
 
     async def stop(self, why: str) -> None:
@@ -255,7 +267,7 @@ class SqlTransaction:
             return
         try:
             async with asyncio.timeout(self._store.deadline):
-                await connection.rollback()
+                await self._store.rollback(connection)
         except BaseException as error:
             self._store.discard()
             if not isinstance(error, Exception):
@@ -295,13 +307,13 @@ def _statements(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
     yield records[start:]
 
 
-def _head(row: Row[Any] | None) -> Head:
+def _head(row: Columns | None) -> Head:
     if row is None:
         raise StoreFault(Code.DATABASE_NOT_MIGRATED, "ledger_head has no row: run `numbering migrate`")
     return Head(*row[: len(Head._fields)])
 
 
-def _row(record: Record) -> tuple[object, ...]:
+def _row(record: Record) -> Columns:
     """Give the values in the order of the columns; the body is text there, for people who read the log."""
     return (*record[:BODY], record.body.decode(), *record[BODY + 1 :])
 

@@ -15,13 +15,13 @@ from typing import Any
 from urllib.parse import quote
 
 import aiosqlite
-from sqlalchemy import URL, AsyncAdaptedQueuePool, NullPool, Row, delete, false
+from sqlalchemy import URL, AsyncAdaptedQueuePool, NullPool, delete, false
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ledger.domain.rejection import Code
 from ledger.ports import StoreFault
 from ledger.stores.schema import ledger_head
-from ledger.stores.sql import CLOSE_SECONDS, HEAD, READ_CONNECTIONS, SqlStore
+from ledger.stores.sql import CLOSE_SECONDS, HEAD, READ_CONNECTIONS, Columns, SqlStore
 
 __all__ = ["SQLiteStore", "fault", "file_fault"]
 
@@ -40,7 +40,7 @@ class SQLiteStore(SqlStore):
         readers = self._engine(url, poolclass=AsyncAdaptedQueuePool, pool_size=READ_CONNECTIONS, max_overflow=0)
         super().__init__(writers, readers, lock_timeout_ms=lock_timeout_ms)
 
-    async def lock(self, connection: AsyncConnection) -> tuple[Row[Any] | None, int]:
+    async def lock(self, connection: AsyncConnection) -> tuple[Columns | None, int]:
         await connection.exec_driver_sql("BEGIN IMMEDIATE")
         return (await connection.execute(HEAD)).one_or_none(), self._now()
 

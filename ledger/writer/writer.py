@@ -24,7 +24,7 @@ from ledger.fold import BrokenChain, Fold
 from ledger.ports import Clock, Fault, OutcomeUnknown, Spawn, Store, StoreFault, Transaction
 from ledger.writer.batch import Batch, entries_by_command
 from ledger.writer.follower import Follower, stopped
-from ledger.writer.waiting import Outcome, Queue, Waiting
+from ledger.writer.waiting import Answer, Outcome, Queue, Waiting
 
 __all__ = ["Limits", "Writer"]
 
@@ -43,6 +43,7 @@ class Limits:
     queue: int = 10_000
     batch: int = 512
     small_batch: int = 32
+    answers_at_once: int = 4
     batch_bytes: int = 2 << 20
     sweep: int = 256
     fold_under_lock: int = 1000
@@ -243,8 +244,15 @@ class Writer:
         await self._end(transaction, batch, drawn)
         batch.keep()
         self._queue.put_back(batch.left)
-        for waiting, answer in batch.answers:
+        self._answer(batch.answers)
+
+    def _answer(self, answers: Sequence[tuple[Waiting, Answer]]) -> None:
+        """Answer a few at a time, so that the next transaction's round trips need not queue behind all of them."""
+        few = self._limits.answers_at_once
+        for waiting, answer in answers[:few]:
             waiting.answer(answer)
+        if len(answers) > few:
+            asyncio.get_running_loop().call_soon(self._answer, answers[few:])
 
     def _share(self) -> int:
         """Draw half of what waits, so that the other half's requests keep the processor busy while we commit.
