@@ -14,11 +14,16 @@ from api.schemas import SeriesBody, parse
 from ledger.domain.rejection import Code
 from ledger.domain.series import Series
 from numbering.settings import Settings
-from tests.numbering.process import Service
+from tests.numbering.process import NUMBERING, Service
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    README,
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
+]
 FIRST_SCREEN_LINES = 25
 COMMAND_TIMEOUT_SECONDS = 30
 
@@ -66,7 +71,12 @@ class Shell:
 
     def __init__(self, directory: Path) -> None:
         # Never the user's own settings, which could change what the programs print.
-        environment = {name: os.environ[name] for name in ("PATH",)} | {"HOME": str(directory), "LC_ALL": "C.UTF-8"}
+        environment = {
+            "PATH": f"{NUMBERING.parent}:{os.environ['PATH']}",
+            "HOME": str(directory),
+            "LC_ALL": "C.UTF-8",
+        }
+        (directory / "examples").symlink_to(ROOT / "examples")
         self._bash = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
             cwd=directory,

@@ -134,7 +134,7 @@ class TestSettings:
         store = ledger.open(lock_timeout_ms=deadline_ms)
         assert isinstance(store, dialect.MariaDBStore)
         await append(store, 1)
-        async with store._driver.cursor() as cursor:
+        async with store.driver.cursor() as cursor:
             await cursor.execute("SELECT @@idle_transaction_timeout, @@innodb_lock_wait_timeout, @@tx_isolation")
             assert await cursor.fetchone() == (idle, wait, "READ-COMMITTED")
 

@@ -167,7 +167,7 @@ class TestFiles:
 
 def driver_connection(store: Store) -> Any:
     assert isinstance(store, dialect.SQLiteStore)
-    return store._driver
+    return store.driver
 
 
 async def limit_pages(store: Store, pages: int) -> None:

@@ -129,7 +129,7 @@ def _show(told: Answer) -> None:
 
 
 def _summary(told: Answer) -> str:
-    counted = f"{told['rows']} rows: {told['fit']} fit, {len(told['rejected'])} do not"
+    counted = f"{told['rows']} rows: {told['fit']} fit, {len(told['rejected'])} rejected"
     if told.get("dry_run"):
         return f"{counted}; a dry run, nothing was written"
     if "code" in told:

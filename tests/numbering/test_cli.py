@@ -1,7 +1,6 @@
 import errno
 import logging
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -107,12 +106,9 @@ def test_completion_gives_the_shell_s_script(shell: str) -> None:
     assert f"numbering completion {shell}" in said("completion", "--help")
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_is_one_that_the_shell_can_read(tmp_path: Path, shell: str) -> None:
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
-    (tmp_path / "script").write_text(said("completion", shell))
-    subprocess.run([shell, "-n", "script"], check=True, timeout=30)
+def test_the_script_is_one_that_bash_can_read(tmp_path: Path) -> None:
+    (tmp_path / "script").write_text(said("completion", "bash"))
+    subprocess.run(["bash", "-n", "script"], check=True, timeout=30)
 
 
 def test_completion_of_another_shell_is_wrong_usage() -> None:
