@@ -10,7 +10,7 @@ from ledger.domain.rejection import Code, Rejection
 from ledger.domain.text import flaw_of_text
 from ledger.ports import Ids
 
-__all__ = ["MAX_BODY_BYTES", "body_of", "envelope_of", "token_of"]
+__all__ = ["MAX_BODY_BYTES", "body_of", "check_header", "checked_token", "envelope_of", "token_of"]
 
 MAX_BODY_BYTES = 1 << 20
 MAX_HEADER_LENGTH = 200
@@ -53,7 +53,10 @@ def _refuse_other_origins(request: Request, origin: str | None) -> None:
 
 def token_of(request: Request) -> str:
     """Read the token in the path; a Rejection when it has not the form of one."""
-    token: str = request.path_params["token"]
+    return checked_token(request.path_params["token"])
+
+
+def checked_token(token: str) -> str:
     if len(token) != 32 or not set(token) <= set("0123456789abcdef"):
         raise Rejection.invalid("token", "must be the 32 lower-case hexadecimal digits that the reservation gave")
     return token
@@ -69,11 +72,12 @@ def _headers(request: Request) -> dict[str, str]:
                 raise Rejection.invalid(title.title(), "is sent more than once; send one")
             found.setdefault(title, value.decode("latin-1"))
             if name in STORED:
-                _check_header(title, found[title])
+                check_header(title, found[title])
     return found
 
 
-def _check_header(name: str, value: str) -> None:
+def check_header(name: str, value: str) -> None:
+    """Refuse what may not enter the log as an idempotency key or a request's id."""
     flaw = flaw_of_text(value, at_most=MAX_HEADER_LENGTH)
     if flaw is None and not value.isascii():
         flaw = "must be ASCII"

@@ -20,17 +20,13 @@ from api.schemas import (
     SeriesBody,
     parse,
 )
-from ledger.domain.commands import Cancel, Command, Confirm, DefineSeries, Envelope, Extend, Issue, Reserve
-from ledger.domain.rejection import Rejection
+from ledger.domain.commands import Cancel, Command, Confirm, DefineSeries, Envelope, Extend, Issue
 from ledger.domain.series import Series
 from ledger.domain.state import State
-from ledger.domain.text import flaw_of_text
 from ledger.service import Ledger
 from ledger.writer import Outcome
 
 __all__ = ["routes"]
-
-MAX_REASON_LENGTH = 500
 
 
 def _json(data: object, status: int = 200) -> Response:
@@ -70,19 +66,22 @@ class Endpoints:
 
     async def preview(self, request: Request) -> Response:
         body = parse(PreviewBody, await body_of(request))
-        return _json(answers.previewed(*await self._ledger.preview(self._reserve(body))))
+        command = body.reserve(self._ledger.ids.token(), self._default_ttl_seconds)
+        return _json(answers.previewed(*await self._ledger.preview(command)))
 
     async def reserve(self, request: Request) -> Response:
         body = await body_of(request)
         parsed = parse(ReserveBody, body)
         envelope = envelope_of(request, "reserve", body, self._ledger.ids)
-        return await self._execute(self._reserve(parsed, parsed.ttl_seconds), envelope, answers.reserved, 201)
+        command = parsed.reserve(self._ledger.ids.token(), self._default_ttl_seconds, parsed.ttl_seconds)
+        return await self._execute(command, envelope, answers.reserved, 201)
 
     async def issue(self, request: Request) -> Response:
         body = await body_of(request)
         parsed = parse(IssueBody, body)
         envelope = envelope_of(request, "issue", body, self._ledger.ids)
-        return await self._execute(Issue(self._reserve(parsed), parsed.document), envelope, answers.issued, 201)
+        command = Issue(parsed.reserve(self._ledger.ids.token(), self._default_ttl_seconds), parsed.document)
+        return await self._execute(command, envelope, answers.issued, 201)
 
     # Reservations
 
@@ -105,25 +104,10 @@ class Endpoints:
     async def cancel(self, request: Request) -> Response:
         body = await body_of(request)
         reason = parse(CancelBody, body).reason
-        flaw = reason is not None and flaw_of_text(reason, at_most=MAX_REASON_LENGTH)
-        if flaw:
-            raise Rejection.invalid("reason", flaw)
         envelope = envelope_of(request, "cancel", body, self._ledger.ids, reason)
         return await self._execute(Cancel(token_of(request)), envelope, answers.cancelled)
 
     # Shared
-
-    def _reserve(self, body: PreviewBody, ttl_seconds: int | None = None) -> Reserve:
-        return Reserve(
-            body.series,
-            self._ledger.ids.token(),
-            body.key,
-            body.count,
-            ttl_seconds,
-            self._default_ttl_seconds,
-            body.day(),
-            body.attributes,
-        )
 
     async def _execute(
         self,

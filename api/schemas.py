@@ -11,9 +11,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from ledger.domain.calendar import Reset
-from ledger.domain.commands import Choice
+from ledger.domain.commands import Choice, Reserve
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import Attribute, DateOrder, Definition, Dimension, Overflow, Reuse
+from ledger.domain.text import flaw_of_text
 
 __all__ = [
     "CancelBody",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 MAX_ERRORS = 20
+MAX_REASON_LENGTH = 500
 
 
 def _day(text: str) -> str:
@@ -100,8 +102,9 @@ class PreviewBody(Body):
     document_date: Day | None = None
     attributes: Fields = {}
 
-    def day(self) -> date | None:
-        return None if self.document_date is None else date.fromisoformat(self.document_date)
+    def reserve(self, token: str, default_ttl_seconds: int, ttl_seconds: int | None = None) -> Reserve:
+        day = None if self.document_date is None else date.fromisoformat(self.document_date)
+        return Reserve(self.series, token, self.key, self.count, ttl_seconds, default_ttl_seconds, day, self.attributes)
 
 
 class ReserveBody(PreviewBody):
@@ -137,8 +140,15 @@ class ExtendBody(Body):
     ttl_seconds: int
 
 
+def _reason(text: str) -> str:
+    flaw = flaw_of_text(text, at_most=MAX_REASON_LENGTH)
+    if flaw:
+        raise ValueError(flaw)
+    return text
+
+
 class CancelBody(Body):
-    reason: Text | None = None
+    reason: Annotated[str, AfterValidator(_reason)] | None = None
 
 
 class ImportBody(Body):

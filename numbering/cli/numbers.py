@@ -6,10 +6,9 @@ from typing import Any
 import click
 
 from api import answers
+from api.requests import checked_token
 from api.schemas import CancelBody, ConfirmBody, ExtendBody, IssueBody, PreviewBody, ReserveBody, checked
-from ledger.domain.commands import Cancel, Confirm, Extend, Issue, Reserve
-from ledger.domain.rejection import Rejection
-from ledger.domain.text import flaw_of_text
+from ledger.domain.commands import Cancel, Confirm, Extend, Issue
 from ledger.service import Ledger
 from numbering.cli.options import number_options, on_ledger
 from numbering.cli.output import say_facts, say_line, say_table
@@ -17,7 +16,6 @@ from numbering.cli.session import Answer, Session
 
 __all__ = ["cancel", "confirm", "extend", "issue", "preview", "reservation", "reserve"]
 
-MAX_REASON_LENGTH = 500
 COLUMNS = ("number", "value", "state", "document")
 
 
@@ -27,7 +25,8 @@ COLUMNS = ("number", "value", "state", "document")
 @on_ledger()
 def preview(session: Session, **given: Any) -> None:
     """Show the next numbers of SERIES. They are not held: somebody else may get them."""
-    command = _reserve(session, checked(PreviewBody, _asked(**given)))
+    body = checked(PreviewBody, _asked(**given))
+    command = body.reserve(session.ids.token(), session.settings.reservation_ttl)
 
     async def previewed(ledger: Ledger) -> Answer:
         return answers.previewed(*await ledger.preview(command))
@@ -50,7 +49,7 @@ def reserve(session: Session, ttl: int | None, **given: Any) -> None:
     They are held until they are confirmed or cancelled, or expire.
     """
     body = checked(ReserveBody, _asked(**given, ttl_seconds=ttl))
-    command = _reserve(session, body, body.ttl_seconds)
+    command = body.reserve(session.ids.token(), session.settings.reservation_ttl, body.ttl_seconds)
     session.tell(session.write("reserve", _arguments(body), command, answers.reserved), _show)
 
 
@@ -65,7 +64,7 @@ def reserve(session: Session, ttl: int | None, **given: Any) -> None:
 def issue(session: Session, document: str, **given: Any) -> None:
     """Reserve and confirm numbers of SERIES in one step."""
     body = checked(IssueBody, _asked(**given, document=document))
-    command = Issue(_reserve(session, body), body.document)
+    command = Issue(body.reserve(session.ids.token(), session.settings.reservation_ttl), body.document)
     session.tell(session.write("issue", _arguments(body), command, answers.issued), _show)
 
 
@@ -85,7 +84,7 @@ def confirm(session: Session, token: str, document: str | None, numbers: tuple[s
     They are used, for ever. With --number, only those are, and the others are released.
     """
     body = checked(ConfirmBody, _given(document=document, numbers=list(numbers) or None, release_rest=not keep_rest))
-    command = Confirm(_checked_token(token), body.document, body.choices(), body.release_rest)
+    command = Confirm(checked_token(token), body.document, body.choices(), body.release_rest)
     session.tell(session.write("confirm", _arguments(body, token), command, answers.confirmed), _show)
 
 
@@ -96,7 +95,7 @@ def confirm(session: Session, token: str, document: str | None, numbers: tuple[s
 def extend(session: Session, token: str, ttl: int) -> None:
     """Hold the numbers of a reservation longer."""
     body = checked(ExtendBody, {"ttl_seconds": ttl})
-    command = Extend(_checked_token(token), body.ttl_seconds)
+    command = Extend(checked_token(token), body.ttl_seconds)
     session.tell(session.write("extend", _arguments(body, token), command, answers.extended), _show)
 
 
@@ -107,10 +106,7 @@ def extend(session: Session, token: str, ttl: int) -> None:
 def cancel(session: Session, token: str, reason: str | None) -> None:
     """Let the numbers of a reservation go."""
     body = checked(CancelBody, _given(reason=reason))
-    flaw = body.reason is not None and flaw_of_text(body.reason, at_most=MAX_REASON_LENGTH)
-    if flaw:
-        raise Rejection.invalid("reason", flaw)
-    command = Cancel(_checked_token(token))
+    command = Cancel(checked_token(token))
     answer = session.write("cancel", _arguments(body, token), command, answers.cancelled, reason=body.reason)
     session.tell(answer, _show)
 
@@ -120,7 +116,7 @@ def cancel(session: Session, token: str, reason: str | None) -> None:
 @on_ledger()
 def reservation(session: Session, token: str) -> None:
     """Show what became of the numbers of a reservation."""
-    _checked_token(token)
+    checked_token(token)
 
     async def history(ledger: Ledger) -> Answer:
         return answers.history(*await ledger.reservation(token))
@@ -146,29 +142,10 @@ def _given(**fields: object) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _reserve(session: Session, body: PreviewBody, ttl_seconds: int | None = None) -> Reserve:
-    return Reserve(
-        body.series,
-        session.ids.token(),
-        body.key,
-        body.count,
-        ttl_seconds,
-        session.settings.reservation_ttl,
-        body.day(),
-        body.attributes,
-    )
-
-
 def _arguments(body: Any, token: str | None = None) -> dict[str, Any]:
     """Give what a repetition must have in common with the first; defaults count as not given."""
     given: dict[str, Any] = body.model_dump(mode="json", exclude_defaults=True)
     return given if token is None else given | {"token": token}
-
-
-def _checked_token(token: str) -> str:
-    if len(token) != 32 or not set(token) <= set("0123456789abcdef"):
-        raise Rejection.invalid("token", "must be the 32 lower-case hexadecimal digits that the reservation gave")
-    return token
 
 
 # From answers to tables

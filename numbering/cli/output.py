@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api.answers import as_json
+from api.problems import problem_body
 from ledger.domain.rejection import Rejection
 from ledger.ports import Fault
 
@@ -151,15 +152,9 @@ def _exit_code(error: Rejection | Fault) -> int:
 
 def problem(error: Rejection | Fault) -> dict[str, Any]:
     """The problem document of HTTP, but for the status, which only HTTP has."""
-    told: dict[str, Any] = {
-        "type": f"urn:numbering-ledger:{error.code.number}",
-        "title": error.code.name,
-        "code": error.code.number,
-        "detail": _detail(error),
-        "retry": error.code.retry,
-    }
-    errors = [{"field": field, "problem": flaw} for field, flaw in getattr(error, "errors", ())]
-    return told | {"errors": errors} if errors else told
+    told = problem_body(error.code, _detail(error), getattr(error, "errors", ()))
+    del told["status"]
+    return told
 
 
 def _detail(error: Rejection | Fault) -> str:

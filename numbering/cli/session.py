@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 from typing import Any, TypeVar
 
+from api.requests import check_header
 from ledger.codec import canonical, command_id
 from ledger.domain.commands import Command, Envelope
-from ledger.domain.rejection import Rejection
 from ledger.domain.state import State
 from ledger.domain.text import flaw_of_text
 from ledger.ports import Fault
@@ -29,7 +29,6 @@ Answer = dict[str, Any]
 Result = TypeVar("Result")
 
 MAX_ACTOR_LENGTH = 100
-MAX_KEY_LENGTH = 200
 PROGRESS_SECONDS = 1.0
 CLOSE_SECONDS = 0.5  # for closing the ledger after a fault or Ctrl-C; a COMMIT under way takes less
 
@@ -139,11 +138,7 @@ class Session:
         who = actor()
         if self._key is None:
             return Envelope(self.ids.command_id(), who, reason)
-        flaw = flaw_of_text(self._key, at_most=MAX_KEY_LENGTH)
-        if flaw is None and not self._key.isascii():
-            flaw = "must be ASCII"
-        if flaw:
-            raise Rejection.invalid("idempotency-key", flaw)
+        check_header("idempotency-key", self._key)
         fingerprint = sha256(canonical([operation, arguments])).hexdigest()
         return Envelope(command_id(who, operation, self._key), who, reason, None, self._key, fingerprint)
 
