@@ -306,7 +306,7 @@ def test_a_key_is_for_one_command_only() -> None:
 
 @pytest.mark.parametrize("key", ["", "ก", "a\nb", "k" * 201])
 def test_a_key_that_is_none_is_refused(key: str) -> None:
-    assert "INVALID_FORMAT: idempotency-key " in rejection("reserve", "RFA", "-k", "TYPE=RPT", "--idempotency-key", key)
+    assert "INVALID_FORMAT: Idempotency-Key " in rejection("reserve", "RFA", "-k", "TYPE=RPT", "--idempotency-key", key)
 
 
 def test_the_actor_of_an_event_is_the_user() -> None:
