@@ -1,6 +1,6 @@
 """What clients are told, made from the events alone: so a repeated request gets its first answer again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -9,7 +9,7 @@ from pyroaring import BitMap
 
 from ledger.definitions import definition_data
 from ledger.domain.calendar import instant_text
-from ledger.domain.commands import BadRow
+from ledger.domain.commands import Import
 from ledger.domain.events import (
     Numbering,
     NumbersConfirmed,
@@ -36,8 +36,8 @@ __all__ = [
     "confirmed",
     "extended",
     "history",
-    "import_looked_at",
     "imported",
+    "imported_again",
     "issued",
     "previewed",
     "reserved",
@@ -163,29 +163,27 @@ def applied(asked: Sequence[Series], outcome: Outcome, state: State) -> list[tup
     return [done.get(each.code) or (state.series_now(each.code), Done.UNCHANGED) for each in asked]
 
 
-def imported(register: Register, outcome: Outcome) -> Answer:
-    """Say what an import did; of a repeated one, what it did the first time."""
+def _imported_values(outcome: Outcome) -> dict[str, BitMap]:
+    """Give what an import took over, by sequence."""
     values: dict[str, BitMap] = {}
     for entry in outcome.entries:
         if isinstance(entry.event, NumbersImported):
             of_sequence = values.setdefault(entry.event.sequence, BitMap())
             of_sequence.update(value for each in entry.event.prints for value in values_of(each.ranges))
-    return _import_report(register, register.bad(but=values), values, outcome.position)
+    return values
 
 
-def import_looked_at(register: Register, position: int) -> Answer:
-    """Say what an import would do."""
-    values = {
-        part.sequence: BitMap(value for each in part.prints for value in values_of(each.ranges))
-        for part in register.command(skip_bad=True).sequences
-    }
-    return _import_report(register, register.bad(), values, position)
+def imported_again(register: Register, outcome: Outcome) -> Answer:
+    """Say what an import did when it was first delivered, of its rows as they were read then."""
+    register.drop_all_but(_imported_values(outcome))
+    return imported(register.rows, register.command(skip_bad=True), outcome.position)
 
 
-def _import_report(register: Register, bad: list[BadRow], values: Mapping[str, BitMap], position: int) -> Answer:
+def imported(rows: int, command: Import, position: int) -> Answer:
+    """Say what an import does, or would do."""
     return {
-        "rows": register.rows,
-        "fit": sum(map(len, values.values())),
+        "rows": rows,
+        "fit": sum(len(part.values) for part in command.sequences),
         "rejected": [
             {
                 "line": row.line,
@@ -194,11 +192,16 @@ def _import_report(register: Register, bad: list[BadRow], values: Mapping[str, B
                 "title": row.code.name,
                 "detail": row.detail,
             }
-            for row in bad
+            for row in command.bad
         ],
         "sequences": [
-            {"sequence": id, "numbers": len(of_sequence), "lowest": of_sequence.min(), "highest": of_sequence.max()}
-            for id, of_sequence in sorted(values.items())
+            {
+                "sequence": part.sequence,
+                "numbers": len(part.values),
+                "lowest": part.values.min(),
+                "highest": part.values.max(),
+            }
+            for part in sorted(command.sequences, key=lambda part: part.sequence)
         ],
         "position": position,
     }

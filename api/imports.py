@@ -3,6 +3,7 @@
 import asyncio
 import io
 from dataclasses import dataclass
+from threading import Event
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +14,7 @@ from api.problems import problem_response
 from api.registers import DEFAULT_COLUMN, MAX_REGISTER_BYTES, numbers_of_csv
 from api.requests import body_of, envelope_of
 from api.schemas import ImportBody, checked, parse
+from ledger.domain.commands import Envelope
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
 from ledger.service import Ledger
@@ -26,34 +28,46 @@ def import_routes(ledger: Ledger) -> list[Route]:
     alone = asyncio.Lock()  # one register at a time in memory
 
     async def imports(request: Request) -> Response:
+        body = await body_of(request, at_most=MAX_REGISTER_BYTES)
+        # Here the query says what to do, so it is part of what was sent.
+        sent = request.scope["query_string"] + b"\n" + body
+        envelope = envelope_of(request, "import", sent, ledger.ids)
         async with alone:
-            return await _import(ledger, request)
+            return await _import(ledger, await asyncio.to_thread(_asked, request, body), envelope)
 
     return [Route("/v1/imports", imports, methods=["POST"])]
 
 
-async def _import(ledger: Ledger, request: Request) -> Response:
-    body = await body_of(request, at_most=MAX_REGISTER_BYTES)
-    asked = await asyncio.to_thread(_asked, request, body)
-    register = await ledger.register(asked.options.series)
-    # In a thread, so that others are served meanwhile.
-    await asyncio.to_thread(_read, register, asked)
+async def _import(ledger: Ledger, asked: "_Asked", envelope: Envelope) -> Response:
+    options = asked.options
+    register = await ledger.register(options.series)
+    await _in_thread(register, asked)
     position = await ledger.drop_held(register)
-    if asked.options.dry_run:
-        return _answer(answers.import_looked_at(register, position) | {"dry_run": True})
-    # Here the query says what to do, so it is part of what was sent.
-    sent = request.scope["query_string"] + b"\n" + body
-    envelope = envelope_of(request, "import", sent, ledger.ids)
+    command = await asyncio.to_thread(register.command, skip_bad=options.skip_bad)
+    if options.dry_run:
+        return _answer(answers.imported(register.rows, command, position) | {"dry_run": True})
     try:
-        outcome = await ledger.execute(register.command(skip_bad=asked.options.skip_bad), envelope)
+        outcome = await ledger.execute(command, envelope)
     except Rejection as refusal:
         if refusal.code is not Code.IMPORT_REFUSED:
             raise
-        return problem_response(refusal, **answers.import_looked_at(register, position))
-    response = _answer(answers.imported(register, outcome))
-    if outcome.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
+        return problem_response(refusal, **answers.imported(register.rows, command, position))
+    if not outcome.replayed:
+        return _answer(answers.imported(register.rows, command, outcome.position))
+    register = await ledger.register_again(options.series, outcome)
+    await _in_thread(register, asked)
+    response = _answer(answers.imported_again(register, outcome))
+    response.headers["Idempotent-Replayed"] = "true"
     return response
+
+
+async def _in_thread(register: Register, asked: "_Asked") -> None:
+    """Read the rows while others are served; the thread ends with the request."""
+    gone = Event()
+    try:
+        await asyncio.to_thread(_read, register, asked, gone)
+    finally:
+        gone.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +112,7 @@ def _query(request: Request) -> dict[str, object]:
     return given
 
 
-def _read(register: Register, asked: _Asked) -> None:
+def _read(register: Register, asked: _Asked, gone: Event) -> None:
     rows = (
         enumerate(asked.options.numbers, 1)
         if asked.csv is None

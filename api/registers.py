@@ -7,14 +7,15 @@ encoding would have to be guessed, and a number read wrong is a number lost.
 import codecs
 import csv
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 from ledger.domain.rejection import Code, Rejection
 
-__all__ = ["DEFAULT_COLUMN", "MAX_REGISTER_BYTES", "numbers_of_csv", "too_large"]
+__all__ = ["DEFAULT_COLUMN", "MAX_REGISTER_BYTES", "lines_of", "numbers_of_csv", "too_large"]
 
 DEFAULT_COLUMN = "document_number"
 MAX_REGISTER_BYTES = 16 << 20
-MAX_FIELD_LENGTH = 131_072  # the csv module's own
+MAX_HEADER_LINES = 20
 DELIMITERS = ",;\t"
 
 SAVE_AGAIN = "save it as CSV UTF-8"
@@ -27,6 +28,11 @@ STARTS = {
 }
 
 
+def lines_of(content: BinaryIO) -> Iterator[bytes]:
+    """Give the lines of a file, none of them longer than a register may be."""
+    return iter(lambda: content.readline(MAX_REGISTER_BYTES + 1), b"")
+
+
 def too_large() -> Rejection:
     megabytes = MAX_REGISTER_BYTES >> 20
     return Rejection(Code.REGISTER_TOO_LARGE, f"the register is larger than {megabytes} MiB: split it")
@@ -34,13 +40,15 @@ def too_large() -> Rejection:
 
 def numbers_of_csv(lines: Iterable[bytes], column: str) -> Iterator[tuple[int, str]]:
     """Give line (from 1) and number of each row; blank lines are none. A Rejection says what the file is instead."""
+    if not column.strip():
+        raise Rejection.invalid("column", "must name the column that holds the numbers")
     text = _decoded(lines)
-    header = next(text, "")
-    if not header.strip():
+    header = _header(text)
+    if not "".join(header).strip():
         raise _flaw(f"is empty: its first line must name the columns, one of them {column}")
     delimiter, index = _place(header, column)
     reader = csv.reader(text, delimiter=delimiter, strict=True)
-    line = 2
+    line = 1 + len(header)
     while True:
         try:
             row = next(reader, None)
@@ -48,9 +56,9 @@ def numbers_of_csv(lines: Iterable[bytes], column: str) -> Iterator[tuple[int, s
             raise _flaw(f"cannot be read from line {line} on: {error}") from None
         if row is None:
             return
-        if row:
+        if any(row):  # a spreadsheet ends with lines of delimiters
             yield line, row[index] if index < len(row) else ""
-        line = reader.line_num + 2
+        line = 1 + len(header) + reader.line_num
 
 
 def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
@@ -86,7 +94,17 @@ def _text(number: int, raw: bytes) -> str:
     return text
 
 
-def _place(header: str, column: str) -> tuple[str, int]:
+def _header(text: Iterator[str]) -> list[str]:
+    """Take the lines of the first row: more than one where a column's name holds a line break."""
+    taken: list[str] = []
+    for line in text:
+        taken.append(line)
+        if "".join(taken).count('"') % 2 == 0 or len(taken) == MAX_HEADER_LINES:
+            break
+    return taken
+
+
+def _place(header: list[str], column: str) -> tuple[str, int]:
     """Find the delimiter under which the header names the column, and the column's place."""
     for delimiter in DELIMITERS:
         names = _names(header, delimiter)
@@ -99,9 +117,9 @@ def _place(header: str, column: str) -> tuple[str, int]:
     raise _flaw(f"has no column {column}: its first line has {told}; name the column that holds the numbers")
 
 
-def _names(header: str, delimiter: str) -> list[str]:
+def _names(header: list[str], delimiter: str) -> list[str]:
     try:
-        return [name.strip() for name in next(csv.reader([header], delimiter=delimiter, strict=True))]
+        return [name.strip() for name in next(csv.reader(header, delimiter=delimiter, strict=True))]
     except csv.Error:
         return []
 

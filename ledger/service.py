@@ -7,7 +7,7 @@ from typing import Self
 from ledger import codec
 from ledger.domain.commands import Command, Envelope, Reserve
 from ledger.domain.decide import decide
-from ledger.domain.events import NumbersReserved
+from ledger.domain.events import NumbersImported, NumbersReserved
 from ledger.domain.history import ReservationHistory
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
@@ -89,6 +89,14 @@ class Ledger:
         if missing:
             raise _unknown_series(missing[0])
         return Register([state.series_now(code) for code in codes], self._now())
+
+    async def register_again(self, codes: Sequence[str], outcome: Outcome) -> Register:
+        """Begin to read a register that was imported before, as it was read then."""
+        state = await self.writer.fresh()
+        imports = (entry.event for entry in outcome.entries if isinstance(entry.event, NumbersImported))
+        versions = {event.series: event.series_version for event in imports}
+        series = [state.series(code, versions.get(code, state.series_now(code).version)) for code in codes]
+        return Register(series, outcome.entries[0].recorded_at)
 
     async def drop_held(self, register: Register) -> int:
         """Find the rows that the ledger holds already; gives the position at which that was so."""

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
+from pyroaring import BitMap
+
 from ledger.domain.events import Print
+from ledger.domain.ranges import Ranges
 from ledger.domain.rejection import Code
 from ledger.domain.series import Series
 
@@ -118,13 +121,18 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class ImportedSequence:
-    """What a register holds of one sequence, as it was read by one version of its series."""
+    """What a register holds of one sequence, as it was read by one version of its series.
+
+    `slices` are its values from the lowest up, in parts of a bounded size, each with how its numbers were printed. All
+    that can be is computed here, before the log is locked.
+    """
 
     sequence: str
     series: Series
     key: tuple[str, ...]
     period: str
-    prints: tuple[Print, ...]
+    values: BitMap
+    slices: tuple[tuple[Ranges, tuple[Print, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,8 @@ The guards stand in the order in which a client should mend its request, and tes
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import date
 from functools import lru_cache
-
-from pyroaring import BitMap
 
 from ledger.domain import calendar
 from ledger.domain.calendar import MICROSECONDS, Reset
@@ -32,7 +29,6 @@ from ledger.domain.events import (
     NumbersConfirmed,
     NumbersImported,
     NumbersReserved,
-    Print,
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
@@ -40,7 +36,7 @@ from ledger.domain.events import (
     SeriesAmended,
     SeriesDefined,
 )
-from ledger.domain.ranges import between, count_of, ranges_of, values_of, without
+from ledger.domain.ranges import between, ranges_of, values_of, without
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import Sequence
 from ledger.domain.series import MAX_TTL_SECONDS, DateOrder, Series
@@ -50,12 +46,12 @@ from ledger.domain.text import flaw_of_text
 __all__ = ["MAX_DOCUMENT_LENGTH", "decide"]
 
 MAX_DOCUMENT_LENGTH = 200
-MAX_IMPORTED = 5_000  # values of one event, which then stays below the store's limit whatever they print
 CACHED = 65_536  # sequences and days
 MAX_TOLD = 20  # rows named in a refusal; the face has them all
 
 # What makes a value of a sequence the same one in every version of its series.
-COUNTING = ("key", "reset", "fiscal_year_start", "reuse")
+# A template could print a number again for another value; only a proof over all versions could allow another one.
+COUNTING = ("template", "key", "reset", "fiscal_year_start", "start", "reuse")
 
 
 def decide(state: State, command: Command, now: int) -> list[Event] | Rejection:
@@ -91,24 +87,25 @@ def _define(state: State, all_series: tuple[Series, ...]) -> list[Event]:
     repeated = {code for code in codes if codes.count(code) > 1}
     if repeated:
         raise Rejection.invalid("series", f"names {', '.join(sorted(repeated))} twice; define each once")
-    return [event for series in all_series for event in _defined(state, series)]
+    highest: dict[str, int] = {}
+    for each in state.sequences() if any(map(state.versions, codes)) else ():
+        highest[each.series] = max(each.high_water, highest.get(each.series, 0))
+    return [event for series in all_series for event in _defined(state, series, highest.get(series.code))]
 
 
-def _defined(state: State, series: Series) -> list[Event]:
+def _defined(state: State, series: Series, highest: int | None) -> list[Event]:
     versions = state.versions(series.code)
     if versions is None:
         return [SeriesDefined(series.as_version(1))]
     if versions[-1].definition == series.definition:
         return []
-    _check_amendment(state, versions[-1], series)
+    if highest is not None:
+        _check_amendment(versions[-1], series, highest)
     return [SeriesAmended(series.as_version(len(versions) + 1))]
 
 
-def _check_amendment(state: State, before: Series, after: Series) -> None:
-    """Refuse what would let numbers that were issued be counted again, or count them otherwise."""
-    highest = max((each.high_water for each in state.sequences() if each.series == before.code), default=None)
-    if highest is None:
-        return
+def _check_amendment(before: Series, after: Series, highest: int) -> None:
+    """Refuse what would let numbers that were issued be printed or counted again, or count them otherwise."""
     changed = [name for name in COUNTING if getattr(before.definition, name) != getattr(after.definition, name)]
     if changed:
         raise Rejection(
@@ -302,7 +299,7 @@ def _chosen(state: State, command: Confirm, reservation: Reservation) -> dict[in
 
 def _import(state: State, command: Import) -> list[Event]:
     if command.bad and not command.skip_bad:
-        rows = len(command.bad) + sum(count_of(each.ranges) for part in command.sequences for each in part.prints)
+        rows = len(command.bad) + sum(len(part.values) for part in command.sequences)
         raise Rejection(
             Code.IMPORT_REFUSED,
             f"{len(command.bad)} of {rows} rows do not fit, so nothing was written: mend them, or skip them",
@@ -322,17 +319,16 @@ def _imported(state: State, part: ImportedSequence) -> Iterator[Event]:
         sequence = Sequence(part.sequence, series.code, part.key, part.period, series.definition.start)
         if series.definition.reset is not Reset.NEVER:
             yield SequenceReset(sequence.id, series.code, series.version, part.key, part.period, sequence.start)
-    held = sequence.held(BitMap(value for each in part.prints for value in values_of(each.ranges)))
+    held = sequence.held(part.values)
     if held:
         raise Rejection(
             Code.DUPLICATE_NUMBER,
             f"value {held[0]} of sequence {sequence.id} was issued while the register was read; try again",
         )
     begun, first = sequence.high_water >= sequence.start, sequence.high_water + 1
-    for prints in _slices(part.prints):
-        values = ranges_of(value for each in prints for value in values_of(each.ranges))
-        holes = between(first, values)
-        first = max(first, values[-1][1] + 1)
+    for imported, prints in part.slices:
+        holes = between(first, imported)
+        first = max(first, imported[-1][1] + 1)
         yield NumbersImported(
             sequence.id,
             series.code,
@@ -344,16 +340,6 @@ def _imported(state: State, part: ImportedSequence) -> Iterator[Event]:
             pre_control=() if begun else holes,
             skipped=holes if begun else (),
         )
-
-
-def _slices(prints: tuple[Print, ...]) -> Iterator[tuple[Print, ...]]:
-    """Cut what a register holds of a sequence into parts of up to MAX_IMPORTED values, the lowest first."""
-    printed = sorted((value, index) for index, each in enumerate(prints) for value in values_of(each.ranges))
-    for start in range(0, len(printed), MAX_IMPORTED):
-        alike: dict[int, list[int]] = {}
-        for value, index in printed[start : start + MAX_IMPORTED]:
-            alike.setdefault(index, []).append(value)
-        yield tuple(replace(prints[index], ranges=ranges_of(values)) for index, values in sorted(alike.items()))
 
 
 def _extend(state: State, command: Extend, now: int) -> ReservationExtended:

@@ -19,7 +19,8 @@ from ledger.domain.template import DATE_TOKENS, DateToken, Field, Literal, Part,
 
 __all__ = ["Reading", "readings"]
 
-MAX_WAYS = 200  # of splitting one text among the tokens; no template that is of use has more
+MAX_STEPS = 3_000  # of splitting one text among the tokens; templates that are of use take some dozens
+MAX_READINGS = 2  # of one number by one series: whoever asks wants to know the reading, or that there are two
 MAX_DIGITS = 10  # of MAX_VALUE
 
 _DIGITS = re.compile("[0-9]*")
@@ -47,15 +48,17 @@ class Reading:
 
 
 def readings(series: Series, number: str, today: date) -> list[Reading]:
-    """Give each (key, period, value) of the series that prints `number`, once; `today` is in the series' zone.
+    """Give two of the (key, period, value) that print `number`, or as many as there are.
 
-    A Rejection when the template is so ambiguous that they cannot all be told.
+    `today` is in the series' zone. A Rejection when the template is so ambiguous that they cannot be told.
     """
     if len(number) > MAX_NUMBER_LENGTH:
         return []
     found: dict[tuple[tuple[str, ...], str, int], Reading] = {}
     for reading in _reader(series).readings(number, today):
         found.setdefault((reading.key, reading.period, reading.value), reading)
+        if len(found) == MAX_READINGS:
+            break
     return list(found.values())
 
 
@@ -70,6 +73,13 @@ class _Reader:
         template = series.template
         self._parts: tuple[Part, ...] = (*template.before, Seq(template.width), *template.after)
         self._ends = [_ends(part, series) for part in self._parts]
+        # The place where the same token stood before, if it did: both must say the same.
+        first = [self._parts.index(part) for part in self._parts]
+        self._same = [
+            None if place == at or isinstance(part, Literal) else place
+            for at, (place, part) in enumerate(zip(first, self._parts, strict=True))
+        ]
+        self._repeats = any(same is not None for same in self._same)
         self._days = _days(
             tuple(dict.fromkeys(part.name for part in self._parts if isinstance(part, DateToken))),
             series.definition.reset,
@@ -77,19 +87,17 @@ class _Reader:
         )
 
     def readings(self, number: str, today: date) -> Iterator[Reading]:
-        for count, texts in enumerate(self._ways(number)):
-            if count == MAX_WAYS:
-                raise Rejection(
-                    Code.AMBIGUOUS_NUMBER, f"series {self._series.code} can split it in more than {MAX_WAYS} ways"
-                )
+        for texts in self._ways(number):
             yield from self._read(texts, today)
 
     def _ways(self, number: str) -> Iterator[list[str]]:
-        """Split the number among the parts in every way; what cannot reach the end is never tried twice."""
+        """Split the number among the parts in every way; what cannot reach the end is not tried twice."""
         dead: set[tuple[int, int]] = set()
         taken: list[str] = []
+        steps = 0
 
         def walk(index: int, start: int) -> Iterator[list[str]]:
+            nonlocal steps
             if index == len(self._parts):
                 if start == len(number):
                     yield list(taken)
@@ -98,24 +106,31 @@ class _Reader:
                 return
             reached = False
             for end in self._ends[index](number, start):
-                taken.append(number[start:end])
+                text, same = number[start:end], self._same[index]
+                if same is not None and taken[same] != text:
+                    continue
+                steps += 1
+                if steps > MAX_STEPS:
+                    raise Rejection(Code.AMBIGUOUS_NUMBER, f"series {self._series.code} can split it in too many ways")
+                taken.append(text)
                 for way in walk(index + 1, end):
                     reached = True
                     yield way
                 taken.pop()
-            if not reached:
+            # Where a token stands twice, what comes later depends on what was taken before.
+            if not reached and not self._repeats:
                 dead.add((index, start))
 
         return walk(0, 0)
 
     def _read(self, texts: list[str], today: date) -> Iterator[Reading]:
-        """Give the readings of one way: none when a token that stands twice says two things, or no date fits."""
+        """Give the readings of one way: none when no date fits."""
         series, value, said = self._series, 0, dict[str, str]()
         for part, text in zip(self._parts, texts, strict=True):
             if isinstance(part, Seq):
                 value = int(text)
-            elif not isinstance(part, Literal) and said.setdefault(part.name, text) != text:
-                return
+            elif not isinstance(part, Literal):
+                said[part.name] = text
         key = tuple(said[name] for name in series.key)
         attributes = tuple((name, said[name]) for name in sorted(series.definition.attributes))
         for period, days in self._days(said, today).items():

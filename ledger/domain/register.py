@@ -4,7 +4,7 @@ Each row goes to the one named series whose template prints it. What a row canno
 is still free is asked last, of the state, and judged again under the log's lock.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -13,7 +13,7 @@ from pyroaring import BitMap
 from ledger.domain import calendar
 from ledger.domain.commands import BadRow, Import, ImportedSequence
 from ledger.domain.events import Print
-from ledger.domain.ranges import ranges_of
+from ledger.domain.ranges import Ranges, ranges_of
 from ledger.domain.reading import Reading, readings
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import MAX_NUMBER_LENGTH, Series
@@ -25,7 +25,12 @@ __all__ = ["MAX_ROWS", "MAX_SEQUENCES", "Register"]
 # Bounds of one import: what it holds in memory, and how long it keeps the log's lock.
 MAX_ROWS = 100_000
 MAX_SEQUENCES = 10_000
+MAX_PASSED = 1_000_000_000  # values: what they cost in memory is little, but they are surely a mistyped number
+MAX_IMPORTED = 5_000  # values of one event, which then stays below the store's limit whatever they print
 MAX_TOLD_LENGTH = 200
+MAX_NAMED = 5
+
+Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class _Row:
     line: int
     number: str
     document_date: date
-    attributes: tuple[tuple[str, str], ...]
+    attributes: Pairs
 
 
 @dataclass(slots=True)
@@ -45,11 +50,17 @@ class _Sequence:
     period: str
     rows: dict[int, _Row] = field(default_factory=dict)
 
-    def prints(self) -> Iterable[Print]:
-        alike: dict[tuple[date, tuple[tuple[str, str], ...]], list[int]] = {}
-        for value, row in self.rows.items():
-            alike.setdefault((row.document_date, row.attributes), []).append(value)
-        return (Print(*printed, ranges_of(values)) for printed, values in sorted(alike.items()))
+    def slices(self) -> Iterator[tuple[Ranges, tuple[Print, ...]]]:
+        """Cut the values, from the lowest up, into parts of up to MAX_IMPORTED, each with how they were printed."""
+        values = sorted(self.rows)
+        for start in range(0, len(values), MAX_IMPORTED):
+            mine = values[start : start + MAX_IMPORTED]
+            alike: dict[tuple[date, Pairs], list[int]] = {}
+            for value in mine:
+                row = self.rows[value]
+                alike.setdefault((row.document_date, row.attributes), []).append(value)
+            prints = (Print(*printed, ranges_of(some)) for printed, some in sorted(alike.items()))
+            yield ranges_of(mine), tuple(prints)
 
 
 class Register:
@@ -62,15 +73,14 @@ class Register:
         self._series = series
         self._today = {each.code: calendar.date_at(now, each.definition.timezone) for each in series}
         self._sequences: dict[str, _Sequence] = {}
+        named = ", ".join(codes[:MAX_NAMED]) + (" and others" if len(codes) > MAX_NAMED else "")
+        self._no_template = f"none of the named series prints it: {named}"
         self._bad: list[BadRow] = []
-        self._held: dict[str, dict[int, BadRow]] = {}
         self.rows = 0
 
-    def bad(self, *, but: Mapping[str, BitMap] | None = None) -> list[BadRow]:
-        """Give the rows that do not fit, by line; `but` has the values, by sequence, that this very import holds."""
-        ours = but or {}
-        held = (row for id, rows in self._held.items() for value, row in rows.items() if value not in ours.get(id, ()))
-        return sorted((*self._bad, *held), key=lambda row: row.line)
+    def bad(self) -> list[BadRow]:
+        """Give the rows that do not fit, by line."""
+        return sorted(self._bad, key=lambda row: row.line)
 
     def add(self, line: int, number: str) -> None:
         """Read a row; a Rejection only when the register is too large."""
@@ -85,21 +95,32 @@ class Register:
             self._bad.append(BadRow(line, number[:MAX_TOLD_LENGTH], flaw.code, flaw.detail))
 
     def drop_held(self, state: State) -> None:
-        """Find the rows whose value somebody holds already."""
+        """Find the rows whose value somebody holds already; a Rejection when the others leave too many holes."""
+        holes = 0
         for id, mine in self._sequences.items():
             theirs = state.sequence(id)
-            for value in theirs.held(BitMap(mine.rows)) if theirs else ():
-                row = mine.rows.pop(value)
-                assert theirs is not None
-                told = theirs.state_of(value)
-                assert told is not None
-                detail = f"value {value} of sequence {id} is {told.value} already"
-                bad = BadRow(row.line, row.number, Code.DUPLICATE_NUMBER, detail)
-                self._held.setdefault(id, {})[value] = bad
+            if theirs:
+                self._drop(id, theirs.held(BitMap(mine.rows)))
+            high_water = theirs.high_water if theirs else mine.series.definition.start - 1
+            holes += max(max(mine.rows, default=0) - high_water, 0)
+            if holes > MAX_PASSED:
+                raise _passed_too_many(id, mine.rows[max(mine.rows)])
+
+    def drop_all_but(self, imported: Mapping[str, BitMap]) -> None:
+        """Leave the rows that an earlier delivery of this register imported; the others were held then."""
+        for id, mine in self._sequences.items():
+            self._drop(id, BitMap(mine.rows) - imported.get(id, BitMap()))
+
+    def _drop(self, id: str, values: BitMap) -> None:
+        rows = self._sequences[id].rows
+        for value in values:
+            row = rows.pop(value)
+            detail = f"value {value} of sequence {id} is held already"
+            self._bad.append(BadRow(row.line, row.number, Code.DUPLICATE_NUMBER, detail))
 
     def command(self, *, skip_bad: bool) -> Import:
         sequences = (
-            ImportedSequence(id, mine.series, mine.key, mine.period, tuple(mine.prints()))
+            ImportedSequence(id, mine.series, mine.key, mine.period, BitMap(mine.rows), tuple(mine.slices()))
             for id, mine in self._sequences.items()
             if mine.rows
         )
@@ -111,7 +132,7 @@ class Register:
             raise Rejection(Code.INVALID_FORMAT, f"the number {flaw}")
         found = [each for series in self._series for each in readings(series, number, self._today[series.code])]
         if not found:
-            raise Rejection(Code.NO_TEMPLATE, f"none of the named series prints it: {self._codes()}")
+            raise Rejection(Code.NO_TEMPLATE, self._no_template)
         if len(found) > 1:
             raise Rejection(Code.AMBIGUOUS_NUMBER, f"{_told(found[0])} and {_told(found[1])} both print it")
         return found[0]
@@ -124,8 +145,9 @@ class Register:
                 f"series {series.code} counts from {series.definition.start} to {series.max_value}",
             )
         today = self._today[series.code]
-        if reading.document_date > today:
-            raise Rejection(Code.PERIOD_NOT_BEGUN, f"it is of {reading.document_date} or later, and today is {today}")
+        if reading.document_date > today and reading.period > series.period(today):
+            raise Rejection(Code.PERIOD_NOT_BEGUN, f"it is of period {reading.period}, which has not begun on {today}")
+        series.frame(reading.key, reading.attributes, reading.document_date)  # rejects what could not be printed
         mine = self._sequence(reading)
         first = mine.rows.get(value)
         if first is not None:
@@ -141,8 +163,13 @@ class Register:
             mine = self._sequences[id] = _Sequence(reading.series, reading.key, reading.period)
         return mine
 
-    def _codes(self) -> str:
-        return ", ".join(series.code for series in self._series)
+
+def _passed_too_many(id: str, row: _Row) -> Rejection:
+    return Rejection(
+        Code.REGISTER_TOO_LARGE,
+        f"the import would pass over more than {MAX_PASSED} values; is {row.number!r} (line {row.line}), the highest "
+        f"of sequence {id}, mistyped?",
+    )
 
 
 def _told(reading: Reading) -> str:

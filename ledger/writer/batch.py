@@ -25,10 +25,10 @@ ACTOR = "ledger"
 
 
 def entries_by_command(entries: Iterable[Entry]) -> dict[bytes, tuple[Entry, ...]]:
-    found: dict[bytes, tuple[Entry, ...]] = {}
+    found: dict[bytes, list[Entry]] = {}
     for entry in entries:
-        found[entry.envelope.command_id] = (*found.get(entry.envelope.command_id, ()), entry)
-    return found
+        found.setdefault(entry.envelope.command_id, []).append(entry)
+    return {command_id: tuple(some) for command_id, some in found.items()}
 
 
 class _Bug(Exception):

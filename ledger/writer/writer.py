@@ -12,6 +12,7 @@ While a transaction is in flight, commands gather; the next transaction takes th
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -79,6 +80,8 @@ class Writer:
         self._contentions = 0
         self._untold = False
         self._closing_at: float | None = None
+        self._decided: deque[tuple[Waiting, Answer]] = deque()
+        self._is_answering = False
 
     # What request tasks call
 
@@ -147,6 +150,7 @@ class Writer:
                 await self._turn()
         finally:
             self._closing_at = self._closing_at or self._clock.monotonic()
+            self._answer(len(self._decided))
             self._fail_all(Fault(Code.SHUTTING_DOWN, "the service stopped before it began this command"))
 
     def _is_finished(self) -> bool:
@@ -244,15 +248,21 @@ class Writer:
         await self._end(transaction, batch, drawn)
         batch.keep()
         self._queue.put_back(batch.left)
-        self._answer(batch.answers)
+        self._decided.extend(batch.answers)
+        if not self._is_answering:
+            self._answer_some()
 
-    def _answer(self, answers: Sequence[tuple[Waiting, Answer]]) -> None:
+    def _answer_some(self) -> None:
         """Answer a few at a time, so that the next transaction's round trips need not queue behind all of them."""
-        few = self._limits.answers_at_once
-        for waiting, answer in answers[:few]:
+        self._answer(self._limits.answers_at_once)
+        self._is_answering = bool(self._decided)
+        if self._is_answering:
+            asyncio.get_running_loop().call_soon(self._answer_some)
+
+    def _answer(self, at_most: int) -> None:
+        for _ in range(min(at_most, len(self._decided))):
+            waiting, answer = self._decided.popleft()
             waiting.answer(answer)
-        if len(answers) > few:
-            asyncio.get_running_loop().call_soon(self._answer, answers[few:])
 
     def _share(self) -> int:
         """Draw half of what waits, so that the other half's requests keep the processor busy while we commit.

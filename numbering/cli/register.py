@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from api import answers
-from api.registers import DEFAULT_COLUMN, MAX_REGISTER_BYTES, numbers_of_csv, too_large
+from api.registers import DEFAULT_COLUMN, MAX_REGISTER_BYTES, lines_of, numbers_of_csv, too_large
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
 from ledger.service import Ledger
@@ -54,17 +54,22 @@ def import_register(
         register = await ledger.register(codes)
         digest = await asyncio.to_thread(_read, register, file, column)
         position = await ledger.drop_held(register)
-        looked_at = answers.import_looked_at(register, position)
+        command = register.command(skip_bad=skip_bad)
         if dry_run:
-            return looked_at | {"dry_run": True}, bool(looked_at["rejected"]) and not skip_bad
+            told = answers.imported(register.rows, command, position)
+            return told | {"dry_run": True}, bool(command.bad) and not skip_bad
         arguments = {"file": digest, "series": codes, "column": column, "skip_bad": str(skip_bad)}
         try:
-            outcome = await session.execute(ledger, "import", arguments, register.command(skip_bad=skip_bad))
+            outcome = await session.execute(ledger, "import", arguments, command)
         except Rejection as refusal:
             if refusal.code is not Code.IMPORT_REFUSED:
                 raise
-            return problem(refusal) | looked_at, True
-        return answers.imported(register, outcome), False
+            return problem(refusal) | answers.imported(register.rows, command, position), True
+        if not outcome.replayed:
+            return answers.imported(register.rows, command, outcome.position), False
+        register = await ledger.register_again(codes, outcome)
+        await asyncio.to_thread(_read, register, file, column)
+        return answers.imported_again(register, outcome), False
 
     told, is_finding = session.read(imported)
     session.tell(told, _show)
@@ -94,7 +99,7 @@ Take = Callable[[bytes], None]
 
 
 def _lines(content: BinaryIO, *takers: Take) -> Iterator[bytes]:
-    for line in content:
+    for line in lines_of(content):
         for take in takers:
             take(line)
         yield line

@@ -97,6 +97,19 @@ async def test_a_repeated_request_is_told_what_the_first_was_told(api: Api, cont
     assert answer(again, 200) == first
 
 
+async def test_a_repeated_request_is_told_the_same_when_much_has_changed_since(api: Api) -> None:
+    await api.define("OTHER", {"template": "O-{SEQ:3}"})
+    held = await api.reserve("DRAWING")
+    content = "document_number\nP-0001\nP-0007\nO-900\nP-0007\nx\n"
+    query, key = "&series=OTHER&skip_bad=true", {"Idempotency-Key": "import-1"}
+    first = answer(await send(api, content, query, **key), 200)
+    assert [row["title"] for row in first["rejected"]] == ["DUPLICATE_NUMBER", "REPEATED_ROW", "NO_TEMPLATE"]
+    answer(await api.http.post(f"/v1/reservations/{held['token']}/cancel"), 200)
+    answer(await api.http.put("/v1/series/OTHER", json={"template": "O-{SEQ:3}", "max_value": 950}), 200)
+    async with api.unchanged():
+        assert answer(await send(api, content, query, **key), 200) == first
+
+
 async def test_a_key_covers_the_options(api: Api) -> None:
     key = {"Idempotency-Key": "import-1"}
     answer(await send(api, GOOD, **key), 200)

@@ -37,6 +37,8 @@ def rows(content: bytes | str, column: str = "document_number") -> list[tuple[in
         ('title,document_number\n"a ""quoted"" one, with a comma",A-1\n', [(2, "A-1")]),
         (HEADER + "คคง.-สคฉ.3-0001-2568\n", [(2, "คคง.-สคฉ.3-0001-2568")]),
         (HEADER, []),
+        ('"two\nlines",document_number\nx,A-1\n', [(3, "A-1")]),
+        ("title,document_number\nx,A-1\n,,,\n,\n", [(2, "A-1")]),
     ],
 )
 def test_what_is_read(content: str, expected: list[tuple[int, str]]) -> None:

@@ -81,7 +81,7 @@ async def test_defining_it_otherwise_amends_it(api: Api, change: Json) -> None:
 async def test_a_series_in_use_keeps_how_it_counts(api: Api) -> None:
     await api.reserve()
     async with api.unchanged():
-        body = PLAIN_BODY | {"template": "P-{YYYY}-{SEQ:4}", "reset": "yearly"}
+        body = PLAIN_BODY | {"reset": "yearly"}
         refused = problem(await api.http.put("/v1/series/PLAIN", json=body), Code.AMENDMENT_REFUSED)
     assert refused["errors"] == [{"field": "reset", "problem": "cannot change once numbers were issued"}]
 

@@ -71,19 +71,22 @@ def test_a_series_defined_otherwise_is_amended(changes: dict[str, Any]) -> None:
 def test_numbers_already_issued_keep_their_version() -> None:
     story = Story(PLAIN)
     before = one(NumbersReserved, story.when(Reserve("PLAIN", "T1")))
-    story.when(DefineSeries((series("N{SEQ:5}", "PLAIN"),)))
+    story.when(DefineSeries((series(code="PLAIN", description="other"),)))
     after = one(NumbersReserved, story.when(Reserve("PLAIN", "T2")))
-    assert (story.numbers(before), story.numbers(after)) == (["0001"], ["N00002"])
-    assert story.numbers(one(NumbersConfirmed, story.when(Confirm("T1")))) == ["0001"]
+    confirmed = one(NumbersConfirmed, story.when(Confirm("T1")))
+    versions = [event.numbering.series_version for event in (before, after, confirmed)]
+    assert versions == [1, 2, 1]
 
 
 @pytest.mark.parametrize(
     ("field", "changes"),
     [
-        ("reset", {"template": "{YYYY}{SEQ:4}", "reset": Reset.YEARLY}),
+        ("reset", {"reset": Reset.YEARLY}),
+        ("template", {"template": "{SEQ:5}"}),
+        ("template", {"template": "{SEQ:3}0"}),  # its 1 would print as 10 did
+        ("start", {"start": 0}),  # the values below would be in no sequence
         ("reuse", {"reuse": Reuse.GAPLESS}),
         ("fiscal_year_start", {"fiscal_year_start": "10-01"}),
-        ("key", {"template": "{A}{SEQ:4}", "dimensions": {"A": Dimension(values=("A",))}}),
         ("max_value", {"max_value": 2}),
     ],
 )
@@ -93,6 +96,15 @@ def test_a_series_in_use_keeps_how_it_counts(field: str, changes: dict[str, Any]
     assert refused.code is Code.AMENDMENT_REFUSED
     assert [path for path, _ in refused.errors] == [field]
     assert len(Story(PLAIN).when(amendment)) == 1
+
+
+def test_a_series_in_use_keeps_its_key() -> None:
+    fields = {"A": Dimension(values=("A",)), "B": Dimension(values=("B",))}
+    by = series("{A}{B}{SEQ:4}", "BY", dimensions=fields)
+    story = Story(by)
+    story.when(Reserve("BY", "T", {"A": "A", "B": "B"}))
+    refused = story.rejection(DefineSeries((series("{A}{B}{SEQ:4}", "BY", key=("B", "A"), dimensions=fields),)))
+    assert [path for path, _ in refused.errors] == ["key"]
 
 
 def test_the_maximum_may_come_down_to_what_was_issued() -> None:

@@ -51,7 +51,7 @@ def imported(story: Story, *numbers: str, of: tuple[Series, ...], skip_bad: bool
         ("D-001", Code.REPEATED_ROW, "line 2 has it already"),
         ("D-000", Code.OUT_OF_RANGE, "from 1 to 500"),
         ("D-501", Code.OUT_OF_RANGE, "from 1 to 500"),
-        ("2031-001", Code.PERIOD_NOT_BEGUN, "2031-01-01"),
+        ("2031-001", Code.PERIOD_NOT_BEGUN, "period 2031, which has not begun"),
     ],
 )
 def test_a_bad_row_is_told_with_its_line_and_why(number: str, code: Code, told: str) -> None:
@@ -151,7 +151,9 @@ def test_what_somebody_holds_is_refused() -> None:
     made = register("D-002", "D-003", "D-004", of=(THREE,))
     made.drop_held(story.state)
     assert [(row.line, row.code) for row in made.bad()] == [(2, Code.DUPLICATE_NUMBER), (3, Code.DUPLICATE_NUMBER)]
-    assert [row.detail.split(" is ")[1] for row in made.bad()] == ["CONFIRMED already", "RESERVED already"]
+    assert [row.detail for row in made.bad()] == [
+        f"value {value} of sequence THREE:- is held already" for value in (2, 3)
+    ]
     assert story.rejection(made.command(skip_bad=False)).code is Code.IMPORT_REFUSED
     (event,) = story.when(made.command(skip_bad=True))
     assert isinstance(event, NumbersImported)
@@ -182,7 +184,7 @@ def test_a_value_that_was_issued_meanwhile_is_refused() -> None:
 def test_a_series_that_was_amended_meanwhile_is_refused() -> None:
     story = Story(THREE)
     late = register("D-001", of=(THREE,)).command(skip_bad=True)
-    story.when(DefineSeries((series("D{SEQ:3}", "THREE"),)))
+    story.when(DefineSeries((series("D-{SEQ:3}", "THREE", max_value=600),)))
     assert story.rejection(late).code is Code.SERIES_AMENDED
     assert Story().rejection(late).code is Code.SERIES_AMENDED
 
@@ -196,13 +198,37 @@ def test_a_large_sequence_is_imported_in_several_events() -> None:
     assert story.sequence("WIDE:-").counts()[ValueState.PRE_CONTROL] == 2 + 11_998
 
 
-def test_a_hole_of_a_thousand_million_costs_nothing() -> None:
+def test_a_large_hole_costs_little() -> None:
     story = Story(WIDE)
-    (event,) = imported(story, "W4000000000", "W1", of=(WIDE,))
-    assert event.pre_control == ((2, 3_999_999_999),)
+    (event,) = imported(story, "W999999999", "W1", of=(WIDE,))
+    assert event.pre_control == ((2, 999_999_998),)
     sequence = story.sequence("WIDE:-")
-    assert sequence.counts()[ValueState.PRE_CONTROL] == 3_999_999_998
+    assert sequence.counts()[ValueState.PRE_CONTROL] == 999_999_997
     assert sequence.state_of(5) is ValueState.PRE_CONTROL
+
+
+def test_a_larger_hole_is_a_mistyped_number() -> None:
+    made = register("W1", "W4000000000", of=(WIDE,))
+    with pytest.raises(Rejection, match=r"'W4000000000' \(line 3\), the highest of sequence WIDE:-, mistyped\?"):
+        made.drop_held(Story(WIDE).state)
+
+
+def test_a_late_date_of_the_present_period_is_no_flaw() -> None:
+    of = series("{YYYY}{MM}{DD}-{SEQ:3}", reset=Reset.YEARLY)
+    assert register("20251224-001", of=(of,)).bad() == []
+
+
+def test_a_number_that_its_series_could_never_reserve_is_bad() -> None:
+    long = Dimension(chars="A-Z", min=1, max=50)
+    wide = series("{A}.{B}.{SEQ:1}", overflow=Overflow.WIDEN, dimensions={"A": long, "B": long})
+    (bad,) = register(f"{'A' * 50}.{'B' * 46}.1", of=(wide,)).bad()
+    assert "100 characters" in bad.detail
+
+
+def test_few_of_many_series_are_named() -> None:
+    many = tuple(series(f"{number}-{{SEQ:3}}", f"S{number}") for number in range(20))
+    (bad,) = register("x", of=many).bad()
+    assert bad.detail == "none of the named series prints it: S0, S1, S2, S3, S4 and others"
 
 
 VALUES = st.sets(st.integers(1, 60), max_size=20)

@@ -6,6 +6,7 @@ version of an event gets new samples, beside the old ones, which its upcaster mu
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -155,8 +156,6 @@ SAMPLES = {
     ),
 }
 
-_RFA_FIELDS = RFA.definition.dimensions
-
 
 def _imported(*numbers: str, of: Series) -> Import:
     register = Register([of], NOW)
@@ -185,7 +184,7 @@ _COMMANDS: list[tuple[int, Command]] = [
     (1, Expire("plain")),
     (1, Extend("open", 3600)),
     (1, Extend("old-letter", 1)),
-    (1, DefineSeries((series("LCBP3-C2-RFA-{DISCIPLINE}-{RFA_TYPE}-{SEQ:4}", "LCBP3-RFA", dimensions=_RFA_FIELDS),))),
+    (1, DefineSeries((Series.define("LCBP3-RFA", replace(RFA.definition, description="amended")),))),
     (1, _imported("คคง.-สคฉ.3-0003-2566", "คคง.-สคฉ.3-0001-2566", "คคง.-สคฉ.3-01-0009-2568", of=LETTER)),
     (1, _imported("G0090", "G0400", of=GAPLESS)),
     (1, Reserve("GAPLESS", "after", count=3)),

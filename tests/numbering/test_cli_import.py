@@ -60,7 +60,7 @@ def test_bad_rows_are_skipped_when_told(ledger: Path) -> None:
     assert "a dry run, nothing was written" in said("import", file, *BOTH, "--skip-bad", "--dry-run")
     assert "3 numbers imported" in said("import", file, *BOTH, "--skip-bad")
     again = said("import", file, *BOTH, exit_code=1)
-    assert "DUPLICATE_NUMBER  value 3 of sequence DRAWING:- is CONFIRMED already" in again
+    assert "DUPLICATE_NUMBER  value 3 of sequence DRAWING:- is held already" in again
 
 
 @pytest.mark.parametrize(("words", "exit_code"), [(("--dry-run",), 1), ((), 1), (("--skip-bad",), 0)])
