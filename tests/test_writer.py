@@ -612,6 +612,16 @@ class TestShutdown:
             await stopping
 
     @simulated
+    async def test_all_that_is_committed_is_answered_before_the_end(self) -> None:
+        async with ledger(small_batch=400) as bench:
+            tasks = [bench.start(bench.reserve()) for _ in range(400)]
+            await asyncio.sleep(0)
+            await bench.writer.stop()
+            await asyncio.sleep(0)
+            assert all(task.done() for task in tasks)
+            assert len(bench.acknowledged) == 401
+
+    @simulated
     async def test_shutdown_is_bounded(self) -> None:
         async with ledger(shutdown_seconds=3.0) as bench:
             bench.store.always["begin"] = bench.store.always["head"] = DOWN

@@ -31,6 +31,8 @@ __all__ = ["Limits", "Writer"]
 
 _log = logging.getLogger(__name__)
 
+ANSWER_SHARES = 6  # about as many turns of the event loop as the next transaction's round trips take
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -127,8 +129,7 @@ class Writer:
             raise Fault(Code.SHUTTING_DOWN, "the service is stopping; try again with another process")
         if self._stopped:
             raise self._again(self._stopped)
-        down_for = self._clock.monotonic() - self._fault_since
-        if self._fault and down_for > self._limits.lock_timeout_seconds:
+        if self._fault and self._clock.monotonic() - self._fault_since > self._limits.lock_timeout_seconds:
             raise self._again(self._fault)
 
     # Life
@@ -254,7 +255,7 @@ class Writer:
 
     def _answer_some(self) -> None:
         """Answer a few at a time, so that the next transaction's round trips need not queue behind all of them."""
-        self._answer(self._limits.answers_at_once)
+        self._answer(max(self._limits.answers_at_once, len(self._decided) // ANSWER_SHARES))
         self._is_answering = bool(self._decided)
         if self._is_answering:
             asyncio.get_running_loop().call_soon(self._answer_some)
