@@ -119,6 +119,8 @@ def _read(register: Register, asked: _Asked, gone: Event) -> None:
         else numbers_of_csv(io.BytesIO(asked.csv), asked.column)
     )
     for line, number in rows:
+        if gone.is_set():
+            return
         register.add(line, number)
 
 

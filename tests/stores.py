@@ -6,8 +6,8 @@ Run as a module it is another process that appends: python -m tests.stores URL B
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,17 @@ async def mariadb_ledger(server: MariaDB) -> Ledger:
     database.grant_service(GRANTS)
     url = database.service_url
     return Ledger("mariadb", lambda **options: open_store(url, **options), url, database)
+
+
+@contextmanager
+def setting(server: MariaDB, name: str, value: str) -> Iterator[None]:
+    """Change a global setting of the server, for a while."""
+    before = server.execute(f"SELECT @@GLOBAL.{name}")
+    server.execute(f"SET GLOBAL {name} = {value}")
+    try:
+        yield
+    finally:
+        server.execute(f"SET GLOBAL {name} = {before if before.isdecimal() else repr(before)}")
 
 
 class Proxy:

@@ -15,7 +15,7 @@ from ledger.ports import OutcomeUnknown
 from ledger.stores import mariadb as dialect
 from ledger.stores import migrate
 from tests.servers import Database, MariaDB
-from tests.stores import TOTAL_SECONDS, Ledger, Proxy, append, fault_of, follow, opened, patiently
+from tests.stores import TOTAL_SECONDS, Ledger, Proxy, append, fault_of, follow, opened, patiently, setting
 
 
 @pytest.fixture
@@ -27,16 +27,6 @@ def ledger(mariadb_only: Ledger) -> Ledger:
 def database(ledger: Ledger) -> Database:
     assert ledger.database is not None
     return ledger.database
-
-
-@contextmanager
-def setting(server: MariaDB, name: str, value: str) -> Iterator[None]:
-    before = server.execute(f"SELECT @@GLOBAL.{name}")
-    server.execute(f"SET GLOBAL {name} = {value}")
-    try:
-        yield
-    finally:
-        server.execute(f"SET GLOBAL {name} = {before if before.isdecimal() else repr(before)}")
 
 
 @contextmanager

@@ -1,13 +1,20 @@
 """`POST /v1/imports`, as CSV and as JSON."""
 
+import asyncio
 import json
+import threading
+import time
 from typing import Any
 
 import httpx
 import pytest
 
+from api import imports
+from api.schemas import ImportBody
+from ledger.domain.register import Register
 from ledger.domain.rejection import Code
 from tests.api.client import Api, Json, answer, problem
+from tests.given import NOW, series
 
 CSV = {"Content-Type": "text/csv; charset=utf-8"}
 GOOD = "document_number\r\nP-0003\r\nP-0007\r\n"
@@ -167,3 +174,25 @@ async def test_more_than_other_bodies_may_hold(api: Api) -> None:
     assert len(body) > 1 << 20
     done = answer(await api.http.post("/v1/imports", content=body), 200)
     assert done["sequences"] == [{"sequence": "WIDE:-", "numbers": 100_000, "lowest": 1, "highest": 100_000}]
+
+
+async def test_reading_ends_when_the_request_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    begun = threading.Event()
+
+    def add(_: Register, line: int, __: str) -> None:
+        read.append(line)
+        begun.set()
+        time.sleep(0.001)
+
+    monkeypatch.setattr(Register, "add", add)
+    asked = imports._Asked(ImportBody(series=["S"], numbers=["x"] * 100_000), None, "")
+    reading = asyncio.create_task(imports._in_thread(Register([series()], NOW), asked))
+    await asyncio.to_thread(begun.wait, 10)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    await asyncio.sleep(0.1)
+    at_the_end = len(read)
+    await asyncio.sleep(0.1)
+    assert len(read) == at_the_end < 100_000

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from numbering.doctor.examination import examine
 from numbering.doctor.findings import Check, guarded, in_order, in_thread, ok, span
 from numbering.settings import Settings
 from tests.servers import HOST, Database, MariaDB, Redis, free_port
-from tests.stores import GRANTS, Ledger, append
+from tests.stores import GRANTS, Ledger, append, setting
 
 OK, WARNING, ERROR = Level
 HOUR = 3_600_000_000
@@ -411,16 +411,6 @@ async def database(mariadb_only: Ledger) -> Database:
     await append(mariadb_only.open(), 2)
     assert mariadb_only.database is not None
     return mariadb_only.database
-
-
-@contextmanager
-def setting(server: MariaDB, name: str, value: str) -> Iterator[None]:
-    before = server.execute(f"SELECT @@GLOBAL.{name}")
-    server.execute(f"SET GLOBAL {name} = {value}")
-    try:
-        yield
-    finally:
-        server.execute(f"SET GLOBAL {name} = {before if before.isdecimal() else repr(before)}")
 
 
 class TestMariaDB:
