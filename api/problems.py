@@ -52,6 +52,21 @@ STATUSES: dict[Code, int] = {
     Code.OUT_OF_RANGE: 422,
     Code.SERIES_AMENDED: 409,
     Code.REGISTER_TOO_LARGE: 413,
+    Code.AMBIGUOUS_TEMPLATE: 422,
+    Code.TEMPLATE_TOO_COMPLEX: 422,
+    Code.MANUAL_OVERRIDE_NOT_ALLOWED: 403,
+    Code.NUMBER_NOT_FOUND: 404,
+    Code.NUMBER_NOT_CONFIRMED: 409,
+    Code.NUMBER_PRINTED_OTHERWISE: 409,
+    Code.SEQUENCE_NOT_FOUND: 404,
+    Code.PERIOD_CLOSED: 409,
+    Code.RESERVATIONS_OPEN: 409,
+    Code.SERIES_RETIRED: 409,
+    Code.NOT_FORWARD: 409,
+    Code.RESET_NOT_ALLOWED: 409,
+    Code.PERIOD_ALREADY_OPEN: 409,
+    Code.CHANGED_MEANWHILE: 409,
+    Code.ACCOUNTING_TOO_LARGE: 409,
 }
 
 
@@ -83,7 +98,7 @@ async def internal_problem(_: Request, __: Exception) -> Response:
 
 def problem_response(error: Rejection | Fault, **members: object) -> Response:
     """Answer with a problem document, and `members` of its own."""
-    return _response(error.code, error.detail, getattr(error, "errors", ()), members)
+    return _response(error.code, error.detail, getattr(error, "errors", ()), getattr(error, "members", {}) | members)
 
 
 def problem_body(code: Code, detail: str, errors: Iterable[tuple[str, str]] = ()) -> dict[str, object]:

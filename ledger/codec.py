@@ -18,19 +18,27 @@ from ledger.definitions import definition_data, definition_of
 from ledger.domain.commands import Envelope
 from ledger.domain.events import (
     Event,
+    MaximumAdjusted,
+    NumberAssigned,
     Numbering,
     NumbersConfirmed,
     NumbersImported,
     NumbersReserved,
+    NumberVoided,
+    PeriodClosed,
+    PeriodOpened,
     Print,
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
+    SequenceAdjusted,
     SequenceReset,
     SeriesAmended,
     SeriesDefined,
+    SeriesRetired,
 )
-from ledger.domain.ranges import Ranges
+from ledger.domain.ranges import Ranges, count_of
+from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.ports import Record
 
@@ -125,7 +133,9 @@ def _stream(event: Event) -> str:
     match event:
         case SeriesDefined(series=series) | SeriesAmended(series=series):
             return series.code
-        case SequenceReset() | ReservationExtended() | NumbersImported():
+        case MaximumAdjusted(series=code) | SeriesRetired(series=code) | PeriodOpened(series=code):
+            return code
+        case SequenceReset() | SequenceAdjusted() | PeriodClosed() | ReservationExtended() | NumbersImported():
             return event.sequence
         case _:
             return event.numbering.sequence
@@ -194,6 +204,30 @@ def _confirmed(data: Data, token: str) -> NumbersConfirmed:
     )
 
 
+def _assigned_data(event: NumberAssigned) -> Data:
+    data = _numbering_data(event.numbering) | {"value": event.value, "document": event.document}
+    return data | {"skipped": event.skipped} if event.skipped else data
+
+
+def _assigned(data: Data, _: None) -> NumberAssigned:
+    return NumberAssigned(_numbering(data), data["value"], data["document"], _ranges(data.get("skipped", [])))
+
+
+def _voided_data(event: NumberVoided) -> Data:
+    data = _numbering_data(event.numbering) | {"value": event.value}
+    if event.replacement is None:
+        return data
+    sequence, value = event.replacement
+    return data | {"replacement": {"sequence": sequence, "value": value}}
+
+
+def _voided(data: Data, _: None) -> NumberVoided:
+    replacement = data.get("replacement")
+    return NumberVoided(
+        _numbering(data), data["value"], (replacement["sequence"], replacement["value"]) if replacement else None
+    )
+
+
 def _imported_data(event: NumbersImported) -> Data:
     data = {
         "sequence": event.sequence,
@@ -258,26 +292,46 @@ def _extended(data: Data, token: str) -> ReservationExtended:
     return ReservationExtended(data["sequence"], token, data["expires_at"])
 
 
-def _reset_data(event: SequenceReset) -> Data:
+def _counter_data(event: SequenceReset | SequenceAdjusted | PeriodClosed) -> Data:
     return {
         "sequence": event.sequence,
         "series": event.series,
         "series_version": event.series_version,
         "key": event.key,
         "period": event.period,
-        "start": event.start,
     }
 
 
+def _counter(data: Data) -> tuple[str, str, int, tuple[str, ...], str]:
+    return data["sequence"], data["series"], data["series_version"], tuple(data["key"]), data["period"]
+
+
+def _reset_data(event: SequenceReset) -> Data:
+    return _counter_data(event) | {"start": event.start}
+
+
 def _reset(data: Data, _: None) -> SequenceReset:
-    return SequenceReset(
-        data["sequence"],
-        data["series"],
-        data["series_version"],
-        tuple(data["key"]),
-        data["period"],
-        data["start"],
-    )
+    return SequenceReset(*_counter(data), data["start"])
+
+
+def _adjusted_data(event: SequenceAdjusted) -> Data:
+    return _counter_data(event) | {"skipped": event.skipped}
+
+
+def _adjusted(data: Data, _: None) -> SequenceAdjusted:
+    return SequenceAdjusted(*_counter(data), _ranges(data["skipped"]))
+
+
+def _closed_data(event: PeriodClosed) -> Data:
+    """The accounting has each state's count beside its ranges, for those who read the log without us."""
+    accounting = {state.value: {"count": count_of(ranges), "ranges": ranges} for state, ranges in event.accounting}
+    return _counter_data(event) | {"start": event.start, "high_water": event.high_water, "accounting": accounting}
+
+
+def _closed(data: Data, _: None) -> PeriodClosed:
+    accounting = ((state, data["accounting"].get(state.value)) for state in ValueState)
+    states = tuple((state, _ranges(its["ranges"])) for state, its in accounting if its)
+    return PeriodClosed(*_counter(data), data["start"], data["high_water"], states)
 
 
 def _series_data(event: SeriesDefined | SeriesAmended) -> Data:
@@ -297,6 +351,30 @@ def _amended(data: Data, _: None) -> SeriesAmended:
     return SeriesAmended(_series(data))
 
 
+def _of_series_data(event: SeriesRetired | PeriodOpened | MaximumAdjusted) -> Data:
+    return {"series": event.series, "series_version": event.series_version}
+
+
+def _retired(data: Data, _: None) -> SeriesRetired:
+    return SeriesRetired(data["series"], data["series_version"])
+
+
+def _opened_data(event: PeriodOpened) -> Data:
+    return _of_series_data(event) | {"period": event.period}
+
+
+def _opened(data: Data, _: None) -> PeriodOpened:
+    return PeriodOpened(data["series"], data["series_version"], data["period"])
+
+
+def _maximum_data(event: MaximumAdjusted) -> Data:
+    return _of_series_data(event) | {"max_value": event.max_value}
+
+
+def _maximum(data: Data, _: None) -> MaximumAdjusted:
+    return MaximumAdjusted(data["series"], data["series_version"], data["max_value"])
+
+
 def _series(data: Data) -> Series:
     return Series.define(data["series"], definition_of(data["definition"]), data["series_version"])
 
@@ -304,10 +382,17 @@ def _series(data: Data) -> Series:
 _FORMS: Mapping[str, tuple[int, Callable[[Any], Data], Callable[[Data, Any], Event]]] = {
     "SeriesDefined": (1, _series_data, _defined),
     "SeriesAmended": (1, _series_data, _amended),
+    "MaximumAdjusted": (1, _maximum_data, _maximum),
+    "SeriesRetired": (1, _of_series_data, _retired),
+    "PeriodOpened": (1, _opened_data, _opened),
     "SequenceReset": (1, _reset_data, _reset),
+    "SequenceAdjusted": (1, _adjusted_data, _adjusted),
+    "PeriodClosed": (1, _closed_data, _closed),
     "NumbersReserved": (1, _reserved_data, _reserved),
     "NumbersConfirmed": (1, _confirmed_data, _confirmed),
     "NumbersImported": (1, _imported_data, _imported),
+    "NumberAssigned": (1, _assigned_data, _assigned),
+    "NumberVoided": (1, _voided_data, _voided),
     "ReservationExtended": (1, _extended_data, _extended),
     "ReservationCancelled": (1, _released_data, _cancelled),
     "ReservationExpired": (1, _released_data, _expired),

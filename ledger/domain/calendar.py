@@ -3,6 +3,7 @@
 Instants are integers: microseconds since 1970-01-01 UTC.
 """
 
+import re
 import zoneinfo
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -18,7 +19,9 @@ __all__ = [
     "TZDATA_VERSION",
     "Reset",
     "date_at",
+    "first_day",
     "fiscal_year",
+    "following",
     "instant_text",
     "period_of",
     "zone",
@@ -93,3 +96,35 @@ def period_of(day: date, reset: Reset, fiscal_year_start: tuple[int, int]) -> st
             return str(day.year)
         case Reset.FISCAL_YEAR:
             return f"FY{fiscal_year(day, fiscal_year_start)}"
+
+
+# From the first day of any period, so many days lead into the next one.
+_LONGEST = {Reset.DAILY: 1, Reset.MONTHLY: 31, Reset.QUARTERLY: 92, Reset.YEARLY: 366, Reset.FISCAL_YEAR: 366}
+
+_NAME = re.compile(r"(?:FY)?(\d{4})(?:-(?:Q(\d)|(\d{2})(?:-(\d{2}))?))?", re.ASCII)
+
+
+def first_day(period: str, reset: Reset, fiscal_year_start: tuple[int, int]) -> date | None:
+    """Give the day on which a period begins, at the earliest FIRST_DATE; None for what is no period of this rule."""
+    match = _NAME.fullmatch(period)
+    if match is None or reset is Reset.NEVER:
+        return None
+    year, quarter, month, day = (int(part) if part else None for part in match.groups())
+    assert year is not None
+    if reset is Reset.FISCAL_YEAR:
+        first = (year if fiscal_year_start == (1, 1) else year - 1, *fiscal_year_start)
+    else:
+        first = (year, 3 * quarter - 2 if quarter else month or 1, day or 1)
+    try:
+        found = max(date(*first), FIRST_DATE)
+    except ValueError:
+        return None
+    return found if found <= LAST_DATE and period_of(found, reset, fiscal_year_start) == period else None
+
+
+def following(period: str, reset: Reset, fiscal_year_start: tuple[int, int]) -> str | None:
+    """Name the next period; None after the last, or when there is none."""
+    day = first_day(period, reset, fiscal_year_start)
+    if day is None or day + timedelta(days=_LONGEST[reset]) > LAST_DATE:
+        return None
+    return period_of(day + timedelta(days=_LONGEST[reset]), reset, fiscal_year_start)

@@ -1,4 +1,7 @@
-"""What the ledger can be asked to do. Ids, randomness and everything that a caller knows arrive inside."""
+"""What the ledger can be asked to do. Ids, randomness and everything that a caller knows arrive inside.
+
+A `reason` is judged here, where one is asked for, and stored in the envelope of the command's events.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,9 +16,13 @@ from ledger.domain.series import Series
 
 __all__ = [
     "MAX_COUNT",
+    "AdjustMaximum",
+    "AdjustSequence",
+    "Assign",
     "BadRow",
     "Cancel",
     "Choice",
+    "ClosePeriod",
     "Command",
     "Confirm",
     "DefineSeries",
@@ -25,7 +32,12 @@ __all__ = [
     "Import",
     "ImportedSequence",
     "Issue",
+    "OpenPeriod",
+    "Original",
     "Reserve",
+    "ResetSequence",
+    "RetireSeries",
+    "Void",
 ]
 
 MAX_COUNT = 10_000
@@ -94,6 +106,7 @@ class Extend:
 @dataclass(frozen=True, slots=True)
 class Cancel:
     token: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +120,87 @@ class Expire:
 class Issue:
     reserve: Reserve
     document: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Give a certain number, which nobody holds, to a document."""
+
+    number: str
+    document: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """How a confirmed number was printed, and for which document, as the log has it."""
+
+    series_version: int
+    document_date: date
+    attributes: tuple[tuple[str, str], ...]
+    document: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """Take a confirmed number out of use; with `replace`, confirm another of its sequence for the same document.
+
+    `original` is None when the number was not confirmed when it was looked up. `token` is the replacement's.
+    """
+
+    number: str
+    reason: str
+    original: Original | None
+    token: str
+    replace: bool = False
+    document_date: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustSequence:
+    """Let a sequence, which need not have begun, go on at `next_value`."""
+
+    sequence: str
+    next_value: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustMaximum:
+    series: str
+    max_value: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPeriod:
+    """Begin a period before its time: of one sequence, or without `key`, of a series, whatever the key."""
+
+    series: str
+    period: str
+    key: Mapping[str, str] | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResetSequence:
+    """Begin another period for the key of a sequence; None means the one that follows the sequence's own."""
+
+    sequence: str
+    period: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClosePeriod:
+    sequence: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetireSeries:
+    series: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,4 +238,21 @@ class Import:
     skip_bad: bool = False
 
 
-Command = DefineSeries | Reserve | Confirm | Extend | Cancel | Expire | Issue | Import
+Command = (
+    DefineSeries
+    | AdjustMaximum
+    | RetireSeries
+    | Reserve
+    | Confirm
+    | Extend
+    | Cancel
+    | Expire
+    | Issue
+    | Assign
+    | Void
+    | AdjustSequence
+    | OpenPeriod
+    | ResetSequence
+    | ClosePeriod
+    | Import
+)

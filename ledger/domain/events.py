@@ -4,21 +4,29 @@ from dataclasses import dataclass
 from datetime import date
 
 from ledger.domain.ranges import Ranges
+from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 
 __all__ = [
     "Event",
+    "MaximumAdjusted",
+    "NumberAssigned",
+    "NumberVoided",
     "Numbering",
     "NumbersConfirmed",
     "NumbersImported",
     "NumbersReserved",
+    "PeriodClosed",
+    "PeriodOpened",
     "Print",
     "ReservationCancelled",
     "ReservationExpired",
     "ReservationExtended",
+    "SequenceAdjusted",
     "SequenceReset",
     "SeriesAmended",
     "SeriesDefined",
+    "SeriesRetired",
 ]
 
 
@@ -49,6 +57,32 @@ class SeriesAmended:
     """A new version of a series; numbers already issued keep theirs."""
 
     series: Series
+
+
+@dataclass(frozen=True, slots=True)
+class MaximumAdjusted:
+    """The present version of a series goes up to another value."""
+
+    series: str
+    series_version: int
+    max_value: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRetired:
+    """The series gives out no more numbers."""
+
+    series: str
+    series_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodOpened:
+    """A period of a series may be used before its time, whatever the key; its sequences begin with their first use."""
+
+    series: str
+    series_version: int
+    period: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +145,51 @@ class NumbersImported:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberAssigned:
+    """One number was given by hand; `skipped` is what the sequence passed over to reach it."""
+
+    numbering: Numbering
+    value: int
+    document: str
+    skipped: Ranges = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NumberVoided:
+    """A confirmed number is out of use; `replacement` is the sequence and value that took its place."""
+
+    numbering: Numbering
+    value: int
+    replacement: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceAdjusted:
+    """The sequence goes on above `skipped`, which it passed over."""
+
+    sequence: str
+    series: str
+    series_version: int
+    key: tuple[str, ...]
+    period: str
+    skipped: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodClosed:
+    """The period of a sequence ended; `accounting` is what became of every value, and is not changed by later voids."""
+
+    sequence: str
+    series: str
+    series_version: int
+    key: tuple[str, ...]
+    period: str
+    start: int
+    high_water: int
+    accounting: tuple[tuple[ValueState, Ranges], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReservationExtended:
     sequence: str
     token: str
@@ -134,10 +213,17 @@ class ReservationExpired:
 Event = (
     SeriesDefined
     | SeriesAmended
+    | MaximumAdjusted
+    | SeriesRetired
+    | PeriodOpened
     | SequenceReset
     | NumbersReserved
     | NumbersConfirmed
     | NumbersImported
+    | NumberAssigned
+    | NumberVoided
+    | SequenceAdjusted
+    | PeriodClosed
     | ReservationExtended
     | ReservationCancelled
     | ReservationExpired

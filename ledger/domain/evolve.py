@@ -4,16 +4,23 @@ from dataclasses import replace
 
 from ledger.domain.events import (
     Event,
+    MaximumAdjusted,
+    NumberAssigned,
     Numbering,
     NumbersConfirmed,
     NumbersImported,
     NumbersReserved,
+    NumberVoided,
+    PeriodClosed,
+    PeriodOpened,
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
+    SequenceAdjusted,
     SequenceReset,
     SeriesAmended,
     SeriesDefined,
+    SeriesRetired,
 )
 from ledger.domain.ranges import Ranges, without
 from ledger.domain.sequence import Sequence, ValueState
@@ -41,36 +48,69 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
             _settle(state, token, ranges, ValueState.CANCELLED)
         case ReservationExpired(token=token, ranges=ranges):
             _settle(state, token, ranges, ValueState.EXPIRED)
+        case NumberAssigned():
+            _assigned(state, event)
+        case NumberVoided(numbering=numbering, value=value):
+            state.sequence_to_change(numbering.sequence).void(value)
+        case SequenceAdjusted():
+            _used(state, event).place(event.skipped, ValueState.SKIPPED)
         case SequenceReset():
-            series = state.series(event.series, event.series_version)
-            sequence = Sequence(event.sequence, event.series, event.key, event.period, event.start)
-            state.put_sequence(sequence, series.stem(event.key))
+            _begin(state, event)
+        case PeriodClosed(sequence=id):
+            state.sequence_to_change(id).close()
         case SeriesDefined(series=series) | SeriesAmended(series=series):
             state.put_series(series)
+        case MaximumAdjusted(series=code, max_value=max_value):
+            state.put_maximum(code, max_value)
+        case PeriodOpened(series=code, period=period):
+            state.put_opened(code, period)
+        case SeriesRetired(series=code):
+            state.put_retired(code)
 
 
 def _reserved(state: State, event: NumbersReserved, recorded_at: int) -> None:
     numbering = event.numbering
-    _begun(state, numbering).reserve(event.ranges)
+    _used(state, numbering).reserve(event.ranges, recorded_at)
     reservation = Reservation(event.token, numbering, event.ranges, recorded_at, event.expires_at)
     state.put_reservation(event.token, reservation)
 
 
 def _imported(state: State, event: NumbersImported) -> None:
-    sequence = _begun(state, event)
+    sequence = _used(state, event)
     sequence.place(event.pre_control, ValueState.PRE_CONTROL)
     sequence.place(event.skipped, ValueState.SKIPPED)
     for each in event.prints:
         sequence.place(each.ranges, ValueState.CONFIRMED)
 
 
-def _begun(state: State, of: Numbering | NumbersImported) -> Sequence:
+def _assigned(state: State, event: NumberAssigned) -> None:
+    sequence = _used(state, event.numbering)
+    sequence.place(event.skipped, ValueState.SKIPPED)
+    sequence.place(((event.value, event.value),), ValueState.CONFIRMED)
+
+
+Counted = Numbering | NumbersImported | SequenceAdjusted | SequenceReset
+
+
+def _used(state: State, of: Counted) -> Sequence:
+    """Give the sequence that is about to give out a number."""
+    sequence = _begun(state, of)
+    if sequence.high_water < sequence.start:
+        state.put_used(sequence, state.series(of.series, of.series_version))
+    return sequence
+
+
+def _begun(state: State, of: Counted) -> Sequence:
     """Give the sequence to change; that of a series that never resets begins with its first value."""
     if state.sequence(of.sequence) is None:
-        series = state.series(of.series, of.series_version)
-        sequence = Sequence(of.sequence, of.series, of.key, of.period, series.definition.start)
-        state.put_sequence(sequence, series.stem(of.key))
+        _begin(state, of)
     return state.sequence_to_change(of.sequence)
+
+
+def _begin(state: State, of: Counted) -> None:
+    series = state.series(of.series, of.series_version)
+    start = of.start if isinstance(of, SequenceReset) else series.definition.start
+    state.put_sequence(Sequence(of.sequence, of.series, of.key, of.period, start), series)
 
 
 def _settle(state: State, token: str, ranges: Ranges, end: ValueState) -> None:

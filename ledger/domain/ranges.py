@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-__all__ = ["Ranges", "between", "count_of", "ranges_of", "values_of", "without"]
+from pyroaring import BitMap
+
+__all__ = ["Ranges", "between", "count_of", "ranges_of", "runs", "values_of", "without"]
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -25,6 +27,18 @@ def ranges_of(values: Iterable[int]) -> Ranges:
         else:
             ranges.append((value, value))
     return tuple(ranges)
+
+
+def runs(values: BitMap) -> Iterator[tuple[int, int]]:
+    """Give a bitmap's ranges in ascending order, in time and memory that grow with their number alone."""
+    if not values:
+        return
+    first, end = values.min(), values.max() + 1
+    holes = values.flip(first, end)
+    while first < end:
+        hole = next(holes.iter_equal_or_larger(first), end)
+        yield first, hole - 1
+        first = next(values.iter_equal_or_larger(hole), end)
 
 
 def between(first: int, ranges: Ranges) -> Ranges:

@@ -1,6 +1,6 @@
 """Every stable code of the ledger, and the rejection: an expected answer that changes nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 
 __all__ = ["Code", "Rejection"]
@@ -24,6 +24,7 @@ class Code(Enum):
     RESERVATION_EXPIRED = "NB004", False, "The reservation expired before the command: reserve again."
     DUPLICATE_NUMBER = "NB005", False, "The number is issued or reserved already."
     INVALID_FORMAT = "NB006", False, "A value of the request is not of its declared form."
+    MANUAL_OVERRIDE_NOT_ALLOWED = "NB007", False, "The series gives its numbers out in order only: it is not `manual`."
     RESERVATION_NOT_FOUND = "NB009", False, "No reservation has this token."
     RESERVATION_CLOSED = "NB010", False, "The reservation was already confirmed or cancelled."
     LIFETIME_EXCEEDED = "NB011", False, "The reservation would live longer than its series allows."
@@ -54,19 +55,40 @@ class Code(Enum):
     OUT_OF_RANGE = "NB036", False, "The value is below the start or above the maximum of its series."
     SERIES_AMENDED = "NB037", True, "The series was amended while the register was read: send it again."
     REGISTER_TOO_LARGE = "NB038", False, "The register is larger than one import may be: split it."
+    AMBIGUOUS_TEMPLATE = "NB039", False, "The template would print a number that can be read in two ways."
+    TEMPLATE_TOO_COMPLEX = "NB040", False, "The template is too complex to be proved unambiguous within bounds."
+    NUMBER_NOT_FOUND = "NB041", False, "No template of the ledger prints this number, or it was never given out."
+    NUMBER_NOT_CONFIRMED = "NB042", False, "Only a confirmed number can be voided."
+    NUMBER_PRINTED_OTHERWISE = "NB043", False, "The value was printed as another number: name it as it was printed."
+    SEQUENCE_NOT_FOUND = "NB044", False, "No sequence has this id."
+    PERIOD_CLOSED = "NB045", False, "The period of the sequence is closed: its numbers can only be voided."
+    RESERVATIONS_OPEN = "NB046", True, "Reservations of the sequence are still open."
+    SERIES_RETIRED = "NB047", False, "The series is retired: it gives out no more numbers."
+    NOT_FORWARD = "NB048", False, "A sequence moves forward only, past values that it has not passed yet."
+    RESET_NOT_ALLOWED = "NB049", False, "The series never resets, so it has no periods to begin."
+    PERIOD_ALREADY_OPEN = "NB050", False, "The period was begun already."
+    CHANGED_MEANWHILE = "NB051", True, "The number changed while it was looked up: send the command again."
+    ACCOUNTING_TOO_LARGE = "NB052", False, "The sequence has more ranges than one closing can hold."
 
 
 class Rejection(Exception):
     """The answer to a command that may not be carried out; `retry` of its code says whether another try can help.
 
-    `errors` names each offending field as (path, problem).
+    `errors` names each offending field as (path, problem); `members` is what else would help, as JSON can tell it.
     """
 
-    def __init__(self, code: Code, detail: str, errors: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        code: Code,
+        detail: str,
+        errors: Iterable[tuple[str, str]] = (),
+        members: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.errors = tuple(errors)
+        self.members = dict(members or {})
 
     @classmethod
     def invalid(cls, field: str, problem: str) -> "Rejection":

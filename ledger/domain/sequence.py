@@ -4,11 +4,13 @@ RESERVED is not stored: a value at or below the high water that is in no other s
 reservation. So reserving, the hottest step, only moves the high water.
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
+from heapq import heapify, heappop, heapreplace
 
 from pyroaring import BitMap
 
-from ledger.domain.ranges import Ranges, ranges_of
+from ledger.domain.ranges import Ranges, ranges_of, runs
 from ledger.domain.rejection import Code, Rejection
 
 __all__ = ["Sequence", "ValueState"]
@@ -16,22 +18,38 @@ __all__ = ["Sequence", "ValueState"]
 # A bitmap's containers of single values are folded into runs each time this many values were settled.
 OPTIMIZE_EVERY = 1 << 16
 
+# The present rate is that of the last one to two windows.
+RATE_WINDOW = 14 * 86_400 * 1_000_000  # microseconds
+
 
 class ValueState(StrEnum):
     RESERVED = "RESERVED"
     CONFIRMED = "CONFIRMED"
+    VOIDED = "VOIDED"
     CANCELLED = "CANCELLED"
     EXPIRED = "EXPIRED"
     SKIPPED = "SKIPPED"
     PRE_CONTROL = "PRE_CONTROL"
 
 
-# What nobody holds and nobody held: a number of a register, or one given by hand, may still take it.
+# What nobody holds: a number of a register, or one given by hand, may still take it.
 FREE = (ValueState.CANCELLED, ValueState.EXPIRED, ValueState.SKIPPED, ValueState.PRE_CONTROL)
 
 
 class Sequence:
-    __slots__ = ("_pool", "_settled", "high_water", "id", "key", "period", "series", "start")
+    __slots__ = (
+        "_earlier",
+        "_lately",
+        "_pool",
+        "_settled",
+        "closed",
+        "high_water",
+        "id",
+        "key",
+        "period",
+        "series",
+        "start",
+    )
 
     def __init__(self, id: str, series: str, key: tuple[str, ...], period: str, start: int) -> None:
         self.id = id
@@ -40,31 +58,43 @@ class Sequence:
         self.period = period
         self.start = start
         self.high_water = start - 1
+        self.closed = False
         self._settled: dict[ValueState, BitMap] = {}
         self._pool = BitMap()
+        # Two marks of (instant, high water), of which the later is at most one window old while numbers are reserved.
+        self._earlier = self._lately = (0, 0)
 
     def copy(self) -> "Sequence":
         twin = Sequence(self.id, self.series, self.key, self.period, self.start)
         twin.high_water = self.high_water
+        twin.closed = self.closed
+        twin._earlier, twin._lately = self._earlier, self._lately
         twin._settled = {state: bitmap.copy() for state, bitmap in self._settled.items()}
         twin._pool = self._pool.copy() if self._pool else self._pool
         return twin
 
-    def next_ranges(self, count: int, max_value: int) -> Ranges:
-        """Choose the next `count` values: the lowest released first, then above the high water."""
-        released = self._pool[:count] if self._pool else ()
+    def next_ranges(self, count: int, max_value: int, *, reuse: bool = True) -> Ranges:
+        """Choose the next `count` values: the lowest released first, if reused, then above the high water."""
+        released = self._pool[:count] if self._pool and reuse else ()
         last = self.high_water + count - len(released)
         if last > max_value:
-            left = max_value - self.high_water + len(self._pool)
+            left = max(max_value - self.high_water, 0) + (len(self._pool) if reuse else 0)
             raise Rejection(
                 Code.SEQUENCE_EXHAUSTED,
-                f"sequence {self.id} has {left} values left up to its maximum {max_value}, fewer than {count}",
+                f"sequence {self.id} has {left} values left up to its maximum {max_value}, fewer than {count}; "
+                "raise the maximum, or ask for less",
             )
         if not released:
             return ((self.high_water + 1, last),)
         return ranges_of((*released, *range(self.high_water + 1, last + 1)))
 
-    def reserve(self, ranges: Ranges) -> None:
+    def reserve(self, ranges: Ranges, at: int) -> None:
+        """Hold values from the instant `at` on."""
+        if at - self._lately[0] >= RATE_WINDOW:
+            self._earlier, self._lately = self._lately, (at, self.high_water)
+        self._pass(ranges)
+
+    def _pass(self, ranges: Ranges) -> None:
         if ranges[0][0] <= self.high_water:
             self._take_back(ranges)
         self.high_water = max(self.high_water, ranges[-1][1])
@@ -85,10 +115,24 @@ class Sequence:
             self._pool = pool
 
     def place(self, ranges: Ranges, state: ValueState) -> None:
-        """Put values straight into a state, whatever became of them before."""
-        if ranges:
-            self.reserve(ranges)
-            self.settle(ranges, state)
+        """Put values straight into a state, whatever became of them before; they do not count for the rate."""
+        if not ranges:
+            return
+        before = self.high_water
+        self._pass(ranges)
+        self.settle(ranges, state)
+        jump = self.high_water - before
+        self._earlier, self._lately = ((at, high_water + jump) for at, high_water in (self._earlier, self._lately))
+
+    def void(self, value: int) -> None:
+        """Take a confirmed value out of use."""
+        self._settled[ValueState.CONFIRMED].discard(value)
+        self.settle(((value, value),), ValueState.VOIDED)
+
+    def close(self) -> None:
+        """End the period: what was released stays a gap."""
+        self.closed = True
+        self._pool = BitMap()
 
     def held(self, values: BitMap) -> BitMap:
         """Give those of `values` that somebody holds: reserved, or confirmed for ever."""
@@ -114,11 +158,34 @@ class Sequence:
 
     def values_in(self, state: ValueState) -> Ranges:
         """Give all values in one state, as ranges."""
-        if state is not ValueState.RESERVED:
-            return ranges_of(self._settled.get(state, ()))
+        return tuple(runs(self._values(state)))
+
+    def ranges(self, first: int) -> Iterator[tuple[int, int, ValueState]]:
+        """Give the passed values from `first` on, in order, as ranges of one state each."""
+        ways = {state: runs(self._values(state, first)) for state in ValueState}
+        heads = [(*head, state) for state, way in ways.items() if (head := next(way, None))]
+        heapify(heads)
+        while heads:
+            low, high, state = heads[0]
+            yield low, high, state
+            following = next(ways[state], None)
+            heapreplace(heads, (*following, state)) if following else heappop(heads)
+
+    def released(self) -> int:
+        """Count the values that may be reserved again."""
+        return len(self._pool)
+
+    def pace(self, now: int) -> tuple[int, int]:
+        """Give how many new values were reserved lately, and in how many microseconds."""
+        since, high_water = self._earlier if self._earlier[0] else self._lately
+        return (self.high_water - high_water, now - since) if since else (0, 0)
+
+    def _values(self, state: ValueState, first: int = 0) -> BitMap:
         passed = BitMap()
-        passed.add_range(self.start, self.high_water + 1)
-        return ranges_of(passed.difference(*self._settled.values()))
+        passed.add_range(max(first, self.start), self.high_water + 1)
+        if state is ValueState.RESERVED:
+            return passed.difference(*self._settled.values())
+        return passed & self._settled.get(state, BitMap())
 
     def _take_back(self, ranges: Ranges) -> None:
         taken = BitMap()

@@ -129,7 +129,10 @@ class Definition:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """One version of a series, checked; `definition` has every default filled in."""
+    """One version of a series, checked; `definition` has every default filled in.
+
+    `era` is 0, or the version that began to count otherwise than those before it: its sequences have ids of their own.
+    """
 
     code: str
     version: int
@@ -138,6 +141,7 @@ class Series:
     key: tuple[str, ...]
     fiscal_year_start: tuple[int, int]
     max_value: int
+    era: int = 0
 
     @classmethod
     def define(cls, code: str, definition: Definition, version: int = 1) -> "Series":
@@ -164,6 +168,20 @@ class Series:
     def as_version(self, version: int) -> "Series":
         return self if self.version == version else replace(self, version=version)
 
+    def in_era(self, era: int) -> "Series":
+        return self if self.era == era else replace(self, era=era)
+
+    def with_maximum(self, max_value: int) -> "Series":
+        """Give the same version with another maximum; a Rejection when the template cannot print it."""
+        definition = replace(self.definition, max_value=max_value)
+        return replace(self, definition=definition, max_value=_max_value(self.template, definition))
+
+    @property
+    def counting(self) -> object:
+        """What makes a value of a sequence the same one in two versions."""
+        fiscal = self.definition.reset is Reset.FISCAL_YEAR
+        return self.key, self.definition.reset, fiscal and self.fiscal_year_start
+
     def period(self, day: date) -> str:
         return calendar.period_of(day, self.definition.reset, self.fiscal_year_start)
 
@@ -173,7 +191,8 @@ class Series:
 
     def stem(self, key: tuple[str, ...]) -> str:
         """Give the part of a sequence id that all periods of one key share."""
-        return ":".join((self.code, *map(escaped, key)))
+        code = f"{self.code}~{self.era}" if self.era else self.code
+        return ":".join((code, *map(escaped, key)))
 
     @lru_cache(maxsize=65_536)  # noqa: B019  series live as long as the process
     def frame(self, key: tuple[str, ...], attributes: tuple[tuple[str, str], ...], day: date) -> Frame:
@@ -190,6 +209,10 @@ class Series:
 def escaped(value: str) -> str:
     """Write a key's value so that ids are unique and hold no `/`."""
     return value.translate(_ESCAPES)
+
+
+def unescaped(value: str) -> str:
+    return value.replace("%3A", ":").replace("%2F", "/").replace("%25", "%")
 
 
 def _check_fields(template: Template, key: tuple[str, ...], definition: Definition) -> None:

@@ -17,7 +17,7 @@ from ledger.domain.series import Series
 __all__ = ["FOLD_VERSION", "Reservation", "State"]
 
 # Raise it whenever the same events would fold to another state: snapshots of another version are ignored.
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 
 T = TypeVar("T")
 
@@ -40,6 +40,9 @@ class State:
         self._sequences: dict[str, Sequence] = {}
         self._reservations: dict[str, Reservation | None] = {}
         self._latest_periods: dict[str, str] = {}
+        self._first_used: dict[str, int] = {}
+        self._opened: dict[tuple[str, str], bool] = {}
+        self._retired: dict[str, bool] = {}
         self._expiries: list[tuple[int, str]] = []
 
     def branch(self) -> "State":
@@ -52,6 +55,9 @@ class State:
         base._series.update(self._series)
         base._sequences.update(self._sequences)
         base._latest_periods.update(self._latest_periods)
+        base._first_used.update(self._first_used)
+        base._opened.update(self._opened)
+        base._retired.update(self._retired)
         for token, reservation in self._reservations.items():
             base.put_reservation(token, reservation)
 
@@ -71,6 +77,23 @@ class State:
         versions = self.versions(code)
         assert versions is not None
         return versions[-1]
+
+    def printing(self, code: str) -> tuple[Series, ...]:
+        """Give the versions of a series that printed numbers or may: from the first one in use to the present one."""
+        versions = self.versions(code) or ()
+        return versions[(self.first_used(code) or len(versions)) - 1 :]
+
+    def first_used(self, code: str) -> int | None:
+        """Give the version with which a series began to count; None when it did not yet."""
+        found = self._first_used.get(code)
+        return self._base.first_used(code) if found is None and self._base else found
+
+    def is_retired(self, code: str) -> bool:
+        return code in self._retired or (self._base is not None and self._base.is_retired(code))
+
+    def is_opened(self, code: str, period: str) -> bool:
+        """Say whether a period of a series may be used before its time, whatever the key."""
+        return (code, period) in self._opened or (self._base is not None and self._base.is_opened(code, period))
 
     def all_series(self) -> list[Series]:
         """Give the present version of each series, by code."""
@@ -101,10 +124,32 @@ class State:
     # Recording, for `evolve` alone
 
     def put_series(self, series: Series) -> None:
-        self._series[series.code] = (*(self.versions(series.code) or ()), series)
+        """Add a version; what counts otherwise than all versions in use has sequences of its own."""
+        versions = self.versions(series.code) or ()
+        if self.first_used(series.code):
+            alike = (each.era for each in self.printing(series.code) if each.counting == series.counting)
+            series = series.in_era(next(alike, series.version))
+        self._series[series.code] = (*versions, series)
 
-    def put_sequence(self, sequence: Sequence, stem: str) -> None:
+    def put_maximum(self, code: str, max_value: int) -> None:
+        versions = self.versions(code)
+        assert versions is not None
+        self._series[code] = (*versions[:-1], versions[-1].with_maximum(max_value))
+
+    def put_opened(self, code: str, period: str) -> None:
+        self._opened[code, period] = True
+
+    def put_retired(self, code: str) -> None:
+        self._retired[code] = True
+
+    def put_sequence(self, sequence: Sequence, series: Series) -> None:
         self._sequences[sequence.id] = sequence
+        if self.first_used(series.code) is None:
+            self._first_used[series.code] = series.version
+
+    def put_used(self, sequence: Sequence, series: Series) -> None:
+        """Note that a sequence gave out its first number."""
+        stem = series.stem(sequence.key)
         self._latest_periods[stem] = max(sequence.period, self.latest_period(stem) or "")
 
     def sequence_to_change(self, id: str) -> Sequence:

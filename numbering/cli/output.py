@@ -152,7 +152,7 @@ def _exit_code(error: Rejection | Fault) -> int:
 
 def problem(error: Rejection | Fault) -> dict[str, Any]:
     """The problem document of HTTP, but for the status, which only HTTP has."""
-    told = problem_body(error.code, _detail(error), getattr(error, "errors", ()))
+    told = problem_body(error.code, _detail(error), getattr(error, "errors", ())) | getattr(error, "members", {})
     del told["status"]
     return told
 

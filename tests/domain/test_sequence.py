@@ -7,7 +7,7 @@ from ledger.domain.ranges import Ranges, count_of, ranges_of, values_of
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import Sequence, ValueState
 from ledger.domain.series import MAX_VALUE
-from tests.given import QUICK
+from tests.given import NOW, QUICK
 
 CANCELLED, CONFIRMED, EXPIRED, RESERVED = (
     ValueState.CANCELLED,
@@ -22,7 +22,7 @@ def sequence(start: int = 1, passed: int = 0, released: Ranges = ()) -> Sequence
     """A sequence that passed some values, of which all but the released ones are reserved."""
     made = Sequence("S:-", "S", (), "-", start)
     if passed:
-        made.reserve(((start, start + passed - 1),))
+        made.reserve(((start, start + passed - 1),), NOW)
     if released:
         made.settle(released, CANCELLED, reusable=True)
     return made
@@ -70,7 +70,7 @@ def test_an_exhausted_sequence_gives_all_or_nothing(of: Sequence, count: int, le
 def test_the_highest_value_of_all() -> None:
     made = sequence(start=MAX_VALUE)
     assert made.next_ranges(1, MAX_VALUE) == ((MAX_VALUE, MAX_VALUE),)
-    made.reserve(((MAX_VALUE, MAX_VALUE),))
+    made.reserve(((MAX_VALUE, MAX_VALUE),), NOW)
     made.settle(((MAX_VALUE, MAX_VALUE),), CONFIRMED)
     assert made.state_of(MAX_VALUE) is CONFIRMED
     with pytest.raises(Rejection):
@@ -125,7 +125,7 @@ class Accounts(RuleBasedStateMachine):
             assert len(lowest_first) < count
             return
         assert list(values_of(ranges)) == lowest_first[:count]
-        self.sequence.reserve(ranges)
+        self.sequence.reserve(ranges, NOW)
         self.pool -= set(lowest_first[:count])
         self.states.update(dict.fromkeys(lowest_first[:count], RESERVED))
 
@@ -167,5 +167,5 @@ TestAccounts.settings = QUICK
 @given(st.sets(st.integers(1, MAXIMUM)), st.integers(1, MAXIMUM))
 def test_the_high_water_never_falls(released: set[int], count: int) -> None:
     made = sequence(passed=MAXIMUM, released=ranges_of(released))
-    made.reserve(made.next_ranges(count, MAX_VALUE))
+    made.reserve(made.next_ranges(count, MAX_VALUE), NOW)
     assert made.high_water == MAXIMUM + max(0, count - len(released))

@@ -1,0 +1,242 @@
+"""What several commands must find before they may do anything, each a Rejection when it is not so."""
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from functools import lru_cache
+
+from ledger.domain import calendar
+from ledger.domain.calendar import Reset
+from ledger.domain.events import Event, Numbering, SequenceReset
+from ledger.domain.reading import Reading, readings
+from ledger.domain.rejection import Code, Rejection
+from ledger.domain.sequence import Sequence
+from ledger.domain.series import DateOrder, Series, unescaped
+from ledger.domain.state import State
+from ledger.domain.text import flaw_of_text
+
+__all__ = [
+    "MAX_DOCUMENT_LENGTH",
+    "MAX_REASON_LENGTH",
+    "active_series",
+    "begun",
+    "check_document",
+    "check_order",
+    "check_reason",
+    "fields_of",
+    "key_of",
+    "known_series",
+    "no_sequence",
+    "numbering_of",
+    "period_at",
+    "place_of",
+    "reading_of",
+    "sequence_of",
+]
+
+MAX_DOCUMENT_LENGTH = 200
+MAX_REASON_LENGTH = 500
+CACHED = 65_536  # sequences and days
+
+_PLACE = re.compile(r"([^:~]+)(?:~([1-9]\d*))?((?::[^:]+)*):([^:]+)", re.ASCII)
+
+Pairs = tuple[tuple[str, str], ...]
+Key = tuple[str, ...]
+
+
+def check_document(field: str, document: str) -> None:
+    flaw = flaw_of_text(document, at_most=MAX_DOCUMENT_LENGTH)
+    if flaw:
+        raise Rejection.invalid(field, flaw)
+
+
+def check_reason(reason: str | None, *, at_least: int = 0) -> None:
+    """Refuse a reason that is too short, or is none where `at_least` is not 0."""
+    if reason is None and not at_least:
+        return
+    flaw = flaw_of_text(reason or "", at_most=MAX_REASON_LENGTH)
+    if flaw:
+        raise Rejection.invalid("reason", flaw)
+    if reason and len(reason) < at_least:
+        raise Rejection.invalid("reason", f"must have at least {at_least} characters, not {len(reason)}; say more")
+
+
+# Series
+
+
+def known_series(state: State, code: str) -> Series:
+    versions = state.versions(code)
+    if versions is None:
+        raise Rejection(Code.CONFIG_NOT_FOUND, f"no series has the code {code!r}; define it first")
+    return versions[-1]
+
+
+def active_series(state: State, code: str) -> Series:
+    series = known_series(state, code)
+    if state.is_retired(code):
+        raise Rejection(Code.SERIES_RETIRED, f"series {code} is retired; use another series")
+    return series
+
+
+# Key, attributes and date. The first two are asked the same again and again, for every number of a sequence on one
+# day. What they give is shared by the reservations that it holds, which so take less memory.
+
+
+@lru_cache(maxsize=CACHED)
+def fields_of(series: Series, key: Pairs, attributes: Pairs) -> tuple[Key, Pairs]:
+    """Check the key and the attributes that were given; gives them in the order of the series."""
+    return key_of(series, dict(key)), _attributes(series, dict(attributes))
+
+
+@lru_cache(maxsize=CACHED)
+def numbering_of(series: Series, key: Key, attributes: Pairs, day: date) -> Numbering:
+    series.frame(key, attributes, day)  # rejects what could not be printed
+    period = series.period(day)
+    id = series.sequence_id(key, period)
+    return Numbering(id, series.code, series.version, key, period, day, attributes, calendar.TZDATA_VERSION)
+
+
+def key_of(series: Series, key: Mapping[str, str]) -> tuple[str, ...]:
+    _check_names("key", key, series.key, series.key)
+    for name in series.key:
+        flaw = series.definition.dimensions[name].flaw(key[name])
+        if flaw:
+            raise Rejection.invalid(f"key.{name}", flaw)
+    return tuple(key[name] for name in series.key)
+
+
+def _attributes(series: Series, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    declared = series.definition.attributes
+    if not declared and not given:
+        return ()
+    required = [name for name, attribute in declared.items() if attribute.default is None]
+    _check_names("attributes", given, required, declared)
+    chosen = []
+    for name, attribute in sorted(declared.items()):
+        value = given.get(name, attribute.default)
+        assert value is not None
+        flaw = attribute.form.flaw(value)
+        if flaw:
+            raise Rejection.invalid(f"attributes.{name}", flaw)
+        chosen.append((name, value))
+    return tuple(chosen)
+
+
+def _check_names(field: str, given: Mapping[str, str], required: tuple[str, ...] | list[str], allowed: object) -> None:
+    missing = [f"{field}.{name}" for name in required if name not in given]
+    extra = [f"{field}.{name}" for name in given if name not in allowed]  # type: ignore[operator]
+    if missing or extra:
+        errors = [(path, "is missing") for path in missing] + [(path, "is not declared") for path in extra]
+        raise Rejection(Code.INVALID_FORMAT, "; ".join(f"{path} {flaw}" for path, flaw in errors), errors)
+
+
+def period_at(series: Series, day: date) -> str:
+    if not calendar.FIRST_DATE <= day <= calendar.LAST_DATE:
+        raise Rejection.invalid(
+            "document_date", f"must be {calendar.FIRST_DATE} to {calendar.LAST_DATE}, not {day.isoformat()}"
+        )
+    return series.period(day)
+
+
+def check_order(state: State, series: Series, key: Key, period: str) -> None:
+    if series.definition.date_order is DateOrder.NONE:
+        return
+    stem = series.stem(key)
+    latest = state.latest_period(stem)
+    if latest is not None and period < latest:
+        raise Rejection(
+            Code.DATE_OUT_OF_ORDER,
+            f"period {latest} of {stem} was already used, so {period} takes no more numbers; date it in {latest}, or "
+            "later",
+        )
+
+
+# Sequences
+
+
+def begun(
+    state: State, series: Series, key: Key, period: str, now: int, *, ahead: bool = False
+) -> tuple[Sequence, list[Event]]:
+    """Give a sequence that may count, with the event that begins it if that is still to happen.
+
+    With `ahead` the period may be one that has not begun.
+    """
+    sequence = state.sequence(series.sequence_id(key, period))
+    if sequence is not None:
+        if sequence.closed:
+            raise _closed(sequence.id, period)
+        return sequence, []
+    if not ahead:
+        _check_period(state, series, period, now)
+    sequence = Sequence(series.sequence_id(key, period), series.code, key, period, series.definition.start)
+    if series.definition.reset is Reset.NEVER:
+        return sequence, []
+    return sequence, [SequenceReset(sequence.id, series.code, series.version, key, period, sequence.start)]
+
+
+def sequence_of(state: State, id: str) -> Sequence:
+    """Find a sequence that has begun and is not closed."""
+    sequence = state.sequence(id)
+    if sequence is None:
+        raise no_sequence(id)
+    if sequence.closed:
+        raise _closed(id, sequence.period)
+    return sequence
+
+
+def place_of(state: State, id: str) -> tuple[Series, Key, str]:
+    """Read a sequence's id, whether it has begun or not."""
+    match = _PLACE.fullmatch(id)
+    if match is None or state.versions(match[1]) is None:
+        raise no_sequence(id)
+    eras = [each for each in state.printing(match[1]) if each.era == int(match[2] or 0)]
+    key = tuple(map(unescaped, match[3].split(":")[1:]))
+    if not eras or len(key) != len(eras[-1].key) or eras[-1].sequence_id(key, match[4]) != id:
+        raise no_sequence(id)
+    key_of(eras[-1], dict(zip(eras[-1].key, key, strict=True)))
+    return eras[-1], key, match[4]
+
+
+def no_sequence(id: str) -> Rejection:
+    return Rejection(
+        Code.SEQUENCE_NOT_FOUND,
+        f"no sequence has the id {id!r}; it is written CODE:value:…:period, as every reservation tells it",
+    )
+
+
+def _closed(id: str, period: str) -> Rejection:
+    return Rejection(
+        Code.PERIOD_CLOSED,
+        f"period {period} of sequence {id} is closed, so its numbers can only be voided; date the document in an open "
+        "period",
+    )
+
+
+def _check_period(state: State, series: Series, period: str, now: int) -> None:
+    """Refuse a period that has not begun in the series' zone and was not opened."""
+    today = calendar.date_at(now, series.definition.timezone)
+    if period > series.period(today) and not state.is_opened(series.code, period):
+        raise Rejection(
+            Code.PERIOD_NOT_BEGUN,
+            f"period {period} has not begun in {series.definition.timezone}, where it is {today.isoformat()}; open it "
+            "first",
+        )
+
+
+# Numbers
+
+
+def reading_of(state: State, number: str, now: int) -> Reading:
+    """Read a number by the templates of all series, in all versions that are in use; the latest that prints it."""
+    found: dict[object, Reading] = {}
+    for series in state.all_series():
+        today = calendar.date_at(now, series.definition.timezone)
+        for version in state.printing(series.code):
+            for reading in readings(version, number, today):
+                found[reading.sequence, reading.value] = reading
+    if not found:
+        raise Rejection(Code.NUMBER_NOT_FOUND, f"no template of this ledger prints {number!r}; is it written in full?")
+    if len(found) > 1:  # series of before the proof
+        one, other, *_ = (f"value {reading.value} of {reading.sequence}" for reading in found.values())
+        raise Rejection(Code.AMBIGUOUS_NUMBER, f"{number!r} can be read as {one} and as {other}")
+    return next(iter(found.values()))

@@ -1,0 +1,118 @@
+"""Single numbers, named as they are printed: give a certain one to a document, or take one out of use."""
+
+from dataclasses import replace
+
+from ledger.domain.commands import Assign, Original, Reserve, Void
+from ledger.domain.decisions.guards import (
+    active_series,
+    begun,
+    check_document,
+    check_order,
+    check_reason,
+    numbering_of,
+    reading_of,
+)
+from ledger.domain.decisions.reservations import reserve
+from ledger.domain.events import Event, NumberAssigned, NumbersConfirmed, NumbersReserved, NumberVoided
+from ledger.domain.reading import Reading
+from ledger.domain.rejection import Code, Rejection
+from ledger.domain.sequence import FREE, Sequence, ValueState
+from ledger.domain.series import Series
+from ledger.domain.state import State
+
+__all__ = ["MIN_VOID_REASON_LENGTH", "assign", "void"]
+
+MIN_VOID_REASON_LENGTH = 10
+
+
+def assign(state: State, command: Assign, now: int) -> list[Event]:
+    check_document("document", command.document)
+    check_reason(command.reason, at_least=1)
+    reading = reading_of(state, command.number, now)
+    series = active_series(state, reading.series.code)
+    if not series.definition.manual:
+        raise Rejection(
+            Code.MANUAL_OVERRIDE_NOT_ALLOWED,
+            f"series {series.code} is not manual: it gives its numbers out in order; reserve one",
+        )
+    sequence, events = begun(state, reading.series, reading.key, reading.period, now)
+    check_order(state, reading.series, reading.key, reading.period)
+    _check_free(sequence, reading.value, series, command.number)
+    numbering = numbering_of(reading.series, reading.key, reading.attributes, reading.document_date)
+    first = sequence.high_water + 1
+    skipped = ((first, reading.value - 1),) if first < reading.value else ()
+    return [*events, NumberAssigned(numbering, reading.value, command.document, skipped)]
+
+
+def _check_free(sequence: Sequence, value: int, series: Series, number: str) -> None:
+    if not sequence.start <= value <= series.max_value:
+        raise Rejection(
+            Code.OUT_OF_RANGE,
+            f"{number!r} has value {value}, and sequence {sequence.id} counts from {sequence.start} to "
+            f"{series.max_value}",
+        )
+    held = sequence.state_of(value)
+    if held is not None and held not in FREE:
+        raise Rejection(
+            Code.DUPLICATE_NUMBER,
+            f"value {value} of sequence {sequence.id} is {held.value} already, so {number!r} cannot be assigned; "
+            "choose another number",
+        )
+
+
+def void(state: State, command: Void, now: int) -> list[Event]:
+    check_reason(command.reason, at_least=MIN_VOID_REASON_LENGTH)
+    if command.document_date is not None and not command.replace:
+        raise Rejection.invalid("document_date", "is that of the replacement; say replace, or leave it out")
+    reading = reading_of(state, command.number, now)
+    original = _original(state, reading, command)
+    printed = state.series(reading.series.code, original.series_version)
+    numbering = numbering_of(printed, reading.key, original.attributes, original.document_date)
+    as_printed = printed.frame(numbering.key, numbering.attributes, numbering.document_date).number(reading.value)
+    if as_printed != command.number:
+        raise Rejection(
+            Code.NUMBER_PRINTED_OTHERWISE,
+            f"{command.number!r} was never given out: value {reading.value} of sequence {numbering.sequence} was "
+            f"printed as {as_printed!r}; name that one if it is meant",
+        )
+    voided = NumberVoided(numbering, reading.value)
+    if not command.replace:
+        return [voided]
+    events = _replacement(state, voided, command, original, now)
+    reserved = events[-2]
+    assert isinstance(reserved, NumbersReserved)
+    return [replace(voided, replacement=(reserved.numbering.sequence, reserved.ranges[0][0])), *events]
+
+
+def _original(state: State, reading: Reading, command: Void) -> Original:
+    sequence = state.sequence(reading.sequence)
+    found = sequence.state_of(reading.value) if sequence else None
+    if found is not ValueState.CONFIRMED:
+        what = "was never given out" if found is None else f"is {found.value}"
+        raise Rejection(
+            Code.NUMBER_NOT_CONFIRMED,
+            f"{command.number!r} (value {reading.value} of sequence {reading.sequence}) {what}; only a confirmed "
+            "number can be voided",
+        )
+    if command.original is None:
+        raise Rejection(Code.CHANGED_MEANWHILE, f"{command.number!r} was confirmed just now; send the command again")
+    return command.original
+
+
+def _replacement(state: State, voided: NumberVoided, command: Void, original: Original, now: int) -> list[Event]:
+    """Reserve and confirm the next number of the same key for the same document."""
+    old = voided.numbering
+    names = state.series(old.series, old.series_version).key
+    declared = active_series(state, old.series).definition.attributes
+    asked = Reserve(
+        old.series,
+        command.token,
+        dict(zip(names, old.key, strict=True)),
+        document_date=command.document_date or original.document_date,
+        attributes={name: value for name, value in original.attributes if name in declared},
+    )
+    events = reserve(state, asked, now)
+    reserved = events[-1]
+    assert isinstance(reserved, NumbersReserved)
+    confirmed = NumbersConfirmed(reserved.numbering, reserved.token, reserved.ranges, original.document)
+    return [*events, confirmed]

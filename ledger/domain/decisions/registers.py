@@ -1,0 +1,58 @@
+"""Taking over a register of numbers that were kept before the ledger."""
+
+from collections.abc import Iterator
+
+from ledger.domain import calendar
+from ledger.domain.commands import Import, ImportedSequence
+from ledger.domain.decisions.guards import active_series, begun
+from ledger.domain.events import Event, NumbersImported
+from ledger.domain.ranges import between
+from ledger.domain.rejection import Code, Rejection
+from ledger.domain.state import State
+
+__all__ = ["take_over"]
+
+MAX_TOLD = 20  # rows named in a refusal; the face has them all
+
+
+def take_over(state: State, command: Import, now: int) -> list[Event]:
+    if command.bad and not command.skip_bad:
+        rows = len(command.bad) + sum(len(part.values) for part in command.sequences)
+        raise Rejection(
+            Code.IMPORT_REFUSED,
+            f"{len(command.bad)} of {rows} rows do not fit, so nothing was written: mend them, or skip them",
+            [(f"line {row.line}", f"{row.number!r}: {row.detail}") for row in command.bad[:MAX_TOLD]],
+        )
+    return [event for part in command.sequences for event in _imported(state, part, now)]
+
+
+def _imported(state: State, part: ImportedSequence, now: int) -> Iterator[Event]:
+    """Take over the numbers of one sequence, in events of a bounded size."""
+    series = active_series(state, part.series.code)
+    if series.version != part.series.version:
+        raise Rejection(Code.SERIES_AMENDED, f"series {series.code} was amended while the register was read; try again")
+    sequence, events = begun(state, series, part.key, part.period, now)
+    yield from events
+    if part.values.min() < sequence.start:
+        raise Rejection(Code.OUT_OF_RANGE, f"sequence {sequence.id} began at {sequence.start}, not {part.values.min()}")
+    held = sequence.held(part.values)
+    if held:
+        raise Rejection(
+            Code.DUPLICATE_NUMBER,
+            f"value {held[0]} of sequence {sequence.id} was issued while the register was read; try again",
+        )
+    is_used, first = sequence.high_water >= sequence.start, sequence.high_water + 1
+    for imported, prints in part.slices:
+        holes = between(first, imported)
+        first = max(first, imported[-1][1] + 1)
+        yield NumbersImported(
+            sequence.id,
+            series.code,
+            series.version,
+            part.key,
+            part.period,
+            calendar.TZDATA_VERSION,
+            prints,
+            pre_control=() if is_used else holes,
+            skipped=holes if is_used else (),
+        )

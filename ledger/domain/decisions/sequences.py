@@ -1,0 +1,154 @@
+"""Sequences by hand: let one go on further up, begin a period before its time, close a period."""
+
+from ledger.domain import calendar
+from ledger.domain.calendar import Reset
+from ledger.domain.commands import AdjustSequence, ClosePeriod, OpenPeriod, ResetSequence
+from ledger.domain.decisions.guards import (
+    active_series,
+    begun,
+    check_reason,
+    key_of,
+    place_of,
+    sequence_of,
+)
+from ledger.domain.events import Event, PeriodClosed, PeriodOpened, ReservationExpired, SequenceAdjusted
+from ledger.domain.ranges import Ranges
+from ledger.domain.rejection import Code, Rejection
+from ledger.domain.sequence import Sequence, ValueState
+from ledger.domain.series import Series
+from ledger.domain.state import State
+
+__all__ = ["MAX_CLOSED_RANGES", "adjust", "close", "open_period", "reset"]
+
+MAX_CLOSED_RANGES = 100_000  # of one closing's event, which then stays below the store's limit
+MAX_NAMED = 5
+
+
+def adjust(state: State, command: AdjustSequence, now: int) -> list[Event]:
+    check_reason(command.reason, at_least=1)
+    place, key, period = place_of(state, command.sequence)
+    series = _present(state, place)
+    sequence, events = begun(state, series, key, period, now)
+    first, following = sequence.high_water + 1, command.next_value
+    if following > series.max_value:
+        raise Rejection(
+            Code.OUT_OF_RANGE,
+            f"next_value {following} is above {series.max_value}, the maximum of series {series.code}; raise it first",
+        )
+    if following <= first:
+        raise Rejection(
+            Code.NOT_FORWARD,
+            f"next_value {following} is not ahead: sequence {sequence.id} goes on at {first} already, never back",
+        )
+    skipped = ((first, following - 1),)
+    return [*events, SequenceAdjusted(sequence.id, series.code, series.version, key, period, skipped)]
+
+
+def open_period(state: State, command: OpenPeriod, now: int) -> list[Event]:
+    check_reason(command.reason)
+    series = active_series(state, command.series)
+    if command.key is not None or not series.key:
+        return _begin(state, series, key_of(series, command.key or {}), command.period, now)
+    _check_name(series, command.period)
+    today = series.period(calendar.date_at(now, series.definition.timezone))
+    if command.period <= today or state.is_opened(series.code, command.period):
+        raise Rejection(
+            Code.PERIOD_ALREADY_OPEN, f"period {command.period} of series {series.code} is open already, for every key"
+        )
+    return [PeriodOpened(series.code, series.version, command.period)]
+
+
+def reset(state: State, command: ResetSequence, now: int) -> list[Event]:
+    check_reason(command.reason)
+    place, key, period = place_of(state, command.sequence)
+    series = _present(state, place)
+    definition = series.definition
+    following = command.period or calendar.following(period, definition.reset, series.fiscal_year_start)
+    return _begin(state, series, key, following or "-", now)
+
+
+def close(state: State, command: ClosePeriod, now: int) -> list[Event]:
+    check_reason(command.reason)
+    sequence = sequence_of(state, command.sequence)
+    series = state.series_now(sequence.series)
+    expired = _expired(state, sequence, now)
+    accounting = _accounting(sequence, expired)
+    closed = PeriodClosed(
+        sequence.id,
+        series.code,
+        series.version,
+        sequence.key,
+        sequence.period,
+        sequence.start,
+        sequence.high_water,
+        accounting,
+    )
+    return [*expired, closed]
+
+
+def _present(state: State, place: Series) -> Series:
+    """Give the present version of a series, for a sequence that it counts; one of an earlier era is history."""
+    series = active_series(state, place.code)
+    if series.era != place.era:
+        raise Rejection(
+            Code.AMENDMENT_REFUSED,
+            f"series {series.code} counts otherwise since version {series.era}; its earlier sequences stay as they are",
+        )
+    return series
+
+
+def _begin(state: State, series: Series, key: tuple[str, ...], period: str, now: int) -> list[Event]:
+    """Begin a sequence before its first number."""
+    _check_name(series, period)
+    _, events = begun(state, series, key, period, now, ahead=True)
+    if not events:
+        raise Rejection(
+            Code.PERIOD_ALREADY_OPEN,
+            f"sequence {series.sequence_id(key, period)} has begun already, and only once; name a later period",
+        )
+    return events
+
+
+def _check_name(series: Series, period: str) -> None:
+    reset = series.definition.reset
+    if reset is Reset.NEVER:
+        raise Rejection(
+            Code.RESET_NOT_ALLOWED, f"series {series.code} never resets, so it has no periods; amend its reset first"
+        )
+    if calendar.first_day(period, reset, series.fiscal_year_start) is None:
+        today = series.period(calendar.FIRST_DATE)
+        raise Rejection.invalid(
+            "period", f"is {period!r}, which is no {reset.value} period; one is written like {today}"
+        )
+
+
+def _expired(state: State, sequence: Sequence, now: int) -> list[ReservationExpired]:
+    """Expire what is due; a Rejection when reservations are open still."""
+    if not sequence.counts().get(ValueState.RESERVED):
+        return []
+    held = [each for each in state.reservations() if each.numbering.sequence == sequence.id]
+    still = [each for each in held if now < each.expires_at]
+    if still:
+        latest = calendar.instant_text(max(each.expires_at for each in still))
+        tokens = ", ".join(each.token for each in still[:MAX_NAMED]) + (" and others" if still[MAX_NAMED:] else "")
+        raise Rejection(
+            Code.RESERVATIONS_OPEN,
+            f"{len(still)} reservations of sequence {sequence.id} are open, the last until {latest}: {tokens}; "
+            "confirm or cancel them, or wait",
+        )
+    return [ReservationExpired(each.numbering, each.token, each.ranges) for each in held]
+
+
+def _accounting(sequence: Sequence, expired: list[ReservationExpired]) -> tuple[tuple[ValueState, Ranges], ...]:
+    final = sequence.copy()
+    for event in expired:
+        final.settle(event.ranges, ValueState.EXPIRED)
+    states = ((state, final.values_in(state)) for state in ValueState)
+    accounting = tuple((state, ranges) for state, ranges in states if ranges)
+    total = sum(len(ranges) for _, ranges in accounting)
+    if total > MAX_CLOSED_RANGES:
+        raise Rejection(
+            Code.ACCOUNTING_TOO_LARGE,
+            f"sequence {sequence.id} has {total} ranges of values in one state; a closing holds {MAX_CLOSED_RANGES}",
+        )
+    return accounting
