@@ -1,23 +1,44 @@
 """The ledger as its faces see it: carry out a command, look at what there is."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Container, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from heapq import nsmallest
 from typing import Self
 
 from ledger import codec
-from ledger.domain.commands import Command, Envelope, Reserve
+from ledger.codec import Entry
+from ledger.domain.accounting import Accounting, Cause
+from ledger.domain.commands import Command, DefineSeries, Envelope, Original, Reserve, Void
 from ledger.domain.decide import decide
-from ledger.domain.events import NumbersImported, NumbersReserved
-from ledger.domain.history import ReservationHistory
+from ledger.domain.decisions.guards import no_sequence, reading_of
+from ledger.domain.decisions.series import proofs
+from ledger.domain.events import (
+    Event,
+    NumbersConfirmed,
+    NumbersImported,
+    NumbersReserved,
+    NumberVoided,
+    PeriodClosed,
+)
+from ledger.domain.history import NumberHistory, ReservationHistory
+from ledger.domain.proof import prove
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
+from ledger.domain.sequence import Sequence, ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
-from ledger.ports import Clock, Ids, Spawn, Store
-from ledger.writer import Limits, Outcome, Writer
+from ledger.domain.utilisation import Utilisation
+from ledger.ports import Clock, Fault, Ids, Record, Spawn, Store
+from ledger.writer import Limits, Outcome, Together, Writer
 from ledger.writer.follower import stopped
 
 __all__ = ["Ledger"]
+
+PAGE = 1000  # events read at a time
+MAX_VOID_EVENTS = 4  # NumberVoided, SequenceReset, NumbersReserved, NumbersConfirmed
+PREPARED = (DefineSeries, Void)
 
 
 class Ledger:
@@ -49,13 +70,41 @@ class Ledger:
 
     async def execute(self, command: Command, envelope: Envelope) -> Outcome:
         """Carry out a command once; raises a Rejection, or a Fault when it could not be served."""
+        if type(command) in PREPARED:
+            command = await self._prepared(command)
         try:
-            return await self.writer.submit(command, envelope)
+            return await self.writer.submit(command, _with_reason(envelope, command))
         except Rejection as rejection:
             if rejection.code is Code.RESERVATION_NOT_FOUND:
                 # The state forgets closed reservations; the log does not, and what is closed stays closed.
                 await self._explain(getattr(command, "token", ""))
             raise
+
+    async def execute_together(self, commands: Iterable[tuple[Command, Envelope]], envelope: Envelope) -> Outcome:
+        """Carry out all commands in order, or none; raises the first Rejection, which names its `index`."""
+        prepared = [(await self._prepared(command), its) for command, its in commands]
+        parts = tuple((command, _with_reason(its, command)) for command, its in prepared)
+        try:
+            return await self.writer.submit(Together(parts), envelope)
+        except Rejection as rejection:
+            if rejection.code is Code.RESERVATION_NOT_FOUND:
+                index = rejection.members["index"]
+                assert isinstance(index, int)
+                await self._explain(getattr(parts[index][0], "token", ""), {"index": index})
+            raise
+
+    async def execute_each(self, commands: Iterable[tuple[Command, Envelope]]) -> list[Outcome | Rejection | Fault]:
+        """Carry out the commands in order, each by itself; gives what became of each."""
+        tasks: list[asyncio.Task[Outcome]] = []
+        for command, envelope in commands:
+            if type(command) in PREPARED and tasks:  # it may be about what those before it do
+                await asyncio.wait(tasks)
+            tasks.append(asyncio.ensure_future(self.execute(command, envelope)))
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for one in ended:
+            if isinstance(one, BaseException) and not isinstance(one, Rejection | Fault):
+                raise one
+        return [one for one in ended if isinstance(one, Outcome | Rejection | Fault)]
 
     async def reservation(self, token: str) -> tuple[ReservationHistory, Series]:
         """Tell a reservation's history from the log, with the series that prints its numbers."""
@@ -77,12 +126,62 @@ class Ledger:
     async def all_series(self) -> tuple[list[Series], int]:
         return (await self.writer.fresh()).all_series(), self.position
 
+    async def sequence(self, id: str) -> tuple[Sequence, Series, Utilisation, int]:
+        """Give a sequence, the version that counts in it, how full it is, and the position at which that was so."""
+        state = await self.writer.fresh()
+        return (*self._told(state, _sequence(state, id)), self.position)
+
+    async def sequences(
+        self, code: str | None, *, after: str, limit: int
+    ) -> tuple[list[tuple[Sequence, Series, Utilisation]], int]:
+        """Give sequences, of one series or of all, in the order of their ids behind one of them."""
+        state = await self.writer.fresh()
+        if code is not None and state.versions(code) is None:
+            raise _unknown_series(code)
+        found = [each for each in state.sequences() if each.id > after and code in (None, each.series)]
+        chosen = nsmallest(limit, found, key=lambda each: each.id)
+        return [self._told(state, each) for each in chosen], self.position
+
+    async def accounting(
+        self, id: str, *, first: int | None, states: Container[ValueState], limit: int
+    ) -> tuple[Sequence, Series, Accounting, PeriodClosed | None, int]:
+        """Account for the values of a sequence, a part of them from `first` on; with how it was closed, if it was."""
+        state = await self.writer.fresh()
+        sequence, position = _sequence(state, id).copy(), self.position
+        series = state.series_of(sequence)
+        accounting = Accounting(sequence, first=first or 0, states=states, limit=limit)
+        closed = None
+        async for entry in self._newest_first(id, position):
+            if isinstance(entry.event, PeriodClosed):
+                closed = entry.event
+            accounting.take(entry.event, _cause(entry))
+            if accounting.is_complete and (closed or not sequence.closed):
+                break
+        return sequence, series, accounting, closed, position
+
+    async def number(self, number: str) -> NumberHistory:
+        """Tell what became of the value that a number names, attributes apart, from the log."""
+        state = await self.writer.fresh()
+        reading, position = reading_of(state, number, self._now()), self.position
+        sequence = state.sequence(reading.sequence)
+        if sequence is None or sequence.state_of(reading.value) is None:
+            raise Rejection(
+                Code.NUMBER_NOT_FOUND,
+                f"{number!r} was never given out: sequence {reading.sequence} has not passed value {reading.value}",
+            )
+        history = NumberHistory(number, reading)
+        async for entry in self._newest_first(reading.sequence, position):
+            if history.take(entry.event, _cause(entry)):
+                history.take_command(await self._events_with(entry), state)
+        history.position = position
+        return history
+
     async def preview(self, command: Reserve) -> tuple[NumbersReserved, Series, int]:
         """Give what `command` would reserve now, not held, and the position at which that was so."""
         state = await self.writer.fresh()
         return (*_preview(state, command, self._now()), self.position)
 
-    async def register(self, codes: Sequence[str]) -> Register:
+    async def register(self, codes: Collection[str]) -> Register:
         """Begin to read a register of numbers of these series, in their present versions."""
         state = await self.writer.fresh()
         missing = [code for code in codes if state.versions(code) is None]
@@ -90,7 +189,7 @@ class Ledger:
             raise _unknown_series(missing[0])
         return Register([state.series_now(code) for code in codes], self._now())
 
-    async def register_again(self, codes: Sequence[str], outcome: Outcome) -> Register:
+    async def register_again(self, codes: Collection[str], outcome: Outcome) -> Register:
         """Begin to read a register that was imported before, as it was read then."""
         state = await self.writer.fresh()
         imports = (entry.event for entry in outcome.entries if isinstance(entry.event, NumbersImported))
@@ -107,18 +206,88 @@ class Ledger:
         """Give the log's time as this process can tell it, for what is shown and not stored."""
         return max(self.clock.now(), self.writer.fold.recorded_at if self.writer.fold else 0)
 
-    async def _explain(self, token: str) -> None:
+    async def _prepared(self, command: Command) -> Command:
+        """Do what would take too long under the log's lock."""
+        match command:
+            case DefineSeries(series=all_series):
+                # `decide` asks for the same proofs again, under the lock, and finds them remembered.
+                to_prove = list(proofs(await self.writer.fresh(), all_series))
+                await asyncio.to_thread(_prove, to_prove)
+            case Void(number=number, original=None):
+                return replace(command, original=await self._original(number))
+        return command
+
+    async def _original(self, number: str) -> Original | None:
+        """Look up how a confirmed number was printed; None when it is not confirmed, which `decide` explains."""
+        try:
+            return (await self.number(number)).confirmed
+        except Rejection:
+            return None
+
+    def _told(self, state: State, sequence: Sequence) -> tuple[Sequence, Series, Utilisation]:
+        present = state.series_now(sequence.series)
+        return sequence, state.series_of(sequence), Utilisation.of(sequence, present, self._now())
+
+    async def _newest_first(self, stream: str, position: int) -> AsyncIterator[Entry]:
+        """Read the events of a stream up to a position, from the last one back."""
+        before = position + 1
+        while records := await self._store.events_of_stream(stream, before=before, limit=PAGE):
+            for record in records:
+                yield _decoded(record)
+            before = records[-1].position
+
+    async def _events_with(self, entry: Entry) -> list[Event]:
+        """Read the events of the command that caused one, if it voids a number; its events stand together."""
+        is_void = isinstance(entry.event, NumberVoided)
+        if not is_void and not (isinstance(entry.event, NumbersConfirmed) and entry.ordinal):
+            return [entry.event]
+        first = entry.position - entry.ordinal
+        entries = map(_decoded, await self._store.events(after=first - 1, limit=MAX_VOID_EVENTS))
+        return [each.event for each in entries if each.envelope.command_id == entry.envelope.command_id]
+
+    async def _explain(self, token: str, members: Mapping[str, object] | None = None) -> None:
         history = await self._history(token)
         if history is not None:
-            raise history.closed() from None
+            why = history.closed()
+            raise Rejection(why.code, why.detail, members=members) from None
 
     async def _history(self, token: str) -> ReservationHistory | None:
         records = await self._store.events_of_token(token)
-        try:
-            entries = list(map(codec.decode, records))
-        except codec.UnknownEvent as why:
-            raise stopped(str(why)) from why
+        entries = list(map(_decoded, records))
         return ReservationHistory.of((entry.event, entry.position, entry.recorded_at) for entry in entries)
+
+
+def _decoded(record: Record) -> Entry:
+    try:
+        return codec.decode(record)
+    except codec.UnknownEvent as why:
+        raise stopped(str(why)) from why
+
+
+def _cause(entry: Entry) -> Cause:
+    envelope, event = entry.envelope, entry.event
+    token = getattr(event, "token", None)
+    kind = type(event).__name__
+    return Cause(entry.position, kind, envelope.actor, entry.recorded_at, envelope.reason, token)
+
+
+def _with_reason(envelope: Envelope, command: Command) -> Envelope:
+    """Store the command's reason with its events."""
+    reason = getattr(command, "reason", None)
+    return envelope if reason is None else replace(envelope, reason=reason)
+
+
+def _prove(all_proofs: Iterable[tuple[Series, Iterable[Series]]]) -> None:
+    with suppress(Rejection):
+        for series, others in all_proofs:
+            prove(series, others)
+
+
+def _sequence(state: State, id: str) -> Sequence:
+    sequence = state.sequence(id)
+    if sequence is None:
+        raise no_sequence(id)
+    return sequence
 
 
 def _unknown_series(code: str) -> Rejection:

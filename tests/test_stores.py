@@ -57,6 +57,16 @@ class TestReading:
         assert await store.events_of_token("tok") == first + last
         assert await store.events_of_token("to") == []
 
+    async def test_events_of_a_stream_come_the_newest_first_in_pages(self, ledger: Ledger) -> None:
+        store = ledger.open()
+        records = await append(store, 7)
+        stream = records[0].stream
+        of_stream = [record for record in reversed(records) if record.stream == stream]
+        assert await store.events_of_stream(stream, before=8, limit=10) == of_stream
+        assert await store.events_of_stream(stream, before=of_stream[0].position, limit=1) == of_stream[1:2]
+        assert await store.events_of_stream(stream, before=1, limit=10) == []
+        assert await store.events_of_stream(stream.lower() + " ", before=8, limit=10) == []
+
     async def test_events_of_commands(self, ledger: Ledger) -> None:
         store = ledger.open()
         command = os.urandom(32)

@@ -1,27 +1,36 @@
-"""One reservation, told from its own events: what became of each value that it ever held."""
+"""One reservation, or one number, told from its own events."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ledger.domain.accounting import Cause, touched
+from ledger.domain.commands import Original
 from ledger.domain.events import (
     Event,
+    NumberAssigned,
     Numbering,
     NumbersConfirmed,
+    NumbersImported,
     NumbersReserved,
+    NumberVoided,
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
 )
 from ledger.domain.ranges import Ranges, values_of
+from ledger.domain.reading import Reading
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import ValueState
+from ledger.domain.state import State
 
-__all__ = ["ReservationHistory"]
+__all__ = ["NumberHistory", "ReservationHistory", "Step"]
 
 
 @dataclass(slots=True)
 class ReservationHistory:
-    """`values` maps each value to its state and document; `position` is that of the last event folded."""
+    """What became of each value that a reservation ever held.
+
+    `values` maps each value to its state and document; `position` is that of the last event folded."""
 
     token: str
     numbering: Numbering
@@ -78,3 +87,87 @@ class ReservationHistory:
 
     def _put(self, ranges: Ranges, state: ValueState, document: str | None = None) -> None:
         self.values.update(dict.fromkeys(values_of(ranges), (state, document)))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an event made of a value. `original` says how its number was printed; None when nobody was to get it."""
+
+    state: ValueState
+    cause: Cause
+    original: Original | None
+
+
+@dataclass(slots=True)
+class NumberHistory:
+    """What became of the value that `number` names, of which the attributes are not looked at.
+
+    The events of its sequence are taken from the newest back. `replaces` and `replaced_by` are numbers as printed.
+    """
+
+    number: str
+    reading: Reading
+    position: int = 0
+    steps: list[Step] = field(default_factory=list)
+    replaces: str | None = None
+    replaced_by: str | None = None
+
+    @property
+    def state(self) -> ValueState:
+        return self.steps[-1].state
+
+    @property
+    def printed(self) -> Original | None:
+        """How the number was printed last; None when it was never printed."""
+        return next((step.original for step in reversed(self.steps) if step.original), None)
+
+    @property
+    def confirmed(self) -> Original | None:
+        """How the number was printed, and for which document, if it is confirmed now."""
+        return self.steps[-1].original if self.steps and self.state is ValueState.CONFIRMED else None
+
+    def take(self, event: Event, cause: Cause) -> bool:
+        """Look at the event before the one taken last; says whether it was about this value."""
+        value = self.reading.value
+        about = [
+            Step(state, cause, _original(event, value))
+            for state, ranges in touched(event)
+            if any(low <= value <= high for low, high in ranges)
+        ]
+        self.steps[:0] = about
+        return bool(about)
+
+    def take_command(self, events: Sequence[Event], state: State) -> None:
+        """Look at all events of a command that voided the number, or gave it out, for what replaces what."""
+        voided, confirmed = events[0], events[-1]
+        if not isinstance(voided, NumberVoided) or not isinstance(confirmed, NumbersConfirmed):
+            return
+        mine = (self.reading.sequence, self.reading.value)
+        if mine == (voided.numbering.sequence, voided.value):
+            self.replaced_by = _printed(confirmed.numbering, confirmed.ranges[0][0], state)
+        elif mine == voided.replacement:
+            self.replaces = _printed(voided.numbering, voided.value, state)
+
+
+def _original(event: Event, value: int) -> Original | None:
+    match event:
+        case NumbersConfirmed(numbering=of, document=document, documents=documents):
+            return _of_numbering(of, dict(documents).get(value, document))
+        case NumberAssigned(numbering=of, value=assigned, document=document) if assigned == value:
+            return _of_numbering(of, document)
+        case NumbersReserved() | NumberVoided() | ReservationCancelled() | ReservationExpired():
+            return _of_numbering(event.numbering, None)
+        case NumbersImported(series_version=version, prints=prints):
+            mine = (each for each in prints if any(low <= value <= high for low, high in each.ranges))
+            return next((Original(version, each.document_date, each.attributes, None) for each in mine), None)
+        case _:
+            return None
+
+
+def _of_numbering(numbering: Numbering, document: str | None) -> Original:
+    return Original(numbering.series_version, numbering.document_date, numbering.attributes, document)
+
+
+def _printed(numbering: Numbering, value: int, state: State) -> str:
+    series = state.series(numbering.series, numbering.series_version)
+    return series.frame(numbering.key, numbering.attributes, numbering.document_date).number(value)

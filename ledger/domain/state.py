@@ -83,6 +83,11 @@ class State:
         versions = self.versions(code) or ()
         return versions[(self.first_used(code) or len(versions)) - 1 :]
 
+    def series_of(self, sequence: Sequence) -> Series:
+        """Give the latest version that counts in a sequence."""
+        id, key, period = sequence.id, sequence.key, sequence.period
+        return next(each for each in reversed(self.printing(sequence.series)) if each.sequence_id(key, period) == id)
+
     def first_used(self, code: str) -> int | None:
         """Give the version with which a series began to count; None when it did not yet."""
         found = self._first_used.get(code)

@@ -7,6 +7,7 @@ does is seen by nobody before `commit`, and is then there at once.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from uuid import uuid4
 
 from ledger import chain
@@ -32,12 +33,17 @@ class MemoryLog:
         self.lock = asyncio.Lock()
         self._by_command: dict[bytes, list[Record]] = {}
         self._by_token: dict[str, list[Record]] = {}
+        self._by_stream: dict[str, list[Record]] = {}
 
     def after(self, position: int, limit: int) -> list[Record]:
         return self.records[position : position + limit]
 
     def of_token(self, token: str) -> list[Record]:
         return list(self._by_token.get(token, ()))
+
+    def of_stream(self, stream: str, before: int, limit: int) -> list[Record]:
+        found = reversed(self._by_stream.get(stream, ()))
+        return list(islice((record for record in found if record.position < before), limit))
 
     def of_command(self, command_id: bytes) -> list[Record]:
         return list(self._by_command.get(command_id, ()))
@@ -47,6 +53,7 @@ class MemoryLog:
         for record in records:
             self.records.append(record)
             self._by_command.setdefault(record.command_id, []).append(record)
+            self._by_stream.setdefault(record.stream, []).append(record)
             if record.token is not None:
                 self._by_token.setdefault(record.token, []).append(record)
         self.head = head
@@ -69,6 +76,9 @@ class MemoryStore:
 
     async def events_of_token(self, token: str) -> Sequence[Record]:
         return self._log.of_token(token)
+
+    async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
+        return self._log.of_stream(stream, before, limit)
 
     async def begin(self) -> "MemoryTransaction":
         assert self._transaction is None or self._transaction.over, "one transaction at a time"

@@ -28,6 +28,12 @@ HEAD = select(*_HEAD_COLUMNS).where(ledger_head.c.id == 1)
 EVENTS = select(*_COLUMNS).where(events.c.position > bindparam("after")).order_by(events.c.position)
 EVENTS_PAGE = EVENTS.limit(bindparam("limit"))
 EVENTS_OF_TOKEN = select(*_COLUMNS).where(events.c.token == bindparam("token")).order_by(events.c.position)
+EVENTS_OF_STREAM = (
+    select(*_COLUMNS)
+    .where(events.c.stream == bindparam("stream"), events.c.position < bindparam("before"))
+    .order_by(events.c.position.desc())
+    .limit(bindparam("limit"))
+)
 EVENTS_OF_COMMANDS = (
     select(*_COLUMNS).where(events.c.command_id.in_(bindparam("ids", expanding=True))).order_by(events.c.position)
 )
@@ -116,6 +122,9 @@ class SqlStore(ABC):
 
     async def events_of_token(self, token: str) -> Sequence[Record]:
         return _records(await self._read(EVENTS_OF_TOKEN, token=token))
+
+    async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
+        return _records(await self._read(EVENTS_OF_STREAM, stream=stream, before=before, limit=limit))
 
     async def begin(self) -> "SqlTransaction":
         assert self._transaction is None, "one transaction at a time"

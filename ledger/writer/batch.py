@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
 from ledger.codec import Entry, canonical, encode
-from ledger.domain.commands import Envelope, Expire
+from ledger.domain.commands import Command, Envelope, Expire
 from ledger.domain.decide import decide
 from ledger.domain.events import Event
 from ledger.domain.evolve import evolve
 from ledger.domain.rejection import Code, Rejection
 from ledger.fold import Fold
 from ledger.ports import Fault, Record
-from ledger.writer.waiting import Answer, Outcome, Waiting
+from ledger.writer.waiting import Answer, Outcome, Together, Waiting
 
 __all__ = ["Batch", "entries_by_command"]
 
@@ -102,11 +102,35 @@ class Batch:
                 raise _Bug(waiting) from error
 
     def _answer(self, waiting: Waiting, known: dict[bytes, tuple[Entry, ...]]) -> Answer:
-        envelope = waiting.envelope
+        if isinstance(waiting.command, Together):
+            return self._answer_together(waiting, waiting.command, known)
+        return self._answer_one(waiting, waiting.command, waiting.envelope, known)
+
+    def _answer_together(self, waiting: Waiting, together: Together, known: dict[bytes, tuple[Entry, ...]]) -> Answer:
+        """Answer commands that are carried out all or none: with the outcome of each, or the first rejection."""
+        before = self._branch, self._bytes, self._hash, self._position, len(self.records)
+        self._branch = self._branch.branch()
+        known_here, parts = dict(known), []
+        for index, (command, envelope) in enumerate(together.parts):
+            answer = self._answer_one(waiting, command, envelope, known_here)
+            if not isinstance(answer, Outcome):
+                self._branch, self._bytes, self._hash, self._position, count = before
+                del self.records[count:]
+                return _at(index, answer)
+            parts.append(answer)
+        self._branch.merge()
+        self._branch = before[0]
+        known.update(known_here)
+        entries = tuple(entry for part in parts if not part.replayed for entry in part.entries)
+        return Outcome(entries, self._position, all(part.replayed for part in parts), tuple(parts))
+
+    def _answer_one(
+        self, waiting: Waiting, command: Command, envelope: Envelope, known: dict[bytes, tuple[Entry, ...]]
+    ) -> Answer:
         earlier = known.get(envelope.command_id)
         if earlier is not None:
-            return _repeated(earlier, waiting)
-        events = decide(self._branch, waiting.command, self.now)
+            return _repeated(earlier, waiting, envelope)
+        events = decide(self._branch, command, self.now)
         if isinstance(events, Rejection):
             return events
         entries = self._record(events, envelope)
@@ -128,9 +152,9 @@ class Batch:
         return tuple(entries)
 
 
-def _repeated(earlier: tuple[Entry, ...], waiting: Waiting) -> Answer:
+def _repeated(earlier: tuple[Entry, ...], waiting: Waiting, envelope: Envelope) -> Answer:
     """Answer a command whose events the log holds: a repetition, or our own whose COMMIT was in doubt."""
-    first, envelope = earlier[0].envelope, waiting.envelope
+    first = earlier[0].envelope
     if first.fingerprint != envelope.fingerprint:
         return Rejection(
             Code.IDEMPOTENCY_KEY_REUSED,
@@ -138,6 +162,19 @@ def _repeated(earlier: tuple[Entry, ...], waiting: Waiting) -> Answer:
             "request; use a new key for a new request",
         )
     return Outcome(earlier, earlier[-1].position, replayed=not waiting.has_attempted(earlier))
+
+
+def _at(index: int, answer: Rejection | Fault) -> Answer:
+    """Say which of several commands was rejected."""
+    if isinstance(answer, Fault):
+        return answer
+    errors = [(f"commands[{index}].{field}", flaw) for field, flaw in answer.errors]
+    return Rejection(
+        answer.code,
+        f"commands[{index}]: {answer.detail}; none of the commands was carried out",
+        errors,
+        answer.members | {"index": index},
+    )
 
 
 def _internal_error() -> Fault:

@@ -10,7 +10,7 @@ from ledger.domain.commands import Command, Envelope
 from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Fault
 
-__all__ = ["Answer", "Outcome", "Queue", "Waiting"]
+__all__ = ["Answer", "Outcome", "Queue", "Together", "Waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,21 @@ class Outcome:
     """What a command did: its events as the log holds them, none when there was nothing to change.
 
     `position` is that of its last event, or of the log when there is none. `replayed` says that the events are
-    from an earlier delivery of the same request.
+    from an earlier delivery of the same request. `parts` are the outcomes of commands that were carried out together;
+    `entries` are then those that were written now.
     """
 
     entries: tuple[Entry, ...]
     position: int
     replayed: bool = False
+    parts: tuple["Outcome", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Commands, each with its own envelope, of which all are carried out in order, or none is."""
+
+    parts: tuple[tuple[Command, Envelope], ...]
 
 
 Answer = Outcome | Rejection | Fault
@@ -36,7 +45,7 @@ class Waiting:
     `attempted` are the events that a COMMIT in doubt may have written for it.
     """
 
-    command: Command
+    command: Command | Together
     envelope: Envelope
     deadline: float
     future: asyncio.Future[Outcome]
@@ -47,9 +56,17 @@ class Waiting:
     def in_doubt(self) -> bool:
         return bool(self.attempted)
 
+    def envelopes(self) -> list[Envelope]:
+        """Give the envelope of each command."""
+        if isinstance(self.command, Together):
+            return [envelope for _, envelope in self.command.parts]
+        return [self.envelope]
+
     def has_attempted(self, entries: tuple[Entry, ...]) -> bool:
-        """Say whether these are the events that we tried to commit, and not those of another delivery."""
-        ours = [(entry.position, entry.recorded_at, entry.envelope) for entry in self.attempted]
+        """Say whether these events of one command are those that we tried to commit, and not of another delivery."""
+        id = entries[0].envelope.command_id
+        attempted = (entry for entry in self.attempted if entry.envelope.command_id == id)
+        ours = [(entry.position, entry.recorded_at, entry.envelope) for entry in attempted]
         return ours == [(entry.position, entry.recorded_at, entry.envelope) for entry in entries]
 
     def doubt(self, attempted: tuple[Entry, ...], outcome_deadline: float) -> None:

@@ -22,10 +22,10 @@ from ledger.domain.commands import Command, Envelope
 from ledger.domain.rejection import Code
 from ledger.domain.state import State
 from ledger.fold import BrokenChain, Fold
-from ledger.ports import Clock, Fault, OutcomeUnknown, Spawn, Store, StoreFault, Transaction
+from ledger.ports import Clock, Fault, OutcomeUnknown, Record, Spawn, Store, StoreFault, Transaction
 from ledger.writer.batch import Batch, entries_by_command
 from ledger.writer.follower import Follower, stopped
-from ledger.writer.waiting import Answer, Outcome, Queue, Waiting
+from ledger.writer.waiting import Answer, Outcome, Queue, Together, Waiting
 
 __all__ = ["Limits", "Writer"]
 
@@ -48,6 +48,7 @@ class Limits:
     small_batch: int = 32
     answers_at_once: int = 4
     batch_bytes: int = 2 << 20
+    lookup: int = 1024
     sweep: int = 256
     fold_under_lock: int = 1000
     fold_chunk: int = 1000
@@ -87,7 +88,7 @@ class Writer:
 
     # What request tasks call
 
-    async def submit(self, command: Command, envelope: Envelope) -> Outcome:
+    async def submit(self, command: Command | Together, envelope: Envelope) -> Outcome:
         """Have a command carried out, once; raises its Rejection or a Fault. Cancelling the caller cancels nothing."""
         self._refuse_if_useless()
         waiting = Waiting(
@@ -276,7 +277,7 @@ class Writer:
     async def _decide(self, transaction: Transaction, fold: Fold, drawn: Sequence[Waiting]) -> Batch:
         known = await self._known(transaction, drawn)
         for waiting in drawn:
-            if waiting.envelope.command_id not in known:
+            if not any(entry.envelope.command_id in known for entry in waiting.attempted):
                 waiting.attempted = ()  # under the lock the log's word is final: it did not happen
         batch = Batch(fold, max(transaction.now, transaction.head.recorded_at), self._limits.batch_bytes)
         batch.decide(drawn, known)
@@ -285,10 +286,17 @@ class Writer:
 
     async def _known(self, transaction: Transaction, drawn: Sequence[Waiting]) -> dict[bytes, tuple[Entry, ...]]:
         """Look up the commands that the log may hold already: those with an idempotency key, or in doubt."""
-        ids = {w.envelope.command_id for w in drawn if w.envelope.idempotency_key is not None or w.in_doubt}
-        if not ids:
-            return {}
-        return entries_by_command(map(codec.decode, await transaction.events_of_commands(sorted(ids))))
+        ids = {
+            envelope.command_id
+            for waiting in drawn
+            for envelope in waiting.envelopes()
+            if envelope.idempotency_key is not None or waiting.in_doubt
+        }
+        records: list[Record] = []
+        wanted = sorted(ids)
+        for start in range(0, len(wanted), self._limits.lookup):
+            records += await transaction.events_of_commands(wanted[start : start + self._limits.lookup])
+        return entries_by_command(map(codec.decode, records))
 
     async def _end(self, transaction: Transaction, batch: Batch, drawn: Sequence[Waiting]) -> None:
         """Commit, or roll back a batch of rejections alone; put commands in doubt back to be looked up."""

@@ -165,6 +165,12 @@ class FaultyStore:
         await self.travel()
         return records
 
+    async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
+        await self.travel()
+        records = self.database.log.of_stream(stream, before, limit)
+        await self.travel()
+        return records
+
     async def events_of_token(self, token: str) -> Sequence[Record]:
         await self.travel()
         records = self.database.log.of_token(token)

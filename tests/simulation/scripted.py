@@ -52,6 +52,10 @@ class ScriptedStore:
         await self.step("events")
         return self.log.after(after, limit)
 
+    async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
+        await self.step("stream")
+        return self.log.of_stream(stream, before, limit)
+
     async def events_of_token(self, token: str) -> Sequence[Record]:
         await self.step("token")
         return self.log.of_token(token)

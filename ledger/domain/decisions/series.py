@@ -14,7 +14,7 @@ from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import Series
 from ledger.domain.state import State
 
-__all__ = ["adjust_maximum", "define", "retire", "to_prove"]
+__all__ = ["adjust_maximum", "define", "proofs", "retire"]
 
 
 def define(state: State, all_series: Sequence[Series]) -> list[Event]:
@@ -24,12 +24,12 @@ def define(state: State, all_series: Sequence[Series]) -> list[Event]:
         raise Rejection.invalid("series", f"names {', '.join(sorted(repeated))} twice; define each once")
     highest = _highest(state, [code for code in codes if state.versions(code)])
     events = [event for series in all_series for event in _defined(state, series, highest.get(series.code, -1))]
-    for series, others in to_prove(state, all_series):
+    for series, others in proofs(state, all_series):
         prove(series, others)
     return events
 
 
-def to_prove(state: State, all_series: Sequence[Series]) -> Iterator[tuple[Series, list[Series]]]:
+def proofs(state: State, all_series: Sequence[Series]) -> Iterator[tuple[Series, list[Series]]]:
     """Give each series that would change what the ledger prints, with all versions that it must not collide with."""
     printing = {each.code: state.printing(each.code) for each in state.all_series()}
     for series in all_series:

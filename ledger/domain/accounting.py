@@ -1,0 +1,124 @@
+"""What became of every value of a sequence, and why: its state from the bitmaps, its cause from the log.
+
+The bitmaps say which state each value is in; the last event that touched a value is the cause of that. So the events
+are read from the newest back, until each value that was asked for has met its cause.
+"""
+
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
+
+from pyroaring import BitMap
+
+from ledger.domain.events import (
+    Event,
+    NumberAssigned,
+    NumbersConfirmed,
+    NumbersImported,
+    NumbersReserved,
+    NumberVoided,
+    ReservationCancelled,
+    ReservationExpired,
+    SequenceAdjusted,
+)
+from ledger.domain.ranges import Ranges, runs
+from ledger.domain.sequence import Sequence, ValueState
+
+__all__ = ["Account", "Accounting", "Cause", "touched"]
+
+# States into which one event may take any number of values; in the others, each value may have a cause of its own.
+_WIDE = (ValueState.SKIPPED, ValueState.PRE_CONTROL)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The event, by whom, when (microseconds) and why."""
+
+    position: int
+    event: str
+    actor: str
+    recorded_at: int
+    reason: str | None
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The values `first` to `last`, which are in one state by one cause."""
+
+    first: int
+    last: int
+    state: ValueState
+    cause: Cause
+
+
+class Accounting:
+    """The values of a sequence from `first` on that are in some states, at most about `limit` ranges of them.
+
+    `following` is where the next part begins, None when this is the last.
+    """
+
+    def __init__(self, sequence: Sequence, *, first: int, states: Container[ValueState], limit: int) -> None:
+        self.following: int | None = None
+        self._accounts: list[Account] = []
+        self._sought = BitMap()
+        for low, high, state in sequence.ranges(first):
+            if limit <= 0:
+                self.following = low
+                break
+            if state in states:
+                last = high if state in _WIDE else min(high, low + limit - 1)
+                self._sought.add_range(low, last + 1)
+                limit -= 1 if state in _WIDE else last - low + 1
+                if last < high:
+                    self.following = last + 1
+                    break
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether every value has met its cause."""
+        return not self._sought
+
+    def take(self, event: Event, cause: Cause) -> None:
+        """Look at the event before the one taken last."""
+        for state, ranges in touched(event):
+            for low, high in _among(self._sought, ranges):
+                self._accounts.append(Account(low, high, state, cause))
+                self._sought.remove_range(low, high + 1)
+
+    def accounts(self) -> list[Account]:
+        """Give the ranges in order; when complete, they are all values that were asked for."""
+        return sorted(self._accounts, key=lambda account: account.first)
+
+
+def touched(event: Event) -> Iterator[tuple[ValueState, Ranges]]:
+    """Say into which states an event took which values."""
+    match event:
+        case NumbersReserved(ranges=ranges):
+            yield ValueState.RESERVED, ranges
+        case NumbersConfirmed(ranges=ranges, released=released):
+            yield ValueState.CONFIRMED, ranges
+            yield ValueState.CANCELLED, released
+        case NumbersImported(prints=prints, pre_control=pre_control, skipped=skipped):
+            yield from ((ValueState.CONFIRMED, each.ranges) for each in prints)
+            yield ValueState.PRE_CONTROL, pre_control
+            yield ValueState.SKIPPED, skipped
+        case NumberAssigned(value=value, skipped=skipped):
+            yield ValueState.CONFIRMED, ((value, value),)
+            yield ValueState.SKIPPED, skipped
+        case NumberVoided(value=value):
+            yield ValueState.VOIDED, ((value, value),)
+        case SequenceAdjusted(skipped=skipped):
+            yield ValueState.SKIPPED, skipped
+        case ReservationCancelled(ranges=ranges):
+            yield ValueState.CANCELLED, ranges
+        case ReservationExpired(ranges=ranges):
+            yield ValueState.EXPIRED, ranges
+
+
+def _among(sought: BitMap, ranges: Ranges) -> Iterable[tuple[int, int]]:
+    if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:  # nearly always
+        return ranges if ranges[0][0] in sought else ()
+    of_event = BitMap()
+    for low, high in ranges:
+        of_event.add_range(low, high + 1)
+    return list(runs(sought & of_event))
