@@ -96,9 +96,12 @@ class Ledger:
     async def execute_each(self, commands: Iterable[tuple[Command, Envelope]]) -> list[Outcome | Rejection | Fault]:
         """Carry out the commands in order, each by itself; gives what became of each."""
         tasks: list[asyncio.Task[Outcome]] = []
+        was_prepared = False
         for command, envelope in commands:
-            if type(command) in PREPARED and tasks:  # it may be about what those before it do
+            is_prepared = type(command) in PREPARED
+            if (is_prepared or was_prepared) and tasks:  # it may be about what those before it do, or they be late
                 await asyncio.wait(tasks)
+            was_prepared = is_prepared
             tasks.append(asyncio.ensure_future(self.execute(command, envelope)))
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         for one in ended:

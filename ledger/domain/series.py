@@ -81,8 +81,8 @@ class Dimension:
         flaw = flaw_of_text(value, at_most=self.max)
         if flaw:
             return flaw
-        if _alike(value) != value:
-            return f"is {value!r}, which looks like {_alike(value)!r}; declare it among values"
+        if alike(value) != value:
+            return f"is {value!r}, which looks like {alike(value)!r}; declare it among values"
         if self._pattern.fullmatch(value):
             return None
         return f"is {value!r}, which is not {self.min} to {self.max} characters of {self.chars}"
@@ -268,26 +268,26 @@ def _check_values(path: str, form: Dimension) -> None:
         raise Rejection.invalid(path, "declares values, to which min and max do not apply; remove them")
     if len(form.values) > MAX_VALUES:
         raise Rejection.invalid(path, f"declares more than {MAX_VALUES} values; use chars")
-    alike: dict[str, str] = {}
+    seen: dict[str, str] = {}
     for value in form.values:
         flaw = flaw_of_text(value, at_most=MAX_DIMENSION_LENGTH)
         if flaw:
             raise Rejection.invalid(f"{path}.values", f"has {value!r}, which {flaw}")
-        other = alike.setdefault(_alike(value), value)
+        other = seen.setdefault(alike(value), value)
         if other != value:
             raise Rejection.invalid(
                 f"{path}.values", f"has {value!r} and {other!r}, which look alike (equal under NFKC)"
             )
-    if len(alike) != len(form.values):
+    if len(seen) != len(form.values):
         raise Rejection.invalid(path, "declares a value twice")
 
 
-def _alike(value: str) -> str:
+def alike(value: str) -> str:
     """Give the one text that stands for all that look like `value`: its NFKC, but with the Thai and Lao AM as typed."""
     return unicodedata.normalize("NFKC", value).replace("\u0e4d\u0e32", "\u0e33").replace("\u0ecd\u0eb2", "\u0eb3")
 
 
-def _pieces(chars: str) -> list[tuple[str, str]]:
+def pieces(chars: str) -> list[tuple[str, str]]:
     """Read a character class: single characters and ranges `a-z`; a `-` first or last stands for itself."""
     found = re.findall(r"(.)-(.)|(.)", chars)
     return [(first or single, last or single) for first, last, single in found]
@@ -297,7 +297,7 @@ def _flaw_of_chars(chars: str) -> str | None:
     flaw = flaw_of_text(chars, at_most=MAX_CHARS_LENGTH)
     if flaw:
         return flaw
-    backwards = [f"{first}-{last}" for first, last in _pieces(chars) if first > last]
+    backwards = [f"{first}-{last}" for first, last in pieces(chars) if first > last]
     return f"has the range {backwards[0]}, which runs backwards" if backwards else None
 
 
@@ -305,7 +305,7 @@ def _pattern(chars: str, shortest: int, longest: int) -> re.Pattern[str] | None:
     """Compile a character class with lengths; None for none, or for one that a definition refuses."""
     if not chars or _flaw_of_chars(chars) or not 1 <= shortest <= longest <= MAX_DIMENSION_LENGTH:
         return None
-    members = "".join(f"{re.escape(first)}-{re.escape(last)}" for first, last in _pieces(chars))
+    members = "".join(f"{re.escape(first)}-{re.escape(last)}" for first, last in pieces(chars))
     return re.compile(f"[{members}]{{{shortest},{longest}}}")
 
 
