@@ -7,10 +7,21 @@ from typing import Any
 import orjson
 from pyroaring import BitMap
 
+from api.number_answers import assigned, number_history, voided
+from api.sequence_answers import (
+    gaps,
+    period_closed,
+    period_opened,
+    sequence_adjusted,
+    sequence_answer,
+    sequence_reset,
+    sequences_answer,
+)
 from ledger.definitions import definition_data
 from ledger.domain.calendar import instant_text
 from ledger.domain.commands import Import
 from ledger.domain.events import (
+    MaximumAdjusted,
     Numbering,
     NumbersConfirmed,
     NumbersImported,
@@ -19,6 +30,7 @@ from ledger.domain.events import (
     ReservationExtended,
     SeriesAmended,
     SeriesDefined,
+    SeriesRetired,
 )
 from ledger.domain.history import ReservationHistory
 from ledger.domain.ranges import Ranges, values_of
@@ -32,16 +44,29 @@ __all__ = [
     "Done",
     "applied",
     "as_json",
+    "assigned",
     "cancelled",
     "confirmed",
+    "defined",
     "extended",
+    "gaps",
     "history",
     "imported",
     "imported_again",
     "issued",
+    "maximum_adjusted",
+    "number_history",
+    "period_closed",
+    "period_opened",
     "previewed",
     "reserved",
+    "sequence_adjusted",
+    "sequence_answer",
+    "sequence_reset",
+    "sequences_answer",
     "series_answer",
+    "series_retired",
+    "voided",
 ]
 
 Answer = dict[str, Any]
@@ -134,13 +159,35 @@ def history(told: ReservationHistory, series: Series) -> Answer:
     }
 
 
-def series_answer(series: Series, position: int) -> Answer:
+def series_answer(series: Series, position: int, *, retired: bool = False) -> Answer:
     return {
         "code": series.code,
         "version": series.version,
         **definition_data(series.definition),
+        **({"retired": True} if retired else {}),
         "position": position,
     }
+
+
+def defined(series: Series, outcome: Outcome, state: State) -> Answer:
+    """Say what holds of a series that was to be defined or amended."""
+    ((present, _),) = applied((series,), outcome, state)
+    return series_answer(present, outcome.position)
+
+
+def maximum_adjusted(code: str, outcome: Outcome, state: State) -> Answer:
+    """Say what holds of a series whose maximum was to be adjusted; it may have been so before."""
+    for entry in outcome.entries:
+        if isinstance(entry.event, MaximumAdjusted):
+            series = state.series(entry.event.series, entry.event.series_version)
+            return series_answer(series.with_maximum(entry.event.max_value), outcome.position)
+    return series_answer(state.series_now(code), outcome.position)
+
+
+def series_retired(outcome: Outcome, state: State) -> Answer:
+    event = outcome.entries[-1].event
+    assert isinstance(event, SeriesRetired)
+    return series_answer(state.series(event.series, event.series_version), outcome.position, retired=True)
 
 
 class Done(StrEnum):

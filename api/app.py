@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 
+from api.batch import batch_routes
 from api.credentials import CredentialsMiddleware
 from api.health import health_routes
 from api.imports import import_routes
@@ -31,7 +32,12 @@ def create_app(
             yield
 
     app = Starlette(
-        routes=routes(ledger, default_ttl_seconds) + import_routes(ledger) + health_routes(ledger),
+        routes=[
+            *routes(ledger, default_ttl_seconds),
+            *batch_routes(ledger, default_ttl_seconds),
+            *import_routes(ledger),
+            *health_routes(ledger),
+        ],
         middleware=[Middleware(CredentialsMiddleware, secrets=secrets)] if secrets else [],
         exception_handlers={
             Rejection: problem,

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.answers import as_json
+from api.responses import json_response
 from ledger.service import Ledger
 
 __all__ = ["health_routes"]
@@ -12,11 +12,11 @@ __all__ = ["health_routes"]
 
 def health_routes(ledger: Ledger) -> list[Route]:
     async def live(_: Request) -> Response:
-        return _answer({"status": "up"}, 200)
+        return json_response({"status": "up"}, 200)
 
     async def ready(_: Request) -> Response:
         fault = ledger.writer.fault
-        return _answer(_status(ledger), 503 if fault else 200)
+        return json_response(_status(ledger), 503 if fault else 200)
 
     async def health(_: Request) -> Response:
         fault = ledger.writer.fault
@@ -28,7 +28,7 @@ def health_routes(ledger: Ledger) -> list[Route]:
             "position": ledger.position,
             "waiting": ledger.writer.waiting,
         }
-        return _answer(body, 503 if fault else 200)
+        return json_response(body, 503 if fault else 200)
 
     return [
         Route("/health", health, methods=["GET"]),
@@ -42,7 +42,3 @@ def _status(ledger: Ledger) -> dict[str, str]:
     if fault is None:
         return {"status": "up"}
     return {"status": "down", "code": fault.code.number, "title": fault.code.name, "detail": fault.detail}
-
-
-def _answer(body: object, status: int) -> Response:
-    return Response(as_json(body), status, media_type="application/json")

@@ -13,6 +13,7 @@ from api import answers
 from api.problems import problem_response
 from api.registers import DEFAULT_COLUMN, MAX_REGISTER_BYTES, numbers_of_csv
 from api.requests import body_of, envelope_of
+from api.responses import json_response
 from api.schemas import ImportBody, checked, parse
 from ledger.domain.commands import Envelope
 from ledger.domain.register import Register
@@ -45,7 +46,7 @@ async def _import(ledger: Ledger, asked: "_Asked", envelope: Envelope) -> Respon
     position = await ledger.drop_held(register)
     command = await asyncio.to_thread(register.command, skip_bad=options.skip_bad)
     if options.dry_run:
-        return _answer(answers.imported(register.rows, command, position) | {"dry_run": True})
+        return json_response(answers.imported(register.rows, command, position) | {"dry_run": True})
     try:
         outcome = await ledger.execute(command, envelope)
     except Rejection as refusal:
@@ -53,12 +54,10 @@ async def _import(ledger: Ledger, asked: "_Asked", envelope: Envelope) -> Respon
             raise
         return problem_response(refusal, **answers.imported(register.rows, command, position))
     if not outcome.replayed:
-        return _answer(answers.imported(register.rows, command, outcome.position))
+        return json_response(answers.imported(register.rows, command, outcome.position))
     register = await ledger.register_again(options.series, outcome)
     await _in_thread(register, asked)
-    response = _answer(answers.imported_again(register, outcome))
-    response.headers["Idempotent-Replayed"] = "true"
-    return response
+    return json_response(answers.imported_again(register, outcome), replayed=True)
 
 
 async def _in_thread(register: Register, asked: "_Asked") -> None:
@@ -122,7 +121,3 @@ def _read(register: Register, asked: _Asked, gone: Event) -> None:
         if gone.is_set():
             return
         register.add(line, number)
-
-
-def _answer(data: object) -> Response:
-    return Response(answers.as_json(data), media_type="application/json")

@@ -10,7 +10,16 @@ from api.answers import as_json
 from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Fault
 
-__all__ = ["STATUSES", "gone", "http_problem", "internal_problem", "problem", "problem_body", "problem_response"]
+__all__ = [
+    "STATUSES",
+    "gone",
+    "http_problem",
+    "internal_problem",
+    "problem",
+    "problem_body",
+    "problem_document",
+    "problem_response",
+]
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "1"
@@ -94,6 +103,11 @@ async def gone(_: Request, __: Exception) -> Response:
 
 async def internal_problem(_: Request, __: Exception) -> Response:
     return _response(Code.INTERNAL_ERROR, "the service failed on this request; its log has the cause")
+
+
+def problem_document(error: Rejection | Fault) -> dict[str, object]:
+    """Give the whole problem document, to stand in an answer."""
+    return problem_body(error.code, error.detail, getattr(error, "errors", ())) | getattr(error, "members", {})
 
 
 def problem_response(error: Rejection | Fault, **members: object) -> Response:

@@ -1,5 +1,6 @@
 """What every request carries beside its meaning: a bounded body, who asks, and an idempotency key."""
 
+from collections.abc import Container
 from hashlib import sha256
 
 from starlette.requests import Request
@@ -10,7 +11,16 @@ from ledger.domain.rejection import Code, Rejection
 from ledger.domain.text import flaw_of_text
 from ledger.ports import Ids
 
-__all__ = ["MAX_BODY_BYTES", "body_of", "check_header", "checked_token", "envelope_of", "token_of"]
+__all__ = [
+    "MAX_BODY_BYTES",
+    "body_of",
+    "check_header",
+    "checked_token",
+    "envelope_of",
+    "flaw_of_header",
+    "query_of",
+    "token_of",
+]
 
 MAX_BODY_BYTES = 1 << 20
 MAX_HEADER_LENGTH = 200
@@ -28,6 +38,17 @@ async def body_of(request: Request, *, at_most: int = MAX_BODY_BYTES) -> bytes:
             raise Rejection(Code.BODY_TOO_LARGE, f"the body is larger than {at_most} bytes; send less at a time")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def query_of(request: Request, *, lists: Container[str] = ()) -> dict[str, object]:
+    """Read the query; a Rejection for a name that stands twice and is not one of `lists`."""
+    query: dict[str, object] = {}
+    for name in request.query_params:
+        values = request.query_params.getlist(name)
+        if len(values) > 1 and name not in lists:
+            raise Rejection.invalid(name[:100], "is given more than once; give it once")
+        query[name] = values if name in lists else values[0]
+    return query
 
 
 def envelope_of(request: Request, operation: str, body: bytes, ids: Ids, reason: str | None = None) -> Envelope:
@@ -78,8 +99,12 @@ def _headers(request: Request) -> dict[str, str]:
 
 def check_header(name: str, value: str) -> None:
     """Refuse what may not enter the log as an idempotency key or a request's id."""
-    flaw = flaw_of_text(value, at_most=MAX_HEADER_LENGTH)
-    if flaw is None and not value.isascii():
-        flaw = "must be ASCII"
+    flaw = flaw_of_header(value)
     if flaw:
         raise Rejection.invalid(name.title(), flaw)
+
+
+def flaw_of_header(value: str) -> str | None:
+    """Say why a text may not be an idempotency key or a request's id, or None when it may."""
+    flaw = flaw_of_text(value, at_most=MAX_HEADER_LENGTH)
+    return "must be ASCII" if flaw is None and not value.isascii() else flaw

@@ -1,6 +1,6 @@
 """The endpoints: a body becomes a command, its outcome an answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from starlette.requests import Request
@@ -8,29 +8,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api import answers
-from api.answers import Done
-from api.requests import body_of, envelope_of, token_of
-from api.schemas import (
-    CancelBody,
-    ConfirmBody,
-    ExtendBody,
-    IssueBody,
-    PreviewBody,
-    ReserveBody,
-    SeriesBody,
-    parse,
-)
-from ledger.domain.commands import Cancel, Command, Confirm, DefineSeries, Envelope, Extend, Issue
-from ledger.domain.series import Series
-from ledger.domain.state import State
+from api.operations import OPERATIONS, Making, Operation, answer_of, status_of
+from api.paths import RawRoute, decoded
+from api.requests import body_of, envelope_of, query_of, token_of
+from api.responses import json_response
+from api.schemas import GapsQuery, PreviewBody, SequencesQuery, checked, parse
 from ledger.service import Ledger
-from ledger.writer import Outcome
 
 __all__ = ["routes"]
 
-
-def _json(data: object, status: int = 200) -> Response:
-    return Response(answers.as_json(data), status, media_type="application/json")
+Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Endpoints:
@@ -38,105 +25,101 @@ class Endpoints:
 
     def __init__(self, ledger: Ledger, default_ttl_seconds: int) -> None:
         self._ledger = ledger
-        self._default_ttl_seconds = default_ttl_seconds
+        self._making = Making(ledger.ids, default_ttl_seconds)
+
+    def write(self, name: str) -> Endpoint:
+        """Serve one operation."""
+        operation = OPERATIONS[name]
+
+        async def endpoint(request: Request) -> Response:
+            return await self._carry_out(operation, request)
+
+        return endpoint
+
+    async def _carry_out(self, operation: Operation, request: Request) -> Response:
+        body = await body_of(request)
+        parsed = parse(operation.body, body)
+        envelope = envelope_of(request, operation.name, body, self._ledger.ids)
+        named = decoded(request, operation.names) if operation.names else ""
+        command = operation.command(parsed, named, self._making)
+        outcome = await self._ledger.execute(command, envelope)
+        answer = answer_of(operation, command, outcome, self._ledger.state)
+        return json_response(answer, status_of(operation, outcome), replayed=outcome.replayed)
 
     # Series
 
     async def one_series(self, request: Request) -> Response:
-        return await (self._define(request) if request.method == "PUT" else self._show(request))
-
-    async def _define(self, request: Request) -> Response:
-        body = await body_of(request)
-        series = Series.define(request.path_params["code"], parse(SeriesBody, body).definition())
-        envelope = envelope_of(request, "define_series", body, self._ledger.ids)
-        outcome = await self._ledger.execute(DefineSeries((series,)), envelope)
-        ((series, done),) = answers.applied((series,), outcome, self._ledger.state)
-        status = 201 if done is Done.DEFINED else 200
-        return _marked(_json(answers.series_answer(series, outcome.position), status), outcome)
-
-    async def _show(self, request: Request) -> Response:
-        series, position = await self._ledger.series(request.path_params["code"])
-        return _json(answers.series_answer(series, position))
+        if request.method == "PUT":
+            return await self._carry_out(OPERATIONS["define_series"], request)
+        series, position = await self._ledger.series(decoded(request, "series"))
+        retired = self._ledger.state.is_retired(series.code)
+        return json_response(answers.series_answer(series, position, retired=retired))
 
     async def list_series(self, _: Request) -> Response:
         found, position = await self._ledger.all_series()
-        return _json({"series": [answers.series_answer(series, position) for series in found], "position": position})
+        is_retired = self._ledger.state.is_retired
+        told = [answers.series_answer(each, position, retired=is_retired(each.code)) for each in found]
+        return json_response({"series": told, "position": position})
 
-    # Numbers
+    # Reservations and numbers
 
     async def preview(self, request: Request) -> Response:
         body = parse(PreviewBody, await body_of(request))
-        command = body.reserve(self._ledger.ids.token(), self._default_ttl_seconds)
-        return _json(answers.previewed(*await self._ledger.preview(command)))
+        command = body.reserve(self._making.ids.token(), self._making.default_ttl_seconds)
+        return json_response(answers.previewed(*await self._ledger.preview(command)))
 
-    async def reserve(self, request: Request) -> Response:
-        body = await body_of(request)
-        parsed = parse(ReserveBody, body)
-        envelope = envelope_of(request, "reserve", body, self._ledger.ids)
-        command = parsed.reserve(self._ledger.ids.token(), self._default_ttl_seconds, parsed.ttl_seconds)
-        return await self._execute(command, envelope, answers.reserved, 201)
+    async def reservation(self, request: Request) -> Response:
+        return json_response(answers.history(*await self._ledger.reservation(token_of(request))))
 
-    async def issue(self, request: Request) -> Response:
-        body = await body_of(request)
-        parsed = parse(IssueBody, body)
-        envelope = envelope_of(request, "issue", body, self._ledger.ids)
-        command = Issue(parsed.reserve(self._ledger.ids.token(), self._default_ttl_seconds), parsed.document)
-        return await self._execute(command, envelope, answers.issued, 201)
+    async def number(self, request: Request) -> Response:
+        history = await self._ledger.number(decoded(request, "number"))
+        return json_response(answers.number_history(history, self._ledger.state))
 
-    # Reservations
+    # Sequences
 
-    async def get_reservation(self, request: Request) -> Response:
-        return _json(answers.history(*await self._ledger.reservation(token_of(request))))
+    async def list_sequences(self, request: Request) -> Response:
+        query = checked(SequencesQuery, query_of(request))
+        found, position = await self._ledger.sequences(query.series, after=query.after, limit=query.limit + 1)
+        return json_response(answers.sequences_answer(found, query.limit, position))
 
-    async def confirm(self, request: Request) -> Response:
-        body = await body_of(request)
-        parsed = parse(ConfirmBody, body)
-        command = Confirm(token_of(request), parsed.document, parsed.choices(), parsed.release_rest)
-        envelope = envelope_of(request, "confirm", body, self._ledger.ids)
-        return await self._execute(command, envelope, answers.confirmed)
+    async def sequence(self, request: Request) -> Response:
+        return json_response(answers.sequence_answer(*await self._ledger.sequence(decoded(request, "sequence"))))
 
-    async def extend(self, request: Request) -> Response:
-        body = await body_of(request)
-        command = Extend(token_of(request), parse(ExtendBody, body).ttl_seconds)
-        envelope = envelope_of(request, "extend", body, self._ledger.ids)
-        return await self._execute(command, envelope, answers.extended)
-
-    async def cancel(self, request: Request) -> Response:
-        body = await body_of(request)
-        reason = parse(CancelBody, body).reason
-        envelope = envelope_of(request, "cancel", body, self._ledger.ids, reason)
-        return await self._execute(Cancel(token_of(request)), envelope, answers.cancelled)
-
-    # Shared
-
-    async def _execute(
-        self,
-        command: Command,
-        envelope: Envelope,
-        answer: Callable[[Outcome, State], dict[str, Any]],
-        status: int = 200,
-    ) -> Response:
-        outcome = await self._ledger.execute(command, envelope)
-        return _marked(_json(answer(outcome, self._ledger.state), status), outcome)
-
-
-def _marked(response: Response, outcome: Outcome) -> Response:
-    if outcome.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    return response
+    async def gaps(self, request: Request) -> Response:
+        query = checked(GapsQuery, query_of(request, lists=("state",)))
+        id, first, states = decoded(request, "sequence"), query.first, query.state
+        found = await self._ledger.accounting(id, first=first, states=states, limit=query.limit)
+        return json_response(answers.gaps(*found, first=first, states=states))
 
 
 def routes(ledger: Ledger, default_ttl_seconds: int) -> list[Route]:
     to = Endpoints(ledger, default_ttl_seconds)
+
+    def post(path: str, operation: str) -> Route:
+        return RawRoute(path, to.write(operation), methods=["POST"])
+
     return [
         # The hottest first: the router looks at them in order.
-        Route("/v1/reservations", to.reserve, methods=["POST"]),
-        Route("/v1/reservations/{token}/confirm", to.confirm, methods=["POST"]),
-        Route("/v1/reservations/{token}/cancel", to.cancel, methods=["POST"]),
-        Route("/v1/reservations/{token}/extend", to.extend, methods=["POST"]),
-        Route("/v1/reservations/{token}", to.get_reservation, methods=["GET"]),
-        Route("/v1/issue", to.issue, methods=["POST"]),
-        Route("/v1/preview", to.preview, methods=["POST"]),
-        Route("/v1/series", to.list_series, methods=["GET"]),
-        Route("/v1/series/{code}", to.one_series, methods=["GET", "PUT"]),
+        post("/v1/reservations", "reserve"),
+        post("/v1/reservations/{token}/confirm", "confirm"),
+        post("/v1/reservations/{token}/cancel", "cancel"),
+        post("/v1/reservations/{token}/extend", "extend"),
+        RawRoute("/v1/reservations/{token}", to.reservation, methods=["GET"]),
+        post("/v1/issue", "issue"),
+        RawRoute("/v1/preview", to.preview, methods=["POST"]),
+        RawRoute("/v1/series", to.list_series, methods=["GET"]),
+        RawRoute("/v1/series/{series}", to.one_series, methods=["GET", "PUT"]),
+        post("/v1/series/{series}/maximum", "adjust_maximum"),
+        post("/v1/series/{series}/retire", "retire_series"),
+        post("/v1/series/{series}/periods", "open_period"),
+        post("/v1/assign", "assign"),
+        RawRoute("/v1/numbers/{number}", to.number, methods=["GET"]),
+        post("/v1/numbers/{number}/void", "void"),
+        RawRoute("/v1/sequences", to.list_sequences, methods=["GET"]),
+        # An id may hold `%`, as in `S:A%2FB:2025`: quoted it is `S:A%252FB:2025`, and decoded once it is itself again.
+        RawRoute("/v1/sequences/{sequence}", to.sequence, methods=["GET"]),
+        post("/v1/sequences/{sequence}/adjust", "adjust_sequence"),
+        post("/v1/sequences/{sequence}/reset", "reset_sequence"),
+        post("/v1/sequences/{sequence}/close", "close_period"),
+        RawRoute("/v1/sequences/{sequence}/gaps", to.gaps, methods=["GET"]),
     ]

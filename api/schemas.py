@@ -13,23 +13,40 @@ from pydantic_core import ErrorDetails
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import Choice, Reserve
 from ledger.domain.rejection import Code, Rejection
-from ledger.domain.series import Attribute, DateOrder, Definition, Dimension, Overflow, Reuse
+from ledger.domain.sequence import ValueState
+from ledger.domain.series import MAX_VALUE, Attribute, DateOrder, Definition, Dimension, Overflow, Reuse
 from ledger.domain.text import flaw_of_text
 
 __all__ = [
+    "AdjustMaximumBody",
+    "AdjustSequenceBody",
+    "AnyBody",
+    "AssignBody",
+    "BatchBody",
+    "Body",
     "CancelBody",
+    "ClosePeriodBody",
     "ConfirmBody",
     "ExtendBody",
+    "GapsQuery",
     "ImportBody",
     "IssueBody",
+    "OpenPeriodBody",
     "PreviewBody",
     "ReserveBody",
+    "ResetSequenceBody",
+    "RetireSeriesBody",
+    "SequencesQuery",
     "SeriesBody",
+    "VoidBody",
     "checked",
     "parse",
 ]
 
 MAX_ERRORS = 20
+MAX_COMMANDS = 1000
+MAX_SEQUENCES = 1000
+MAX_RANGES = 10_000
 MAX_REASON_LENGTH = 500
 
 
@@ -43,10 +60,18 @@ def _day(text: str) -> str:
     return text
 
 
+def _reason(text: str) -> str:
+    flaw = flaw_of_text(text, at_most=MAX_REASON_LENGTH)
+    if flaw:
+        raise ValueError(flaw)
+    return text
+
+
 Text = Annotated[str, Field(max_length=500)]
 Name = Annotated[str, Field(max_length=50)]
 Fields = Annotated[dict[Name, Text], Field(max_length=50)]
 Day = Annotated[str, AfterValidator(_day)]
+Reason = Annotated[str, AfterValidator(_reason)]
 
 
 class Body(BaseModel):
@@ -140,15 +165,55 @@ class ExtendBody(Body):
     ttl_seconds: int
 
 
-def _reason(text: str) -> str:
-    flaw = flaw_of_text(text, at_most=MAX_REASON_LENGTH)
-    if flaw:
-        raise ValueError(flaw)
-    return text
-
-
 class CancelBody(Body):
-    reason: Annotated[str, AfterValidator(_reason)] | None = None
+    reason: Reason | None = None
+
+
+class AssignBody(Body):
+    number: Text
+    document: Text
+    reason: Reason
+
+
+class VoidBody(Body):
+    reason: Reason
+    replace: bool = False
+    document_date: Day | None = None
+
+    def day(self) -> date | None:
+        return None if self.document_date is None else date.fromisoformat(self.document_date)
+
+
+# What the owners of series and sequences do
+
+
+class AdjustMaximumBody(Body):
+    max_value: int
+    reason: Reason
+
+
+class RetireSeriesBody(Body):
+    reason: Reason | None = None
+
+
+class OpenPeriodBody(Body):
+    period: Name
+    key: Fields | None = None
+    reason: Reason | None = None
+
+
+class AdjustSequenceBody(Body):
+    next_value: int
+    reason: Reason
+
+
+class ResetSequenceBody(Body):
+    period: Name | None = None
+    reason: Reason | None = None
+
+
+class ClosePeriodBody(Body):
+    reason: Reason | None = None
 
 
 class ImportBody(Body):
@@ -158,6 +223,53 @@ class ImportBody(Body):
     numbers: list[str] = []
     dry_run: bool = False
     skip_bad: bool = False
+
+
+class BatchBody(Body):
+    """Each command is an operation's name, its body and what its path would name; they are checked one by one."""
+
+    commands: Annotated[list[object], Field(min_length=1, max_length=MAX_COMMANDS)]
+    atomic: bool = False
+
+
+# Queries: what comes in the path's query, where everything is text
+
+
+def _whole(value: object) -> object:
+    """A number may be given as text, as in a query."""
+    if isinstance(value, str):
+        if not re.fullmatch(r"\d{1,10}", value, re.ASCII):
+            raise ValueError("must be a whole number")
+        return int(value)
+    return value
+
+
+def _states(value: object) -> object:
+    """States may be repeated, or stand in one text with commas between them."""
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, list):
+        return given
+    names = [name.strip() for each in given for name in str(each).split(",")]
+    unknown = [name for name in names if name not in set(ValueState)]
+    if unknown:
+        raise ValueError(f"is {unknown[0][:50]!r}, which is no state; known are {', '.join(ValueState)}")
+    return [ValueState(name) for name in names]
+
+
+class SequencesQuery(Body):
+    """`after` is the id of the last sequence of the page before."""
+
+    series: Text | None = None
+    after: Annotated[str, Field(max_length=1000)] = ""
+    limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_SEQUENCES)] = 100
+
+
+class GapsQuery(Body):
+    """`first` is the value to begin with; no `state` means every state."""
+
+    first: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_VALUE)] | None = None
+    state: Annotated[list[ValueState], BeforeValidator(_states)] = list(ValueState)
+    limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_RANGES)] = 1000
 
 
 _NESTED: Mapping[str, type[Body]] = {

@@ -354,7 +354,7 @@ def _fit(block: int) -> int:
 class _Dates:
     """What the date tokens can say, one after the other: states that differ in what may yet be said."""
 
-    def __init__(self, rows: set[tuple[str, ...]], tokens: int) -> None:
+    def __init__(self, rows: list[tuple[str, ...]], tokens: int) -> None:
         self._states: list[Mapping[str, int] | str] = []
         self._known: dict[object, int] = {}
         self._tokens = tokens
@@ -370,12 +370,12 @@ class _Dates:
         found = self._states[state]
         return (found, 0) if isinstance(found, str) and found else None
 
-    def _state(self, rows: set[tuple[str, ...]], token: int) -> int:
+    def _state(self, rows: list[tuple[str, ...]], token: int) -> int:
         if token == self._tokens:
-            return self._made(min(rows)[token:], "".join(min(rows)[token:]))
-        said: dict[str, set[tuple[str, ...]]] = {}
+            return self._made(rows[0][token:], "".join(rows[0][token:]))
+        said: dict[str, list[tuple[str, ...]]] = {}
         for row in rows:
-            said.setdefault(row[token], set()).add(row)
+            said.setdefault(row[token], []).append(row)
         after = {text: self._state(those, token + 1) for text, those in said.items()}
         return self._made(frozenset(after.items()), after)
 
@@ -392,7 +392,7 @@ def _dates(tokens: tuple[str, ...], fiscal_year_start: tuple[int, int], reset: R
     said = [_said(token, fiscal_year_start) for token in tokens]
     if reset is not None:
         said.append([period[offset] for period in periods(reset, fiscal_year_start)])
-    return _Dates(set(zip(*said, strict=True)) or {()}, len(tokens))
+    return _Dates(sorted(set(zip(*said, strict=True))) or [()], len(tokens))
 
 
 @cache

@@ -36,15 +36,14 @@ from ledger.domain.series import MAX_NUMBER_LENGTH, Dimension, Series
 from ledger.domain.template import DATE_TOKENS
 from ledger.domain.text import flaw_of_text
 
-__all__ = ["MAX_GUESSES", "MAX_PAIRS", "Conflict", "conflict", "prove"]
+__all__ = ["MAX_STATES", "MAX_STATES_IN_ALL", "Conflict", "conflict", "prove"]
 
-MAX_PAIRS = 500_000  # states of the search for a string that two series print
-MAX_GUESSES = 1_000_000  # states of the search for a component in which its two readings differ
+MAX_STATES = 500_000  # of one search
+MAX_STATES_IN_ALL = 3_000_000  # of all searches for one series, beside all others
 CACHED = 65_536  # pairs of series that take a longer look
 
 Pair = tuple[Node, Node]
 Path = tuple[int, ...]  # the characters that may stand at each place of a number, as masks
-Paths = tuple[Path, ...] | TooComplex
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,47 +54,68 @@ class Conflict:
     readings: tuple[Reading, Reading]
 
 
+@dataclass(slots=True)
+class Search:
+    """What a search found, and how many states it took; `bound` says which bound ended it."""
+
+    paths: tuple[Path, ...] = ()
+    states: int = 0
+    bound: str | None = None
+
+
 def prove(series: Series, others: Iterable[Series]) -> None:
     """Raise a Rejection with a counterexample unless each number of `series` has one reading, in itself and `others`.
 
     Versions of the same series may print the same number if it is the same: the same key, period and value.
     """
+    states = 0
     for other in chain((series,), others):
+        searches = _searches(series, other)
         try:
-            found = conflict(series, other)
+            found = _conflict(series, other, searches)
         except TooComplex as bound:
             raise _unproved(series, other, str(bound)) from None
         if found:
             raise _refused(series, other, found)
+        states += sum(each.states for each in searches)
+        if states > MAX_STATES_IN_ALL:
+            raise _unproved(series, other, f"beside all series together it takes more than {MAX_STATES_IN_ALL} states")
 
 
 def conflict(one: Series, other: Series) -> Conflict | None:
     """Give a number that `one` prints and `other` prints too, as another number; raises TooComplex at a bound."""
+    return _conflict(one, other, _searches(one, other))
+
+
+def _searches(one: Series, other: Series) -> list[Search]:
+    """Look for a number with two readings; none to do where a glance shows that there is none."""
     alike = one.code == other.code and one.counting == other.counting
     first, second = language(one), language(other)
     if first is not second and first.is_apart(second):
-        return None
-    unsaid = _period_unsaid(one) if alike else None
-    if unsaid:
-        return unsaid
+        return []
     # Automata that read more than is printed are smaller; what they find and nobody prints is looked at exactly.
-    found = _first_real(one, other, _paths(first, second, alike, False))
-    if isinstance(found, TooComplex) and (first.repeated or second.repeated):
-        found = _first_real(one, other, _paths(first, second, alike, True))
-    if isinstance(found, TooComplex):
-        raise found
+    found = [_search(first, second, alike, False)]
+    if found[0].paths and (first.repeated or second.repeated):
+        found.append(_search(first, second, alike, True))
     return found
 
 
-def _first_real(one: Series, other: Series, paths: Paths) -> Conflict | TooComplex | None:
-    if isinstance(paths, TooComplex):
-        return paths
-    for path in paths:
-        for number in _spelled(path):
-            found = _judged(one, other, number)
-            if found:
-                return found
-    return TooComplex(f"whether both print {next(_spelled(paths[0]))!r} cannot be told") if paths else None
+def _conflict(one: Series, other: Series, searches: Iterable[Search]) -> Conflict | None:
+    unsaid = _period_unsaid(one) if one is other else None
+    if unsaid:
+        return unsaid
+    doubt = ""
+    for search in searches:
+        if search.bound:
+            raise TooComplex(search.bound)
+        numbers = [number for path in search.paths for number in _spelled(path)]
+        found = next(filter(None, (_judged(one, other, number) for number in numbers)), None)
+        if found or not numbers:
+            return found
+        doubt = numbers[0]
+    if doubt:
+        raise TooComplex(f"whether both print {doubt!r} cannot be told")
+    return None
 
 
 def _period_unsaid(series: Series) -> Conflict | None:
@@ -154,32 +174,35 @@ def _spelled(path: Path) -> Iterator[str]:
 
 
 @lru_cache(maxsize=CACHED)
-def _paths(first: Language, second: Language, alike: bool, exact: bool) -> Paths:
+def _search(first: Language, second: Language, alike: bool, exact: bool) -> Search:
     """Find what both print; where they count alike, what they read as different numbers."""
+    search = Search()
     try:
         roots = (first.exact_root, second.exact_root) if exact else (first.root, second.root)
-        if not alike:
-            found = _path(*_explored(*roots, lambda _: True))
-            return (found,) if found else ()
-        return tuple(_differing(first, second, roots, exact))
+        if alike:
+            search.paths = tuple(_differing(search, first, second, roots, exact))
+        else:
+            path = _path(*_explored(search, *roots, lambda _: True))
+            search.paths = (path,) if path else ()
     except TooComplex as bound:
-        return bound
+        search.bound = str(bound)
+    return search
 
 
-def _differing(first: Language, second: Language, roots: Pair, exact: bool) -> Iterator[Path]:
-    reached, _ = _explored(*roots, lambda _: False)
+def _differing(search: Search, first: Language, second: Language, roots: Pair, exact: bool) -> Iterator[Path]:
+    reached, _ = _explored(search, *roots, lambda _: False)
     useful = _useful(reached)
     apart = {place for one, two in useful if one.place != two.place for place in (one.place, two.place)}
     names = {place[0] for place in apart if place}
     if names - DATE_TOKENS.keys():
         widest = max(first.widest, second.widest)
-        path = _Guess(useful, MAX_DIGITS - widest).path(roots)
+        path = _Guess(search, useful, MAX_DIGITS - widest).path(roots)
         if path:
             yield path
     if names & DATE_TOKENS.keys():
         for offset in range(len(periods(first.reset, first.fiscal_year_start)[0])):
             dated = first.root_for_period(offset, exact), second.root_for_period(offset, exact)
-            path = _path(*_explored(*dated, lambda ends: ends[0].place != ends[1].place))
+            path = _path(*_explored(search, *dated, lambda ends: ends[0].place != ends[1].place))
             if path:
                 yield path
 
@@ -187,7 +210,7 @@ def _differing(first: Language, second: Language, roots: Pair, exact: bool) -> I
 Reached = dict[Pair, list[Pair]]
 
 
-def _explored(one: Node, two: Node, is_found: Callable[[Pair], bool]) -> tuple[Reached, Pair | None]:
+def _explored(search: Search, one: Node, two: Node, is_found: Callable[[Pair], bool]) -> tuple[Reached, Pair | None]:
     """Go to all pairs, nearest first, with those they were reached from, until the end of a number is as wanted."""
     layer = [(one, two)]
     reached: Reached = {(one, two): []}
@@ -203,10 +226,15 @@ def _explored(one: Node, two: Node, is_found: Callable[[Pair], bool]) -> tuple[R
                 following.append(after)
                 if after[0].mask == END and is_found(after):
                     return reached, after
-        if len(reached) > MAX_PAIRS:
-            raise TooComplex(f"comparing them takes more than {MAX_PAIRS} states")
+        _count(search, len(following))
         layer = following
     return reached, None
+
+
+def _count(search: Search, states: int) -> None:
+    search.states += states
+    if search.states > MAX_STATES:
+        raise TooComplex(f"comparing them takes more than {MAX_STATES} states")
 
 
 def _following(pair: Pair) -> Iterator[Pair]:
@@ -253,7 +281,8 @@ DIFFERENT: Mark = (-2, ("", 0), OVER)
 class _Guess:
     """The search for a number of which two readings differ in a component, along pairs that lead to an end."""
 
-    def __init__(self, useful: set[Pair], first_digit: int) -> None:
+    def __init__(self, search: Search, useful: set[Pair], first_digit: int) -> None:
+        self._search = search
         self._useful = useful
         self._first_digit = first_digit
 
@@ -270,8 +299,7 @@ class _Guess:
                     following.append(after)
                     if after[0][0].mask == END and after[1] is DIFFERENT:
                         return _origins(origin, after)
-            if len(origin) > MAX_GUESSES:
-                raise TooComplex(f"telling their numbers apart takes more than {MAX_GUESSES} states")
+            _count(self._search, len(following))
             layer = following
         return None
 

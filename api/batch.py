@@ -1,0 +1,163 @@
+"""`POST /v1/batch`: many commands in one request, in order; each by itself, or with `atomic` all or none."""
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from api.operations import OPERATIONS, Making, Operation, answer_of, status_of
+from api.problems import problem_document
+from api.requests import body_of, envelope_of, flaw_of_header
+from api.responses import json_response
+from api.schemas import BatchBody, checked, parse
+from ledger.codec import command_id
+from ledger.domain.commands import Command, Envelope
+from ledger.domain.rejection import Code, Rejection
+from ledger.domain.state import State
+from ledger.ports import Fault, Ids
+from ledger.service import Ledger
+from ledger.writer import Outcome
+
+__all__ = ["batch_routes"]
+
+KEY = "idempotency_key"
+
+Answer = dict[str, object]
+
+
+class Item(NamedTuple):
+    """One command of a batch."""
+
+    operation: Operation
+    command: Command
+    envelope: Envelope
+
+
+def batch_routes(ledger: Ledger, default_ttl_seconds: int) -> list[Route]:
+    making = Making(ledger.ids, default_ttl_seconds)
+
+    async def batch(request: Request) -> Response:
+        body = await body_of(request)
+        asked = parse(BatchBody, body)
+        envelope = envelope_of(request, "batch", body, ledger.ids)
+        items = [_item(index, given, envelope, making) for index, given in enumerate(asked.commands)]
+        return await (_together if asked.atomic else _each)(ledger, items, envelope)
+
+    return [Route("/v1/batch", batch, methods=["POST"])]
+
+
+async def _each(ledger: Ledger, items: list[Item | Rejection], _: Envelope) -> Response:
+    sound = [item for item in items if isinstance(item, Item)]
+    ended = iter(await ledger.execute_each((item.command, item.envelope) for item in sound))
+    told = [(item, next(ended) if isinstance(item, Item) else item) for item in items]
+    outcomes = [outcome for _, outcome in told if isinstance(outcome, Outcome)]
+    answers = [_answer(index, item, outcome, ledger.state) for index, (item, outcome) in enumerate(told)]
+    return _response(answers, outcomes, ledger)
+
+
+async def _together(ledger: Ledger, items: list[Item | Rejection], envelope: Envelope) -> Response:
+    sound = []
+    for index, item in enumerate(items):
+        if isinstance(item, Rejection):
+            raise Rejection(
+                item.code,
+                f"commands[{index}]: {item.detail}; none of the commands was carried out",
+                _at(index, item).errors,
+                item.members | {"index": index},
+            )
+        sound.append(item)
+    outcome = await ledger.execute_together(((item.command, item.envelope) for item in sound), envelope)
+    answers = [
+        _answer(index, item, part, ledger.state)
+        for index, (item, part) in enumerate(zip(sound, outcome.parts, strict=True))
+    ]
+    return _response(answers, list(outcome.parts), ledger)
+
+
+def _response(answers: list[Answer], outcomes: list[Outcome], ledger: Ledger) -> Response:
+    position = max((outcome.position for outcome in outcomes), default=ledger.position)
+    replayed = bool(outcomes) and all(outcome.replayed for outcome in outcomes)
+    return json_response({"answers": answers, "position": position}, replayed=replayed)
+
+
+def _answer(index: int, item: Item | Rejection, told: Outcome | Rejection | Fault, state: State) -> Answer:
+    """Answer one command as its own endpoint would, with the status."""
+    if not isinstance(told, Outcome) or isinstance(item, Rejection):
+        assert not isinstance(told, Outcome)
+        return problem_document(_at(index, told) if isinstance(told, Rejection) else told)
+    answer = answer_of(item.operation, item.command, told, state)
+    marked = {"replayed": True} if told.replayed else {}
+    return {"status": status_of(item.operation, told), **answer, **marked}
+
+
+def _at(index: int, error: Rejection) -> Rejection:
+    """Name the fields of one command as the batch has them."""
+    errors = [(f"commands[{index}].{field}", flaw) for field, flaw in error.errors]
+    return Rejection(error.code, error.detail, errors, error.members)
+
+
+# From what was sent to commands
+
+
+def _item(index: int, given: object, envelope: Envelope, making: Making) -> Item | Rejection:
+    try:
+        return _read(index, given, envelope, making)
+    except Rejection as flaw:
+        return flaw
+
+
+def _read(index: int, given: object, envelope: Envelope, making: Making) -> Item:
+    if not isinstance(given, dict):
+        raise Rejection(Code.INVALID_FORMAT, "a command must be a JSON object with op and its fields")
+    fields = dict(given)
+    operation = _operation(fields.pop("op", None))
+    own_key = fields.pop(KEY, None)
+    name = _text(operation.names, fields.pop(operation.names, None)) if operation.names else ""
+    command = operation.command(checked(operation.body, fields), name, making)
+    if own_key is None:
+        return Item(operation, command, _envelope_at(index, envelope, making.ids))
+    return Item(operation, command, _envelope_of(operation, _key(own_key), given, envelope))
+
+
+def _operation(name: object) -> Operation:
+    operation = OPERATIONS.get(name) if isinstance(name, str) else None
+    if operation is None:
+        raise Rejection.invalid("op", f"must be one of {', '.join(OPERATIONS)}")
+    return operation
+
+
+def _text(field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise Rejection.invalid(field, "is missing" if value is None else "must be a text")
+    return value
+
+
+def _key(value: object) -> str:
+    key = _text(KEY, value)
+    flaw = flaw_of_header(key)
+    if flaw:
+        raise Rejection.invalid(KEY, flaw)
+    return key
+
+
+def _envelope_at(index: int, envelope: Envelope, ids: Ids) -> Envelope:
+    """Give a command the batch's key and its place there; its fingerprint is that of the whole request."""
+    if envelope.idempotency_key is None:
+        return replace(envelope, command_id=ids.command_id())
+    key = f"{envelope.idempotency_key}[{index}]"
+    return replace(envelope, command_id=command_id(envelope.actor, "batch", key), idempotency_key=key)
+
+
+def _envelope_of(operation: Operation, key: str, given: object, envelope: Envelope) -> Envelope:
+    """Give a command its own key, in the name of its operation as if it came alone."""
+    content = json.dumps(given, sort_keys=True, separators=(",", ":"))
+    return replace(
+        envelope,
+        command_id=command_id(envelope.actor, operation.name, key),
+        idempotency_key=key,
+        fingerprint=sha256(f"batch\n{content}".encode()).hexdigest(),
+    )

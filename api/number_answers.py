@@ -1,0 +1,107 @@
+"""What is told of single numbers: one that was assigned or voided, and the history of one."""
+
+from typing import Any
+
+from ledger.domain.accounting import Cause
+from ledger.domain.calendar import instant_text
+from ledger.domain.commands import Original
+from ledger.domain.events import NumberAssigned, Numbering, NumbersConfirmed, NumberVoided
+from ledger.domain.history import NumberHistory, Step
+from ledger.domain.ranges import Ranges
+from ledger.domain.sequence import ValueState
+from ledger.domain.state import State
+from ledger.writer import Outcome
+
+__all__ = ["assigned", "cause_answer", "number_history", "ranges_answer", "voided"]
+
+Answer = dict[str, Any]
+
+
+def assigned(outcome: Outcome, state: State) -> Answer:
+    event = outcome.entries[-1].event
+    assert isinstance(event, NumberAssigned)
+    return {
+        **_number(event.numbering, event.value, state),
+        "state": ValueState.CONFIRMED.value,
+        "document": event.document,
+        "skipped": ranges_answer(event.skipped),
+        "position": outcome.position,
+    }
+
+
+def voided(outcome: Outcome, state: State) -> Answer:
+    """Say what was voided, and what took its place: its number as in a look-up, and all about it."""
+    event, last = outcome.entries[0].event, outcome.entries[-1].event
+    assert isinstance(event, NumberVoided)
+    answer = _number(event.numbering, event.value, state) | {"state": ValueState.VOIDED.value, "replaced_by": None}
+    if isinstance(last, NumbersConfirmed):
+        replacement = _number(last.numbering, last.ranges[0][0], state)
+        replacement |= {"state": ValueState.CONFIRMED.value, "document": last.document, "token": last.token}
+        answer |= {"replaced_by": replacement["number"], "replacement": replacement}
+    return answer | {"position": outcome.position}
+
+
+def number_history(history: NumberHistory, state: State) -> Answer:
+    """Tell a number's history. `number` is as it was printed last, None when it never was; `asked` is as asked for."""
+    reading, printed = history.reading, history.printed
+    documents = [step.original.document for step in history.steps if step.original and step.original.document]
+    return {
+        "number": _printed(history, printed, state),
+        "asked": history.number,
+        "value": reading.value,
+        "state": history.state.value,
+        "series": reading.series.code,
+        "series_version": printed.series_version if printed else reading.series.version,
+        "key": dict(zip(reading.series.key, reading.key, strict=True)),
+        "sequence": reading.sequence,
+        "period": reading.period,
+        "document_date": printed.document_date.isoformat() if printed else None,
+        "attributes": dict(printed.attributes) if printed else {},
+        "document": documents[-1] if documents else None,
+        "replaces": history.replaces,
+        "replaced_by": history.replaced_by,
+        "history": [_step(history, step, state) for step in history.steps],
+        "position": history.position,
+    }
+
+
+def cause_answer(cause: Cause) -> Answer:
+    answer: Answer = {
+        "event": cause.event,
+        "actor": cause.actor,
+        "time": instant_text(cause.recorded_at),
+        "reason": cause.reason,
+        "position": cause.position,
+    }
+    return answer if cause.token is None else answer | {"token": cause.token}
+
+
+def ranges_answer(ranges: Ranges) -> list[Answer]:
+    return [{"first": first, "last": last} for first, last in ranges]
+
+
+def _number(numbering: Numbering, value: int, state: State) -> Answer:
+    series = state.series(numbering.series, numbering.series_version)
+    frame = series.frame(numbering.key, numbering.attributes, numbering.document_date)
+    return {
+        "number": frame.number(value),
+        "value": value,
+        "sequence": numbering.sequence,
+        "period": numbering.period,
+        "document_date": numbering.document_date.isoformat(),
+    }
+
+
+def _step(history: NumberHistory, step: Step, state: State) -> Answer:
+    answer = {"state": step.state.value, **cause_answer(step.cause)}
+    if step.original is None:
+        return answer
+    return answer | {"number": _printed(history, step.original, state), "document": step.original.document}
+
+
+def _printed(history: NumberHistory, original: Original | None, state: State) -> str | None:
+    if original is None:
+        return None
+    series = state.series(history.reading.series.code, original.series_version)
+    frame = series.frame(history.reading.key, original.attributes, original.document_date)
+    return frame.number(history.reading.value)

@@ -1,0 +1,175 @@
+"""The operations: how a body, and what the path names, become a command, and how its outcome is told.
+
+A batch and the single endpoints do the same by this table. An operation's name is stored in the ids of commands with
+an idempotency key: it is never changed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from api import answers
+from api.requests import checked_token
+from api.schemas import (
+    AdjustMaximumBody,
+    AdjustSequenceBody,
+    AssignBody,
+    Body,
+    CancelBody,
+    ClosePeriodBody,
+    ConfirmBody,
+    ExtendBody,
+    IssueBody,
+    OpenPeriodBody,
+    ReserveBody,
+    ResetSequenceBody,
+    RetireSeriesBody,
+    SeriesBody,
+    VoidBody,
+)
+from ledger.domain.commands import (
+    AdjustMaximum,
+    AdjustSequence,
+    Assign,
+    Cancel,
+    ClosePeriod,
+    Command,
+    Confirm,
+    DefineSeries,
+    Extend,
+    Issue,
+    OpenPeriod,
+    ResetSequence,
+    RetireSeries,
+    Void,
+)
+from ledger.domain.events import (
+    Event,
+    NumberAssigned,
+    NumbersReserved,
+    PeriodOpened,
+    SequenceReset,
+    SeriesDefined,
+)
+from ledger.domain.series import Series
+from ledger.domain.state import State
+from ledger.ports import Ids
+from ledger.writer import Outcome
+
+__all__ = ["OPERATIONS", "Making", "Operation", "answer_of", "status_of"]
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What a command takes from the service: fresh tokens, and the lifetime for series that say none."""
+
+    ids: Ids
+    default_ttl_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`names` is what its path names: token, number, sequence or series, or nothing.
+
+    `command` makes the command of a body and the name. The answer's status is 201 when one of `creates` happened.
+    """
+
+    name: str
+    names: str
+    body: type[Body]
+    command: Callable[[Any, str, Making], Command]
+    answer: Callable[[Outcome, State], Answer] | None
+    creates: tuple[type[Event], ...] = ()
+
+
+def answer_of(operation: Operation, command: Command, outcome: Outcome, state: State) -> Answer:
+    match command:
+        case DefineSeries(series=(series,)):
+            return answers.defined(series, outcome, state)
+        case AdjustMaximum(series=code):
+            return answers.maximum_adjusted(code, outcome, state)
+    assert operation.answer is not None
+    return operation.answer(outcome, state)
+
+
+def status_of(operation: Operation, outcome: Outcome) -> int:
+    created = any(isinstance(entry.event, operation.creates) for entry in outcome.entries)
+    return 201 if created else 200
+
+
+def _reserve(body: ReserveBody, _: str, making: Making) -> Command:
+    return body.reserve(making.ids.token(), making.default_ttl_seconds, body.ttl_seconds)
+
+
+def _issue(body: IssueBody, _: str, making: Making) -> Command:
+    return Issue(body.reserve(making.ids.token(), making.default_ttl_seconds), body.document)
+
+
+def _confirm(body: ConfirmBody, token: str, _: Making) -> Command:
+    return Confirm(checked_token(token), body.document, body.choices(), body.release_rest)
+
+
+def _extend(body: ExtendBody, token: str, _: Making) -> Command:
+    return Extend(checked_token(token), body.ttl_seconds)
+
+
+def _cancel(body: CancelBody, token: str, _: Making) -> Command:
+    return Cancel(checked_token(token), body.reason)
+
+
+def _assign(body: AssignBody, _: str, __: Making) -> Command:
+    return Assign(body.number, body.document, body.reason)
+
+
+def _void(body: VoidBody, number: str, making: Making) -> Command:
+    return Void(number, body.reason, None, making.ids.token(), body.replace, body.day())
+
+
+def _define(body: SeriesBody, code: str, _: Making) -> Command:
+    return DefineSeries((Series.define(code, body.definition()),))
+
+
+def _adjust_maximum(body: AdjustMaximumBody, code: str, _: Making) -> Command:
+    return AdjustMaximum(code, body.max_value, body.reason)
+
+
+def _retire(body: RetireSeriesBody, code: str, _: Making) -> Command:
+    return RetireSeries(code, body.reason)
+
+
+def _open_period(body: OpenPeriodBody, code: str, _: Making) -> Command:
+    return OpenPeriod(code, body.period, body.key, body.reason)
+
+
+def _adjust_sequence(body: AdjustSequenceBody, id: str, _: Making) -> Command:
+    return AdjustSequence(id, body.next_value, body.reason)
+
+
+def _reset(body: ResetSequenceBody, id: str, _: Making) -> Command:
+    return ResetSequence(id, body.period, body.reason)
+
+
+def _close(body: ClosePeriodBody, id: str, _: Making) -> Command:
+    return ClosePeriod(id, body.reason)
+
+
+_BEGUN = (PeriodOpened, SequenceReset)
+_ALL = (
+    Operation("reserve", "", ReserveBody, _reserve, answers.reserved, (NumbersReserved,)),
+    Operation("issue", "", IssueBody, _issue, answers.issued, (NumbersReserved,)),
+    Operation("confirm", "token", ConfirmBody, _confirm, answers.confirmed),
+    Operation("extend", "token", ExtendBody, _extend, answers.extended),
+    Operation("cancel", "token", CancelBody, _cancel, answers.cancelled),
+    Operation("assign", "", AssignBody, _assign, answers.assigned, (NumberAssigned,)),
+    Operation("void", "number", VoidBody, _void, answers.voided),
+    Operation("define_series", "series", SeriesBody, _define, None, (SeriesDefined,)),
+    Operation("adjust_maximum", "series", AdjustMaximumBody, _adjust_maximum, None),
+    Operation("retire_series", "series", RetireSeriesBody, _retire, answers.series_retired),
+    Operation("open_period", "series", OpenPeriodBody, _open_period, answers.period_opened, _BEGUN),
+    Operation("adjust_sequence", "sequence", AdjustSequenceBody, _adjust_sequence, answers.sequence_adjusted),
+    Operation("reset_sequence", "sequence", ResetSequenceBody, _reset, answers.sequence_reset, _BEGUN),
+    Operation("close_period", "sequence", ClosePeriodBody, _close, answers.period_closed),
+)
+OPERATIONS = {operation.name: operation for operation in _ALL}

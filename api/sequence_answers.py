@@ -1,0 +1,195 @@
+"""What is told of sequences: how full each is, what was done to it, and what became of every value."""
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any
+
+from api.number_answers import cause_answer, ranges_answer
+from ledger.domain.accounting import Account, Accounting
+from ledger.domain.events import PeriodClosed, PeriodOpened, SequenceAdjusted, SequenceReset
+from ledger.domain.ranges import count_of
+from ledger.domain.rejection import Rejection
+from ledger.domain.sequence import Sequence as Counter
+from ledger.domain.sequence import ValueState
+from ledger.domain.series import Reuse, Series
+from ledger.domain.state import State
+from ledger.domain.utilisation import Utilisation
+from ledger.writer import Outcome
+
+__all__ = [
+    "gaps",
+    "period_closed",
+    "period_opened",
+    "sequence_adjusted",
+    "sequence_answer",
+    "sequence_reset",
+    "sequences_answer",
+]
+
+Answer = dict[str, Any]
+
+
+# What there is
+
+
+def sequence_answer(sequence: Counter, series: Series, utilisation: Utilisation, position: int) -> Answer:
+    return _sequence(sequence, series, utilisation) | {"position": position}
+
+
+def sequences_answer(found: Sequence[tuple[Counter, Series, Utilisation]], limit: int, position: int) -> Answer:
+    """Give a page of sequences, of which one more than `limit` was looked for; `next` is what the next comes after."""
+    page = [_sequence(*each) for each in found[:limit]]
+    return {"sequences": page, "next": page[-1]["sequence"] if found[limit:] else None, "position": position}
+
+
+def gaps(
+    sequence: Counter,
+    series: Series,
+    accounting: Accounting,
+    closed: PeriodClosed | None,
+    position: int,
+    *,
+    first: int | None,
+    states: Container[ValueState],
+) -> Answer:
+    """Account for the values of a sequence; `next` is the `first` of the next part.
+
+    `frozen` is what the closing of the period found, of the same part; it does not change any more.
+    """
+    answer = {
+        **_place(sequence, series),
+        "start": sequence.start,
+        "high_water": sequence.high_water,
+        "counts": _counts(sequence.counts()),
+        "closed": sequence.closed,
+        "ranges": [_account(account) for account in accounting.accounts()],
+        "next": accounting.following,
+    }
+    if closed:
+        answer["frozen"] = {
+            **_frozen(closed),
+            "ranges": list(_frozen_ranges(closed, first or 0, accounting.following, states)),
+        }
+    return answer | {"position": position}
+
+
+# What was done
+
+
+def sequence_adjusted(outcome: Outcome, state: State) -> Answer:
+    event = outcome.entries[-1].event
+    assert isinstance(event, SequenceAdjusted)
+    return _of_event(event, state) | {
+        "skipped": ranges_answer(event.skipped),
+        "next_value": event.skipped[-1][1] + 1,
+        "position": outcome.position,
+    }
+
+
+def sequence_reset(outcome: Outcome, state: State) -> Answer:
+    """Say which sequence began."""
+    event = outcome.entries[-1].event
+    assert isinstance(event, SequenceReset)
+    return _of_event(event, state) | {"next_value": event.start, "position": outcome.position}
+
+
+def period_opened(outcome: Outcome, state: State) -> Answer:
+    """Say which period may be used: of a whole series, or of one sequence, which then began."""
+    event = outcome.entries[-1].event
+    if not isinstance(event, PeriodOpened):
+        return sequence_reset(outcome, state)
+    return {
+        "series": event.series,
+        "series_version": event.series_version,
+        "period": event.period,
+        "position": outcome.position,
+    }
+
+
+def period_closed(outcome: Outcome, state: State) -> Answer:
+    event = outcome.entries[-1].event
+    assert isinstance(event, PeriodClosed)
+    return _of_event(event, state) | {"closed": True, **_frozen(event), "position": outcome.position}
+
+
+# Parts
+
+
+def _sequence(sequence: Counter, series: Series, utilisation: Utilisation) -> Answer:
+    return {
+        **_place(sequence, series),
+        "start": sequence.start,
+        "high_water": sequence.high_water,
+        "next_value": _next_value(sequence, series, utilisation.max_value),
+        "max_value": utilisation.max_value,
+        "left": utilisation.left,
+        "percent": utilisation.percent,
+        "warnings": utilisation.warnings,
+        "per_day": round(utilisation.per_day, 3),
+        "exhausted_on": utilisation.exhausted_on.isoformat() if utilisation.exhausted_on else None,
+        "counts": _counts(sequence.counts()),
+        "closed": sequence.closed,
+    }
+
+
+def _place(sequence: Counter, series: Series) -> Answer:
+    return {
+        "sequence": sequence.id,
+        "series": series.code,
+        "series_version": series.version,
+        "key": dict(zip(series.key, sequence.key, strict=True)),
+        "period": sequence.period,
+    }
+
+
+def _of_event(event: SequenceAdjusted | SequenceReset | PeriodClosed, state: State) -> Answer:
+    series = state.series(event.series, event.series_version)
+    return {
+        "sequence": event.sequence,
+        "series": event.series,
+        "series_version": event.series_version,
+        "key": dict(zip(series.key, event.key, strict=True)),
+        "period": event.period,
+    }
+
+
+def _next_value(sequence: Counter, series: Series, max_value: int) -> int | None:
+    """Give the value that is reserved next; None when there is none."""
+    if sequence.closed:
+        return None
+    try:
+        return sequence.next_ranges(1, max_value, reuse=series.definition.reuse is Reuse.GAPLESS)[0][0]
+    except Rejection:
+        return None
+
+
+def _counts(counts: Mapping[ValueState, int]) -> dict[str, int]:
+    """Count every state, also those that no value is in."""
+    return {state.value: counts.get(state, 0) for state in ValueState}
+
+
+def _account(account: Account) -> Answer:
+    return {
+        "first": account.first,
+        "last": account.last,
+        "state": account.state.value,
+        "cause": cause_answer(account.cause),
+    }
+
+
+def _frozen(closed: PeriodClosed) -> Answer:
+    return {
+        "start": closed.start,
+        "high_water": closed.high_water,
+        "counts": _counts({state: count_of(ranges) for state, ranges in closed.accounting}),
+    }
+
+
+def _frozen_ranges(
+    closed: PeriodClosed, first: int, following: int | None, states: Container[ValueState]
+) -> Iterator[Answer]:
+    """Give what the closing found of the values from `first` until before `following`, in order."""
+    last = closed.high_water if following is None else following - 1
+    found = ((*each, state) for state, ranges in closed.accounting if state in states for each in ranges)
+    for low, high, state in sorted(found):
+        if low <= last and high >= first:
+            yield {"first": max(low, first), "last": min(high, last), "state": state.value}
