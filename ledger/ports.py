@@ -117,7 +117,7 @@ class Store(Protocol):
         """Read all committed events of a reservation, in order of position."""
 
     async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
-        """Read up to `limit` committed events of a stream in front of a position, the newest first, without the lock."""
+        """Read up to `limit` committed events of a stream in front of a position, the newest first, unlocked."""
 
     async def begin(self) -> Transaction:
         """Take the head's lock; a StoreFault when it cannot be had."""

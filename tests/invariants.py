@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from ledger import chain, codec
-from ledger.domain.events import Numbering, NumbersImported, NumbersReserved
+from ledger.domain.events import NumberAssigned, Numbering, NumbersImported, NumbersReserved
 from ledger.domain.ranges import Ranges, values_of
 from ledger.domain.sequence import Sequence as NumberSequence
 from ledger.domain.sequence import ValueState
@@ -110,6 +110,8 @@ def _printed(records: Iterable[Record], state: State) -> Iterator[tuple[str, int
         match event:
             case NumbersReserved(numbering=of, ranges=ranges):
                 frames += [(of, of.document_date, of.attributes, ranges)]
+            case NumberAssigned(numbering=of, value=value):
+                frames += [(of, of.document_date, of.attributes, ((value, value),))]
             case NumbersImported(prints=prints):
                 frames += [(event, each.document_date, each.attributes, each.ranges) for each in prints]
         for by, day, attributes, ranges in frames:
@@ -140,6 +142,8 @@ class SequenceModel:
     states: dict[int, ValueState] = field(default_factory=dict)
     holders: dict[int, str] = field(default_factory=dict)
     released: set[int] = field(default_factory=set)
+    replacements: dict[int, tuple[str, int]] = field(default_factory=dict)
+    closed: bool = False
 
     def __post_init__(self) -> None:
         self.high_water = self.start - 1
@@ -172,6 +176,24 @@ class SequenceModel:
         self.states.update(dict.fromkeys(imported, ValueState.CONFIRMED))
         self.holders.update(dict.fromkeys(imported, f"the register at position {position}"))
 
+    def assign(self, value: int, skipped: list[int], position: int) -> None:
+        assert value not in self.holders, f"position {position} assigns {value}, held by {self.holders[value]}"
+        assert skipped == list(range(self.high_water + 1, value)), f"position {position} skips {skipped}"
+        self.skip(skipped)
+        self.high_water = max(self.high_water, value)
+        self.released.discard(value)
+        self.states[value] = ValueState.CONFIRMED
+        self.holders[value] = f"the assignment at position {position}"
+
+    def skip(self, values: list[int]) -> None:
+        assert values == list(range(self.high_water + 1, self.high_water + 1 + len(values)))
+        self.states.update(dict.fromkeys(values, ValueState.SKIPPED))
+        self.high_water += len(values)
+
+    def void(self, value: int, position: int) -> None:
+        assert self.states.get(value) is ValueState.CONFIRMED, f"position {position} voids {value}, not confirmed"
+        self.states[value] = ValueState.VOIDED
+
     def settle(self, values: list[int], token: str, end: ValueState, position: int) -> None:
         for value in values:
             assert self.states.get(value) is ValueState.RESERVED, f"position {position} ends {value}, not reserved"
@@ -190,12 +212,14 @@ class Model:
         self.expiries: dict[str, int] = {}
         self._gapless: dict[tuple[str, int], bool] = {}
         self._starts: dict[tuple[str, int], int] = {}
+        self._retired: set[str] = set()
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "Model":
         model = cls()
         for record in records:
             model.take(record)
+        model.check_replacements()
         return model
 
     def held(self) -> dict[str, dict[str, list[int]]]:
@@ -209,7 +233,21 @@ class Model:
 
     def take(self, record: Record) -> None:
         data, token, position = json.loads(record.body)["data"], record.token or "", record.position
+        self._check_allowed(record.type, data, position)
         match record.type:
+            case "SeriesRetired":
+                self._retired.add(data["series"])
+            case "MaximumAdjusted" | "PeriodOpened":
+                pass
+            case "NumberAssigned":
+                skipped = _values(data.get("skipped", []))
+                self._sequence(data).assign(data["value"], skipped, position)
+            case "NumberVoided":
+                self._void(data, position)
+            case "SequenceAdjusted":
+                self._sequence(data).skip(_values(data["skipped"]))
+            case "PeriodClosed":
+                self._close(data, position)
             case "SeriesDefined" | "SeriesAmended":
                 key = (data["series"], data["series_version"])
                 self._gapless[key] = data["definition"]["reuse"] == "gapless"
@@ -232,6 +270,35 @@ class Model:
                 self.expiries[token] = data["expires_at"]
             case _:
                 self._settle(record, data, token)
+
+    def check_replacements(self) -> None:
+        """What replaces a number is a number that was given out, and replaces no other."""
+        links = [link for each in self.sequences.values() for link in each.replacements.values()]
+        assert len(links) == len(set(links)), "one number replaces two"
+        for id, value in links:
+            assert self.sequences[id].states[value] in (ValueState.CONFIRMED, ValueState.VOIDED)
+
+    def _check_allowed(self, kind: str, data: dict[str, Any], position: int) -> None:
+        giving = kind in ("NumbersReserved", "NumbersImported", "NumberAssigned")
+        assert not (giving and data["series"] in self._retired), f"position {position} gives out of a retired series"
+        sequence = self.sequences.get(data.get("sequence", ""))
+        closed = sequence is not None and sequence.closed
+        assert not closed or kind == "NumberVoided", f"position {position} changes a closed period"
+
+    def _void(self, data: dict[str, Any], position: int) -> None:
+        sequence = self.sequences[data["sequence"]]
+        sequence.void(data["value"], position)
+        if data.get("replacement") is not None:
+            replacement = data["replacement"]
+            pair = replacement.values() if isinstance(replacement, dict) else replacement
+            id, value = pair
+            sequence.replacements[data["value"]] = (id, value)
+
+    def _close(self, data: dict[str, Any], position: int) -> None:
+        sequence = self.sequences[data["sequence"]]
+        assert ValueState.RESERVED not in sequence.states.values(), f"position {position} closes over a reservation"
+        assert (data["start"], data["high_water"]) == (sequence.start, sequence.high_water)
+        sequence.closed = True
 
     def _settle(self, record: Record, data: dict[str, Any], token: str) -> None:
         due = self.expiries[token] <= record.recorded_at
@@ -271,6 +338,8 @@ def _check_sequence(found: NumberSequence, expected: SequenceModel) -> None:
         assert list(values_of(found.values_in(state))) == sorted(
             value for value, its in expected.states.items() if its is state
         )
+    if expected.closed:
+        return
     pool = expected.pool()
     next_values = list(values_of(found.next_ranges(len(pool) + 1, MAX_VALUE)))
     assert next_values == [*pool, found.high_water + 1], f"{found.id} has another pool"

@@ -18,19 +18,27 @@ from ledger.domain.calendar import FIRST_DATE, LAST_DATE, Reset
 from ledger.domain.commands import Envelope
 from ledger.domain.events import (
     Event,
+    MaximumAdjusted,
+    NumberAssigned,
     Numbering,
     NumbersConfirmed,
     NumbersImported,
     NumbersReserved,
+    NumberVoided,
+    PeriodClosed,
+    PeriodOpened,
     Print,
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
+    SequenceAdjusted,
     SequenceReset,
     SeriesAmended,
     SeriesDefined,
+    SeriesRetired,
 )
 from ledger.domain.ranges import ranges_of
+from ledger.domain.sequence import ValueState
 from ledger.domain.series import MAX_VALUE, Attribute, DateOrder, Definition, Dimension, Overflow, Reuse, Series
 from ledger.ports import Record
 from tests.given import LETTER, NOW, PLAIN, QUICK
@@ -100,9 +108,21 @@ def all_series(draw: st.DrawFn) -> Series:
     return Series.define(draw(st.sampled_from(("S", "LCBP3-C2_7.x"))), definition, draw(st.integers(1, 9)))
 
 
+# In the order of the states, of which a closing names those that hold a value.
+ACCOUNTING = st.dictionaries(st.sampled_from(ValueState), RANGES).map(
+    lambda held: tuple((state, held[state]) for state in ValueState if state in held)
+)
+
 KINDS: dict[type[Any], st.SearchStrategy[Event]] = {
     SeriesDefined: st.builds(SeriesDefined, all_series()),
+    MaximumAdjusted: st.builds(MaximumAdjusted, TEXT, NUMBERS, VALUES),
+    SeriesRetired: st.builds(SeriesRetired, TEXT, NUMBERS),
+    PeriodOpened: st.builds(PeriodOpened, TEXT, NUMBERS, TEXT),
     SequenceReset: st.builds(SequenceReset, TEXT, TEXT, NUMBERS, KEYS, TEXT, NUMBERS),
+    SequenceAdjusted: st.builds(SequenceAdjusted, TEXT, TEXT, NUMBERS, KEYS, TEXT, RANGES),
+    PeriodClosed: st.builds(PeriodClosed, TEXT, TEXT, NUMBERS, KEYS, TEXT, NUMBERS, st.integers(-1, SAFE), ACCOUNTING),
+    NumberAssigned: st.builds(NumberAssigned, NUMBERINGS, VALUES, TEXT, st.just(()) | RANGES),
+    NumberVoided: st.builds(NumberVoided, NUMBERINGS, VALUES, st.none() | st.tuples(TEXT, VALUES)),
     NumbersReserved: st.builds(NumbersReserved, NUMBERINGS, TEXT, RANGES, NUMBERS),
     NumbersConfirmed: st.builds(
         NumbersConfirmed, NUMBERINGS, TEXT, RANGES, st.none() | TEXT, pairs(VALUES), st.just(()) | RANGES
@@ -220,6 +240,13 @@ def test_half_a_character_is_refused() -> None:
         ("NumbersConfirmed-1", "LCBP3-RFA:TER:RPT:-"),
         ("ReservationExtended-1", "LCBP3-RFA:TER:RPT:-"),
         ("ReservationExpired-1", "LCBP3-RFA:TER:RPT:-"),
+        ("MaximumAdjusted-1", "PLAIN"),
+        ("SeriesRetired-1", "PLAIN"),
+        ("PeriodOpened-1", "LETTER"),
+        ("SequenceAdjusted-1", "LETTER:คคง.:สคฉ.3-01:2025"),
+        ("PeriodClosed-1", "LETTER:คคง.:สคฉ.3-01:2025"),
+        ("NumberAssigned-1", "LCBP3-RFA:TER:RPT:-"),
+        ("NumberVoided-1", "LETTER:คคง.:สคฉ.3-01:2025"),
     ],
 )
 def test_an_event_belongs_to_its_series_or_sequence(entry: str, stream: str) -> None:
@@ -265,6 +292,12 @@ def test_an_unknown_type_or_version_is_not_guessed_at(changes: dict[str, Any]) -
     body = orjson.loads(encode(SAMPLES["NumbersReserved-1"], PREVIOUS).body)
     with pytest.raises(UnknownEvent, match="position 7"):
         decode(row_of(canonical(body | changes)))
+
+
+def test_a_closing_tells_each_states_count_to_those_who_read_without_us() -> None:
+    data = orjson.loads(encode(SAMPLES["PeriodClosed-1"], PREVIOUS).body)["data"]
+    assert data["accounting"]["CONFIRMED"] == {"count": 4, "ranges": [[1, 3], [9, 9]]}
+    assert sum(each["count"] for each in data["accounting"].values()) == data["high_water"] - data["start"] + 1
 
 
 # Definitions and command ids

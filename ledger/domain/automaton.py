@@ -261,22 +261,31 @@ class _Builder:
                 more = (*inner, self._node(ends, place, stop)) if stop else tuple(inner)
         return more
 
-    def _spelled(
-        self, words: Iterable[tuple[str, tuple[Node, ...]]], name: str | None, offset: int = 0
-    ) -> tuple[Node, ...]:
+    def _spelled(self, words: Iterable[tuple[str, tuple[Node, ...]]], name: str | None) -> tuple[Node, ...]:
         """Give the nodes with which one of the words begins, each followed by what follows it."""
-        rests: dict[str, list[tuple[str, tuple[Node, ...]]]] = {}
-        for text, after in words:
-            rests.setdefault(text[0], []).append((text[1:], after))
-        masks: dict[tuple[Node, ...], int] = {}
-        for first, rest in rests.items():
-            more = [each for each in rest if each[0]]
-            following = self._spelled(more, name, offset + 1) if more else ()
-            for text, after in rest:
-                following += () if text else after
-            masks[following] = masks.get(following, 0) | 1 << ord(first)
-        place = (name, offset) if name else None
-        return tuple(self._node(mask, place, following) for following, mask in masks.items())
+        numbers: dict[tuple[Node, ...], int] = {}
+        shape = _shape(tuple(sorted((text, numbers.setdefault(after, len(numbers))) for text, after in words)))
+        return self._made(shape, list(numbers), name, 0, {})
+
+    def _made(
+        self,
+        shape: "_Shape",
+        afters: list[tuple[Node, ...]],
+        name: str | None,
+        offset: int,
+        made: dict[tuple[int, int], tuple[Node, ...]],
+    ) -> tuple[Node, ...]:
+        known = made.get((id(shape), offset))
+        if known is None:
+            place = (name, offset) if name else None
+            nodes = []
+            for mask, rest, numbers in shape:
+                following = self._made(rest, afters, name, offset + 1, made) if rest else ()
+                for number in numbers:
+                    following += afters[number]
+                nodes.append(self._node(mask, place, following))
+            known = made[id(shape), offset] = tuple(nodes)
+        return known
 
     def _node(self, mask: int, place: Place, following: tuple[Node, ...]) -> Node:
         made = self._nodes.get((mask, place, following))
@@ -285,6 +294,26 @@ class _Builder:
                 raise TooComplex(f"its automaton has more than {MAX_NODES} nodes")
             made = self._nodes[mask, place, following] = Node(mask, place, following)
         return made
+
+
+# How words are spelled: the characters that may come, then the shape of what is left, and what follows a word's end
+_Shape = tuple[tuple[int, "_Shape", tuple[int, ...]], ...]
+
+
+@lru_cache(maxsize=16_384)
+def _shape(words: tuple[tuple[str, int], ...]) -> _Shape:
+    """Merge the words, each with the number of what follows it, where they go on alike."""
+    rests: dict[str, list[tuple[str, int]]] = {}
+    for text, after in words:
+        rests.setdefault(text[0], []).append((text[1:], after))
+    masks: dict[tuple[int, tuple[int, ...]], int] = {}
+    shapes: dict[int, _Shape] = {}
+    for first, rest in rests.items():
+        shape = _shape(tuple(each for each in rest if each[0]))
+        ended = tuple(after for text, after in rest if not text)
+        shapes[id(shape)] = shape
+        masks[id(shape), ended] = masks.get((id(shape), ended), 0) | 1 << ord(first)
+    return tuple((mask, shapes[shape], ended) for (shape, ended), mask in masks.items())
 
 
 def _union(masks: Iterable[int]) -> int:

@@ -1,7 +1,8 @@
 """The counter of one series, key and period, with the state of every value that it ever passed.
 
 RESERVED is not stored: a value at or below the high water that is in no other state is held by an open
-reservation. So reserving, the hottest step, only moves the high water.
+reservation. So reserving, the hottest step, only moves the high water. And the values from the start on that were all
+confirmed are one number, not a bitmap: a sequence without gaps takes the same memory however long it grows.
 """
 
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ class Sequence:
         "_lately",
         "_pool",
         "_settled",
+        "_whole",
         "closed",
         "high_water",
         "id",
@@ -59,7 +61,9 @@ class Sequence:
         self.start = start
         self.high_water = start - 1
         self.closed = False
+        # Confirmed values stay among the confirmed when they are voided: what is voided hides them.
         self._settled: dict[ValueState, BitMap] = {}
+        self._whole = start - 1  # all from the start up to it were confirmed
         self._pool = BitMap()
         # Two marks of (instant, high water), of which the later is at most one window old while numbers are reserved.
         self._earlier = self._lately = (0, 0)
@@ -68,6 +72,7 @@ class Sequence:
         twin = Sequence(self.id, self.series, self.key, self.period, self.start)
         twin.high_water = self.high_water
         twin.closed = self.closed
+        twin._whole = self._whole
         twin._earlier, twin._lately = self._earlier, self._lately
         twin._settled = {state: bitmap.copy() for state, bitmap in self._settled.items()}
         twin._pool = self._pool.copy() if self._pool else self._pool
@@ -106,6 +111,9 @@ class Sequence:
             bitmap = self._settled[state] = BitMap()
         pool = BitMap(self._pool) if reusable else None
         for first, last in ranges:
+            if state is ValueState.CONFIRMED and first == self._whole + 1:
+                self._whole = last
+                continue
             bitmap.add_range(first, last + 1)
             if pool is not None:
                 pool.add_range(first, last + 1)
@@ -113,6 +121,9 @@ class Sequence:
                 bitmap.run_optimize()
         if pool is not None:
             self._pool = pool
+        if state is ValueState.CONFIRMED and self._whole + 1 in bitmap:
+            first, self._whole = next(runs(bitmap))
+            bitmap.remove_range(first, self._whole + 1)
 
     def place(self, ranges: Ranges, state: ValueState) -> None:
         """Put values straight into a state, whatever became of them before; they do not count for the rate."""
@@ -126,7 +137,6 @@ class Sequence:
 
     def void(self, value: int) -> None:
         """Take a confirmed value out of use."""
-        self._settled[ValueState.CONFIRMED].discard(value)
         self.settle(((value, value),), ValueState.VOIDED)
 
     def close(self) -> None:
@@ -136,8 +146,7 @@ class Sequence:
 
     def held(self, values: BitMap) -> BitMap:
         """Give those of `values` that somebody holds: reserved, or confirmed for ever."""
-        passed = BitMap()
-        passed.add_range(self.start, self.high_water + 1)
+        passed = _all_between(self.start, self.high_water)
         free = (self._settled[state] for state in FREE if state in self._settled)
         return BitMap(values & passed).difference(*free)
 
@@ -146,15 +155,18 @@ class Sequence:
         if not self.start <= value <= self.high_water:
             return None
         for state, bitmap in self._settled.items():
-            if value in bitmap:
+            if value in bitmap and state is not ValueState.CONFIRMED:
                 return state
-        return ValueState.RESERVED
+        confirmed = value <= self._whole or value in self._settled.get(ValueState.CONFIRMED, ())
+        return ValueState.CONFIRMED if confirmed else ValueState.RESERVED
 
     def counts(self) -> dict[ValueState, int]:
         """Count the passed values by state; the counts add up to `high_water - start + 1`."""
-        counts = {state: len(bitmap) for state, bitmap in self._settled.items() if bitmap}
+        counts = {state: len(bitmap) for state, bitmap in self._settled.items()}
+        confirmed = counts.get(ValueState.CONFIRMED, 0) + self._whole - self.start + 1
+        counts[ValueState.CONFIRMED] = confirmed - counts.get(ValueState.VOIDED, 0)
         reserved = self.high_water - self.start + 1 - sum(counts.values())
-        return counts | {ValueState.RESERVED: reserved}
+        return {state: count for state, count in counts.items() if count} | {ValueState.RESERVED: reserved}
 
     def values_in(self, state: ValueState) -> Ranges:
         """Give all values in one state, as ranges."""
@@ -181,10 +193,12 @@ class Sequence:
         return (self.high_water - high_water, now - since) if since else (0, 0)
 
     def _values(self, state: ValueState, first: int = 0) -> BitMap:
-        passed = BitMap()
-        passed.add_range(max(first, self.start), self.high_water + 1)
-        if state is ValueState.RESERVED:
-            return passed.difference(*self._settled.values())
+        passed = _all_between(max(first, self.start), self.high_water)
+        if state in (ValueState.RESERVED, ValueState.CONFIRMED):
+            others = (bitmap for other, bitmap in self._settled.items() if other is not ValueState.CONFIRMED)
+            live = passed.difference(*others)
+            confirmed = _all_between(self.start, self._whole) | self._settled.get(ValueState.CONFIRMED, BitMap())
+            return live & confirmed if state is ValueState.CONFIRMED else live - confirmed
         return passed & self._settled.get(state, BitMap())
 
     def _take_back(self, ranges: Ranges) -> None:
@@ -194,3 +208,9 @@ class Sequence:
         self._pool = self._pool - taken
         for state, bitmap in self._settled.items():
             self._settled[state] = bitmap - taken
+
+
+def _all_between(first: int, last: int) -> BitMap:
+    values = BitMap()
+    values.add_range(first, last + 1)
+    return values

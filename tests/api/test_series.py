@@ -78,12 +78,12 @@ async def test_defining_it_otherwise_amends_it(api: Api, change: Json) -> None:
         assert answer(await api.http.put("/v1/series/PLAIN", json=PLAIN_BODY | change), 200) == amended
 
 
-async def test_a_series_in_use_keeps_how_it_counts(api: Api) -> None:
-    await api.reserve()
+async def test_a_series_keeps_the_numbers_that_it_issued(api: Api) -> None:
+    await api.reserve(count=3)
     async with api.unchanged():
-        body = PLAIN_BODY | {"reset": "yearly"}
+        body = PLAIN_BODY | {"max_value": 2}
         refused = problem(await api.http.put("/v1/series/PLAIN", json=body), Code.AMENDMENT_REFUSED)
-    assert refused["errors"] == [{"field": "reset", "problem": "cannot change once numbers were issued"}]
+    assert refused["errors"] == [{"field": "max_value", "problem": "must be at least 3"}]
 
 
 async def test_all_series_are_listed_by_code(api: Api) -> None:

@@ -79,32 +79,63 @@ def test_numbers_already_issued_keep_their_version() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "changes"),
+    "changes",
+    [{"template": "{SEQ:5}"}, {"start": 0}, {"start": 9}, {"reuse": Reuse.GAPLESS}, {"fiscal_year_start": "10-01"}],
+)
+def test_an_amendment_that_counts_alike_goes_on_with_the_sequence(changes: dict[str, Any]) -> None:
+    story = holding(3)
+    story.when(DefineSeries((series(code="PLAIN", **changes),)))
+    reserved = one(NumbersReserved, story.when(Reserve("PLAIN", "T2")))
+    assert (reserved.numbering.sequence, reserved.ranges) == ("PLAIN:-", ((4, 4),))
+
+
+BY: dict[str, Any] = {"dimensions": {"A": Dimension(values=("A",)), "B": Dimension(values=("B",))}}
+FISCAL: dict[str, Any] = {"template": "{FY}-{SEQ:4}", "reset": Reset.FISCAL_YEAR}
+
+
+# Each with a template that prints nothing that the first version prints.
+@pytest.mark.parametrize(
+    ("before", "after", "key", "id"),
     [
-        ("reset", {"reset": Reset.YEARLY}),
-        ("template", {"template": "{SEQ:5}"}),
-        ("template", {"template": "{SEQ:3}0"}),  # its 1 would print as 10 did
-        ("start", {"start": 0}),  # the values below would be in no sequence
-        ("reuse", {"reuse": Reuse.GAPLESS}),
-        ("fiscal_year_start", {"fiscal_year_start": "10-01"}),
-        ("max_value", {"max_value": 2}),
+        ({}, {"template": "{YYYY}-{SEQ:4}", "reset": Reset.YEARLY}, {}, "S~2:2025"),
+        ({"template": "{A}{B}{SEQ:4}"} | BY, {"template": "{A}{B}-{SEQ:4}", "key": ("B", "A")} | BY, "AB", "S~2:B:A:-"),
+        (FISCAL, FISCAL | {"template": "F{FY}-{SEQ:4}", "fiscal_year_start": "10-01"}, {}, "S~2:FY2025"),
     ],
 )
-def test_a_series_in_use_keeps_how_it_counts(field: str, changes: dict[str, Any]) -> None:
-    amendment = DefineSeries((series(code="PLAIN", **changes),))
-    refused = holding(3).rejection(amendment)
+def test_an_amendment_that_counts_otherwise_begins_an_era_with_sequences_of_its_own(
+    before: dict[str, Any], after: dict[str, Any], key: Any, id: str
+) -> None:
+    key = {name: name for name in key}
+    story = Story(series(**before))
+    first = one(NumbersReserved, story.when(Reserve("S", "T1", key, count=3)))
+    story.when(DefineSeries((series(**after),)))
+    second = one(NumbersReserved, story.when(Reserve("S", "T2", key)))
+    assert (second.numbering.sequence, second.ranges) == (id, ((1, 1),))
+    assert story.sequence(first.numbering.sequence).high_water == 3
+    confirmed = one(NumbersConfirmed, story.when(Confirm("T1")))
+    assert confirmed.numbering == first.numbering
+
+
+def test_a_series_that_counts_again_as_it_did_goes_on_where_it_was() -> None:
+    story = holding(3)
+    story.when(DefineSeries((series("{YYYY}-{SEQ:4}", "PLAIN", reset=Reset.YEARLY),)))
+    story.when(Reserve("PLAIN", "T2"))
+    story.when(DefineSeries((PLAIN,)))
+    reserved = one(NumbersReserved, story.when(Reserve("PLAIN", "T3")))
+    assert (reserved.numbering.sequence, reserved.numbering.series_version) == ("PLAIN:-", 3)
+    assert reserved.ranges == ((4, 4),)
+
+
+def test_before_its_first_use_a_series_may_count_in_any_way_without_an_era() -> None:
+    story = Story(PLAIN)
+    story.when(DefineSeries((series("{YYYY}-{SEQ:4}", "PLAIN", reset=Reset.YEARLY),)))
+    assert one(NumbersReserved, story.when(Reserve("PLAIN", "T"))).numbering.sequence == "PLAIN:2025"
+
+
+def test_the_maximum_cannot_come_below_what_was_issued() -> None:
+    refused = holding(3).rejection(DefineSeries((series(code="PLAIN", max_value=2),)))
     assert refused.code is Code.AMENDMENT_REFUSED
-    assert [path for path, _ in refused.errors] == [field]
-    assert len(Story(PLAIN).when(amendment)) == 1
-
-
-def test_a_series_in_use_keeps_its_key() -> None:
-    fields = {"A": Dimension(values=("A",)), "B": Dimension(values=("B",))}
-    by = series("{A}{B}{SEQ:4}", "BY", dimensions=fields)
-    story = Story(by)
-    story.when(Reserve("BY", "T", {"A": "A", "B": "B"}))
-    refused = story.rejection(DefineSeries((series("{A}{B}{SEQ:4}", "BY", key=("B", "A"), dimensions=fields),)))
-    assert [path for path, _ in refused.errors] == ["key"]
+    assert refused.errors == (("max_value", "must be at least 3"),)
 
 
 def test_the_maximum_may_come_down_to_what_was_issued() -> None:

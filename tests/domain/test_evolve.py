@@ -110,12 +110,15 @@ def test_only_the_expiry_moves_when_a_reservation_is_extended() -> None:
     assert (after.ranges, after.reserved_at, after.expires_at) == (before.ranges, before.reserved_at, LATER)
 
 
-def test_a_reset_begins_a_sequence_and_counts_as_the_latest_period() -> None:
+def test_a_reset_begins_a_sequence_whose_first_number_makes_its_period_the_latest() -> None:
     key = ("คคง.", "สคฉ.3")
     new, old = (numbering("LETTER", key, period) for period in ("2025", "2024"))
-    state = folded(*(SequenceReset(each.sequence, "LETTER", 1, key, each.period, 7) for each in (new, old)))
+    resets = [SequenceReset(each.sequence, "LETTER", 1, key, each.period, 7) for each in (new, old)]
+    state = folded(*resets)
     assert sequence_of(state, new).next_ranges(1, 9999) == ((7, 7),)
-    assert state.latest_period("LETTER:คคง.:สคฉ.3") == "2025"
+    assert state.latest_period("LETTER:คคง.:สคฉ.3") is None
+    used = (NumbersReserved(each, each.period, ((7, 7),), LATER) for each in (new, old))
+    assert folded(*resets, *used).latest_period("LETTER:คคง.:สคฉ.3") == "2025"
 
 
 def test_what_decide_would_refuse_is_recorded_all_the_same() -> None:

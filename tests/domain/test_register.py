@@ -186,7 +186,7 @@ def test_a_series_that_was_amended_meanwhile_is_refused() -> None:
     late = register("D-001", of=(THREE,)).command(skip_bad=True)
     story.when(DefineSeries((series("D-{SEQ:3}", "THREE", max_value=600),)))
     assert story.rejection(late).code is Code.SERIES_AMENDED
-    assert Story().rejection(late).code is Code.SERIES_AMENDED
+    assert Story().rejection(late).code is Code.CONFIG_NOT_FOUND
 
 
 def test_a_large_sequence_is_imported_in_several_events() -> None:

@@ -94,7 +94,7 @@ def test_a_copy_is_apart() -> None:
     twin.settle(((2, 2),), CONFIRMED)
     twin.settle(((5, 5),), CANCELLED, reusable=True)
     twin.settle(((6, 6),), EXPIRED)
-    twin.reserve(((3, 3), (10, 12)))
+    twin.reserve(((3, 3), (10, 12)), NOW)
     assert (made.counts(), made.next_ranges(3, MAXIMUM), made.high_water) == before
     assert twin.counts() == {RESERVED: 7, CONFIRMED: 2, CANCELLED: 2, EXPIRED: 1}
 

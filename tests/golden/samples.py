@@ -1,8 +1,9 @@
 """What the golden files hold: an entry of every event type, and a small log with the state that it folds to.
 
-`python -m tests.golden.samples`, in the repository's root, writes the files that are missing. It never writes over
-one: the bytes of `events/` and `log.jsonl` are those of logs that exist, and stay what they are for ever. A new
-version of an event gets new samples, beside the old ones, which its upcaster must still read.
+`python -m tests.golden.samples`, in the repository's root, writes the files that are missing, and appends to the log
+what commands it lacks. It never writes over anything: the bytes of `events/` and `log.jsonl` are those of logs that
+exist, and stay what they are for ever. A new version of an event gets new samples, beside the old ones, which its
+upcaster must still read.
 """
 
 from collections.abc import Iterator
@@ -12,11 +13,15 @@ from hashlib import sha256
 from pathlib import Path
 
 from ledger import chain
-from ledger.codec import Entry, encode
+from ledger.codec import Entry, decode, encode
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
+    AdjustMaximum,
+    AdjustSequence,
+    Assign,
     Cancel,
     Choice,
+    ClosePeriod,
     Command,
     Confirm,
     DefineSeries,
@@ -25,22 +30,35 @@ from ledger.domain.commands import (
     Extend,
     Import,
     Issue,
+    OpenPeriod,
+    Original,
     Reserve,
+    ResetSequence,
+    RetireSeries,
+    Void,
 )
 from ledger.domain.events import (
+    MaximumAdjusted,
+    NumberAssigned,
     Numbering,
     NumbersConfirmed,
     NumbersImported,
     NumbersReserved,
+    NumberVoided,
+    PeriodClosed,
+    PeriodOpened,
     Print,
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
+    SequenceAdjusted,
     SequenceReset,
     SeriesAmended,
     SeriesDefined,
+    SeriesRetired,
 )
 from ledger.domain.register import Register
+from ledger.domain.sequence import ValueState
 from ledger.domain.series import Attribute, DateOrder, Dimension, Overflow, Reuse, Series
 from ledger.domain.state import FOLD_VERSION
 from ledger.fold import Fold
@@ -154,6 +172,40 @@ SAMPLES = {
         0,
         NOW,
     ),
+    "MaximumAdjusted-1": Entry(14, MaximumAdjusted("PLAIN", 2, 5000), _ENVELOPE, 0, NOW),
+    "SeriesRetired-1": Entry(15, SeriesRetired("PLAIN", 2), _ENVELOPE, 0, NOW),
+    "PeriodOpened-1": Entry(16, PeriodOpened("LETTER", 1, "2026"), _ENVELOPE, 0, NOW),
+    "SequenceAdjusted-1": Entry(
+        17, SequenceAdjusted(_LETTER.sequence, "LETTER", 1, _LETTER.key, "2025", ((4, 8),)), _ENVELOPE, 0, NOW
+    ),
+    "PeriodClosed-1": Entry(
+        18,
+        PeriodClosed(
+            _LETTER.sequence,
+            "LETTER",
+            1,
+            _LETTER.key,
+            "2025",
+            1,
+            12,
+            (
+                (ValueState.CONFIRMED, ((1, 3), (9, 9))),
+                (ValueState.VOIDED, ((12, 12),)),
+                (ValueState.CANCELLED, ((10, 10),)),
+                (ValueState.EXPIRED, ((11, 11),)),
+                (ValueState.SKIPPED, ((5, 8),)),
+                (ValueState.PRE_CONTROL, ((4, 4),)),
+            ),
+        ),
+        _ENVELOPE,
+        0,
+        NOW,
+    ),
+    "PeriodClosed-1-unused": Entry(19, PeriodClosed("PLAIN:-", "PLAIN", 1, (), "-", 0, -1, ()), _ANONYMOUS, 0, NOW),
+    "NumberAssigned-1": Entry(20, NumberAssigned(_RFA, 42, "D-1", ((3, 41),)), _ENVELOPE, 0, NOW),
+    "NumberAssigned-1-free": Entry(21, NumberAssigned(_RFA, 3, "ด-3"), _ANONYMOUS, 0, NOW),
+    "NumberVoided-1": Entry(22, NumberVoided(_LETTER, 3, (_LETTER.sequence, 9)), _ENVELOPE, 0, NOW),
+    "NumberVoided-1-alone": Entry(23, NumberVoided(_RFA, 3), _ANONYMOUS, 0, NOW),
 }
 
 
@@ -163,6 +215,9 @@ def _imported(*numbers: str, of: Series) -> Import:
         register.add(line, number)
     return register.command(skip_bad=False)
 
+
+_WRONG = "sent to the wrong party"
+_D_2 = Original(1, date(2025, 6, 15), (), "D-2")
 
 # Each command comes some seconds after the one before. Every event and every end of a reservation is among them.
 _COMMANDS: list[tuple[int, Command]] = [
@@ -188,6 +243,20 @@ _COMMANDS: list[tuple[int, Command]] = [
     (1, _imported("คคง.-สคฉ.3-0003-2566", "คคง.-สคฉ.3-0001-2566", "คคง.-สคฉ.3-01-0009-2568", of=LETTER)),
     (1, _imported("G0090", "G0400", of=GAPLESS)),
     (1, Reserve("GAPLESS", "after", count=3)),
+    (1, Void("คคง.-สคฉ.3-01-0002-2568", _WRONG, _D_2, "replacement", replace=True)),
+    (1, Void("คคง.-สคฉ.3-01-0010-2568", _WRONG, _D_2, "none")),
+    (1, Assign("คคง.-สคฉ.3-01-0003-2568", "D-5", "given on paper")),
+    (1, Assign("คคง.-สคฉ.3-01-0014-2568", "D-6", "given on paper")),
+    (1, AdjustSequence("LETTER:คคง.:สคฉ.3-01:2025", 20, "the book goes on at 20")),
+    (1, AdjustMaximum("GAPLESS", 5000, "enough")),
+    (1, OpenPeriod("LETTER", "2026")),
+    (1, ResetSequence("LETTER:คคง.:สคฉ.3-01:2025", "2027")),
+    (1, Cancel("after")),
+    (1, Cancel("open")),
+    (1, ClosePeriod("GAPLESS:-")),
+    (1, DefineSeries((series("{YYYY}/{SEQ:4}", "PLAIN", reset=Reset.YEARLY),))),
+    (1, Reserve("PLAIN", "era")),
+    (1, RetireSeries("LCBP3-RFA")),
 ]
 
 
@@ -211,10 +280,16 @@ def folded(fold: Fold) -> bytes:
     return f'{{"position":{fold.position},"hash":"{fold.hash.hex()}","state":{dump(fold.state)}}}\n'.encode()
 
 
-def _bodies() -> Iterator[bytes]:
-    story = Story()
-    position, previous = 0, chain.genesis(LEDGER_ID)
-    for number, (seconds, command) in enumerate(_COMMANDS):
+def _lacking() -> Iterator[bytes]:
+    """Give the bodies of the commands that the log does not hold yet."""
+    fold, records = Fold(LEDGER_ID), log()
+    fold.take(records)
+    entries = [decode(record) for record in records]
+    held = {entry.envelope.command_id for entry in entries}
+    story = Story(now=entries[-1].recorded_at if entries else NOW)
+    story.state = fold.state
+    position, previous = fold.position, fold.hash
+    for number, (seconds, command) in list(enumerate(_COMMANDS))[len(held) :]:
         story.now += seconds * SECOND
         envelope = Envelope(sha256(b"%d" % number).digest(), "somchai")
         for ordinal, event in enumerate(story.when(command)):
@@ -234,8 +309,9 @@ def main() -> None:
     EVENTS.mkdir(exist_ok=True)
     for name, entry in SAMPLES.items():
         _write(EVENTS / f"{name}.json", encode(entry, bytes(32)).body)
-    if not LOG_FILE.exists():
-        _write(LOG_FILE, b"".join(body + b"\n" for body in _bodies()))
+    lacking = [body + b"\n" for body in _lacking()]
+    with LOG_FILE.open("ab") as file:
+        file.writelines(lacking)
     fold = Fold(LEDGER_ID)
     fold.take(log())
     _write(FOLD_FILE, folded(fold))
