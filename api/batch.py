@@ -45,12 +45,12 @@ def batch_routes(ledger: Ledger, default_ttl_seconds: int) -> list[Route]:
         asked = parse(BatchBody, body)
         envelope = envelope_of(request, "batch", body, ledger.ids)
         items = [_item(index, given, envelope, making) for index, given in enumerate(asked.commands)]
-        return await (_together if asked.atomic else _each)(ledger, items, envelope)
+        return await (_together(ledger, items, envelope) if asked.atomic else _each(ledger, items))
 
     return [Route("/v1/batch", batch, methods=["POST"])]
 
 
-async def _each(ledger: Ledger, items: list[Item | Rejection], _: Envelope) -> Response:
+async def _each(ledger: Ledger, items: list[Item | Rejection]) -> Response:
     sound = [item for item in items if isinstance(item, Item)]
     ended = iter(await ledger.execute_each((item.command, item.envelope) for item in sound))
     told = [(item, next(ended) if isinstance(item, Item) else item) for item in items]
@@ -63,12 +63,7 @@ async def _together(ledger: Ledger, items: list[Item | Rejection], envelope: Env
     sound = []
     for index, item in enumerate(items):
         if isinstance(item, Rejection):
-            raise Rejection(
-                item.code,
-                f"commands[{index}]: {item.detail}; none of the commands was carried out",
-                _at(index, item).errors,
-                item.members | {"index": index},
-            )
+            raise item.of_all(index)
         sound.append(item)
     outcome = await ledger.execute_together(((item.command, item.envelope) for item in sound), envelope)
     answers = [
@@ -88,16 +83,10 @@ def _answer(index: int, item: Item | Rejection, told: Outcome | Rejection | Faul
     """Answer one command as its own endpoint would, with the status."""
     if not isinstance(told, Outcome) or isinstance(item, Rejection):
         assert not isinstance(told, Outcome)
-        return problem_document(_at(index, told) if isinstance(told, Rejection) else told)
+        return problem_document(told.of_command(index) if isinstance(told, Rejection) else told)
     answer = answer_of(item.operation, item.command, told, state)
     marked = {"replayed": True} if told.replayed else {}
     return {"status": status_of(item.operation, told), **answer, **marked}
-
-
-def _at(index: int, error: Rejection) -> Rejection:
-    """Name the fields of one command as the batch has them."""
-    errors = [(f"commands[{index}].{field}", flaw) for field, flaw in error.errors]
-    return Rejection(error.code, error.detail, errors, error.members)
 
 
 # From what was sent to commands

@@ -1,7 +1,7 @@
 """The ledger as its faces see it: carry out a command, look at what there is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Container, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Container, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from heapq import nsmallest
@@ -90,7 +90,10 @@ class Ledger:
             if rejection.code is Code.RESERVATION_NOT_FOUND:
                 index = rejection.members["index"]
                 assert isinstance(index, int)
-                await self._explain(getattr(parts[index][0], "token", ""), {"index": index})
+                try:
+                    await self._explain(getattr(parts[index][0], "token", ""))
+                except Rejection as why:
+                    raise why.of_all(index) from None
             raise
 
     async def execute_each(self, commands: Iterable[tuple[Command, Envelope]]) -> list[Outcome | Rejection | Fault]:
@@ -248,11 +251,10 @@ class Ledger:
         entries = map(_decoded, await self._store.events(after=first - 1, limit=MAX_VOID_EVENTS))
         return [each.event for each in entries if each.envelope.command_id == entry.envelope.command_id]
 
-    async def _explain(self, token: str, members: Mapping[str, object] | None = None) -> None:
+    async def _explain(self, token: str) -> None:
         history = await self._history(token)
         if history is not None:
-            why = history.closed()
-            raise Rejection(why.code, why.detail, members=members) from None
+            raise history.closed() from None
 
     async def _history(self, token: str) -> ReservationHistory | None:
         records = await self._store.events_of_token(token)

@@ -132,6 +132,8 @@ def dump(state: State) -> str:
     return canonical(
         {
             "series": {each.code: _versions(state, each.code) for each in state.all_series()},
+            "retired": [each.code for each in state.all_series() if state.is_retired(each.code)],
+            "opened": sorted(state._all(lambda part: {" ".join(each): True for each in part._opened})),
             "sequences": {sequence.id: _sequence(sequence) for sequence in state.sequences()},
             "latest_periods": _latest_periods(state),
             "reservations": {each.token: _reservation(each) for each in state.reservations()},
@@ -156,6 +158,7 @@ def _sequence(sequence: Sequence) -> dict[str, object]:
         "period": sequence.period,
         "start": sequence.start,
         "high_water": sequence.high_water,
+        "closed": sequence.closed,
         "pool": _pool(sequence),
         "states": {state.value: sequence.values_in(state) for state in ValueState},
         "counts": {state.value: count for state, count in sequence.counts().items()},

@@ -94,3 +94,13 @@ class Rejection(Exception):
     def invalid(cls, field: str, problem: str) -> "Rejection":
         """INVALID_FORMAT for one field."""
         return cls(Code.INVALID_FORMAT, f"{field} {problem}", [(field, problem)])
+
+    def of_command(self, index: int) -> "Rejection":
+        """Name the fields as a list of commands has them."""
+        errors = [(f"commands[{index}].{field}", flaw) for field, flaw in self.errors]
+        return Rejection(self.code, self.detail, errors, self.members)
+
+    def of_all(self, index: int) -> "Rejection":
+        """Say that one of several commands kept all from being carried out."""
+        detail = f"commands[{index}]: {self.detail}; none of the commands was carried out"
+        return Rejection(self.code, detail, self.of_command(index).errors, self.members | {"index": index})

@@ -19,7 +19,7 @@ __all__ = ["Sequence", "ValueState"]
 # A bitmap's containers of single values are folded into runs each time this many values were settled.
 OPTIMIZE_EVERY = 1 << 16
 
-# The present rate is that of the last one to two windows.
+# The present rate is that of the last window or two.
 RATE_WINDOW = 14 * 86_400 * 1_000_000  # microseconds
 
 
@@ -65,7 +65,7 @@ class Sequence:
         self._settled: dict[ValueState, BitMap] = {}
         self._whole = start - 1  # all from the start up to it were confirmed
         self._pool = BitMap()
-        # Two marks of (instant, high water), of which the later is at most one window old while numbers are reserved.
+        # Two marks of (instant, high water), at least one window apart; the later is set anew when it is a window old.
         self._earlier = self._lately = (0, 0)
 
     def copy(self) -> "Sequence":
@@ -189,8 +189,10 @@ class Sequence:
 
     def pace(self, now: int) -> tuple[int, int]:
         """Give how many new values were reserved lately, and in how many microseconds."""
-        since, high_water = self._earlier if self._earlier[0] else self._lately
-        return (self.high_water - high_water, now - since) if since else (0, 0)
+        for since, high_water in (self._earlier, self._lately):
+            if since and now - since < 2 * RATE_WINDOW:
+                return self.high_water - high_water, now - since
+        return 0, 0
 
     def _values(self, state: ValueState, first: int = 0) -> BitMap:
         passed = _all_between(max(first, self.start), self.high_water)

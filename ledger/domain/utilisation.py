@@ -17,7 +17,7 @@ DAY = 86_400 * calendar.MICROSECONDS
 class Utilisation:
     """`left` values up to `max_value`; `percent` of all are used, rounded down; `warnings` are the thresholds reached.
 
-    `per_day` is the rate of the last two to four weeks. `exhausted_on` is None when no value is reserved lately, or
+    `per_day` is the rate of the last four weeks at most. `exhausted_on` is None when no value is reserved lately, or
     the values last longer than the period, or than the ledger's calendar.
     """
 
@@ -31,7 +31,7 @@ class Utilisation:
     @classmethod
     def of(cls, sequence: Sequence, series: Series, now: int) -> Self:
         """Tell it at the instant `now`, by the present version of its series."""
-        capacity = series.max_value - sequence.start + 1
+        capacity = max(series.max_value - sequence.start + 1, 0)
         released = sequence.released() if series.definition.reuse is Reuse.GAPLESS else 0
         left = max(series.max_value - sequence.high_water, 0) + released
         used = capacity - left
@@ -40,7 +40,7 @@ class Utilisation:
         return cls(
             series.max_value,
             left,
-            100 * used // capacity,
+            100 * used // capacity if capacity else 100,
             tuple(percent for percent in sorted(series.definition.warn_at_percent) if 100 * used >= percent * capacity),
             per_day,
             _exhausted_on(series, sequence.period, left, per_day, now),

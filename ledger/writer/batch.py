@@ -116,7 +116,7 @@ class Batch:
             if not isinstance(answer, Outcome):
                 self._branch, self._bytes, self._hash, self._position, count = before
                 del self.records[count:]
-                return _at(index, answer)
+                return answer.of_all(index) if isinstance(answer, Rejection) else answer
             parts.append(answer)
         self._branch.merge()
         self._branch = before[0]
@@ -162,19 +162,6 @@ def _repeated(earlier: tuple[Entry, ...], waiting: Waiting, envelope: Envelope) 
             "request; use a new key for a new request",
         )
     return Outcome(earlier, earlier[-1].position, replayed=not waiting.has_attempted(earlier))
-
-
-def _at(index: int, answer: Rejection | Fault) -> Answer:
-    """Say which of several commands was rejected."""
-    if isinstance(answer, Fault):
-        return answer
-    errors = [(f"commands[{index}].{field}", flaw) for field, flaw in answer.errors]
-    return Rejection(
-        answer.code,
-        f"commands[{index}]: {answer.detail}; none of the commands was carried out",
-        errors,
-        answer.members | {"index": index},
-    )
 
 
 def _internal_error() -> Fault:

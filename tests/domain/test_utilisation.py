@@ -58,7 +58,6 @@ def test_values_that_outlast_their_period_have_no_forecast() -> None:
     assert told(story, "S:2025").exhausted_on is None
 
 
-@pytest.mark.xfail(strict=True, reason="a rate is told for ever: Sequence.pace never drops a mark of long ago")
 def test_a_sequence_of_which_nothing_was_reserved_lately_has_no_rate() -> None:
     story = Story(series(max_value=100))
     story.when(Reserve("S", "T", count=50))
@@ -67,7 +66,6 @@ def test_a_sequence_of_which_nothing_was_reserved_lately_has_no_rate() -> None:
     assert (found.per_day, found.exhausted_on) == (0, None)
 
 
-@pytest.mark.xfail(strict=True, raises=ZeroDivisionError, reason="capacity is 0: the maximum is below the start")
 def test_a_sequence_that_began_above_the_maximum_has_nothing_left() -> None:
     """It was begun ahead, at 9, by a version that was amended before its first number."""
     yearly = "{YYYY}-{SEQ:4}"

@@ -30,6 +30,7 @@ __all__ = [
     "numbering_of",
     "period_at",
     "place_of",
+    "present_series",
     "reading_of",
     "sequence_of",
 ]
@@ -75,6 +76,17 @@ def active_series(state: State, code: str) -> Series:
     series = known_series(state, code)
     if state.is_retired(code):
         raise Rejection(Code.SERIES_RETIRED, f"series {code} is retired; use another series")
+    return series
+
+
+def present_series(state: State, place: Series) -> Series:
+    """Give the present version of a series, for a sequence that it counts; one of an earlier era is history."""
+    series = active_series(state, place.code)
+    if series.era != place.era:
+        raise Rejection(
+            Code.AMENDMENT_REFUSED,
+            f"series {series.code} counts otherwise since version {series.era}; its earlier sequences stay as they are",
+        )
     return series
 
 

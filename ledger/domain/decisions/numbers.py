@@ -10,6 +10,7 @@ from ledger.domain.decisions.guards import (
     check_order,
     check_reason,
     numbering_of,
+    present_series,
     reading_of,
 )
 from ledger.domain.decisions.reservations import reserve
@@ -29,7 +30,7 @@ def assign(state: State, command: Assign, now: int) -> list[Event]:
     check_document("document", command.document)
     check_reason(command.reason, at_least=1)
     reading = reading_of(state, command.number, now)
-    series = active_series(state, reading.series.code)
+    series = present_series(state, reading.series)
     if not series.definition.manual:
         raise Rejection(
             Code.MANUAL_OVERRIDE_NOT_ALLOWED,
@@ -95,7 +96,9 @@ def _original(state: State, reading: Reading, command: Void) -> Original:
             "number can be voided",
         )
     if command.original is None:
-        raise Rejection(Code.CHANGED_MEANWHILE, f"{command.number!r} was confirmed just now; send the command again")
+        raise Rejection(
+            Code.CHANGED_MEANWHILE, f"{command.number!r} was confirmed just now; send the command again, by itself"
+        )
     return command.original
 
 
@@ -111,7 +114,12 @@ def _replacement(state: State, voided: NumberVoided, command: Void, original: Or
         document_date=command.document_date or original.document_date,
         attributes={name: value for name, value in original.attributes if name in declared},
     )
-    events = reserve(state, asked, now)
+    try:
+        events = reserve(state, asked, now)
+    except Rejection as why:
+        way_out = "void it without a replacement, and reserve another number"
+        detail = f"{command.number!r} cannot be replaced: {why.detail}; {way_out} if that cannot be helped"
+        raise Rejection(why.code, detail) from None
     reserved = events[-1]
     assert isinstance(reserved, NumbersReserved)
     confirmed = NumbersConfirmed(reserved.numbering, reserved.token, reserved.ranges, original.document)

@@ -9,6 +9,7 @@ from ledger.domain.decisions.guards import (
     check_reason,
     key_of,
     place_of,
+    present_series,
     sequence_of,
 )
 from ledger.domain.events import Event, PeriodClosed, PeriodOpened, ReservationExpired, SequenceAdjusted
@@ -27,7 +28,7 @@ MAX_NAMED = 5
 def adjust(state: State, command: AdjustSequence, now: int) -> list[Event]:
     check_reason(command.reason, at_least=1)
     place, key, period = place_of(state, command.sequence)
-    series = _present(state, place)
+    series = present_series(state, place)
     sequence, events = begun(state, series, key, period, now)
     first, following = sequence.high_water + 1, command.next_value
     if following > series.max_value:
@@ -61,9 +62,10 @@ def open_period(state: State, command: OpenPeriod, now: int) -> list[Event]:
 def reset(state: State, command: ResetSequence, now: int) -> list[Event]:
     check_reason(command.reason)
     place, key, period = place_of(state, command.sequence)
-    series = _present(state, place)
-    definition = series.definition
-    following = command.period or calendar.following(period, definition.reset, series.fiscal_year_start)
+    series = present_series(state, place)
+    following = command.period or calendar.following(period, series.definition.reset, series.fiscal_year_start)
+    if following is None and series.definition.reset is not Reset.NEVER:
+        raise Rejection.invalid("period", f"is not given, and none follows {period} before {calendar.LAST_DATE}")
     return _begin(state, series, key, following or "-", now)
 
 
@@ -84,17 +86,6 @@ def close(state: State, command: ClosePeriod, now: int) -> list[Event]:
         accounting,
     )
     return [*expired, closed]
-
-
-def _present(state: State, place: Series) -> Series:
-    """Give the present version of a series, for a sequence that it counts; one of an earlier era is history."""
-    series = active_series(state, place.code)
-    if series.era != place.era:
-        raise Rejection(
-            Code.AMENDMENT_REFUSED,
-            f"series {series.code} counts otherwise since version {series.era}; its earlier sequences stay as they are",
-        )
-    return series
 
 
 def _begin(state: State, series: Series, key: tuple[str, ...], period: str, now: int) -> list[Event]:

@@ -4,7 +4,7 @@ A series is accepted only if it is proved that it prints no number twice, and no
 versions that are in use, retired ones included.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ledger.domain.commands import AdjustMaximum, RetireSeries
 from ledger.domain.decisions.guards import active_series, check_reason
@@ -23,7 +23,7 @@ def define(state: State, all_series: Sequence[Series]) -> list[Event]:
     if repeated:
         raise Rejection.invalid("series", f"names {', '.join(sorted(repeated))} twice; define each once")
     highest = _highest(state, [code for code in codes if state.versions(code)])
-    events = [event for series in all_series for event in _defined(state, series, highest.get(series.code, -1))]
+    events = [event for series in all_series for event in _defined(state, series, highest)]
     for series, others in proofs(state, all_series):
         prove(series, others)
     return events
@@ -40,22 +40,24 @@ def proofs(state: State, all_series: Sequence[Series]) -> Iterator[tuple[Series,
         printing[series.code] = (*used, series)
 
 
-def _highest(state: State, codes: Sequence[str]) -> Mapping[str, int]:
-    """Give the highest value that any sequence of each series passed."""
-    highest: dict[str, int] = {}
+def _highest(state: State, codes: Collection[str]) -> Mapping[object, int]:
+    """Give the highest value that any sequence of these series passed, by code and how it counts."""
+    highest: dict[object, int] = {}
     for each in state.sequences() if codes else ():
         if each.series in codes:
-            highest[each.series] = max(each.high_water, highest.get(each.series, 0))
+            counting = each.series, state.series_of(each).counting
+            highest[counting] = max(each.high_water, highest.get(counting, -1))
     return highest
 
 
-def _defined(state: State, series: Series, highest: int) -> list[Event]:
+def _defined(state: State, series: Series, all_highest: Mapping[object, int]) -> list[Event]:
     versions = state.versions(series.code)
     if versions is None:
         return [SeriesDefined(series.as_version(1))]
     if versions[-1].definition == series.definition:
         return []
     active_series(state, series.code)
+    highest = all_highest.get((series.code, series.counting), -1)
     if series.max_value < highest:
         raise Rejection(
             Code.AMENDMENT_REFUSED,
@@ -69,7 +71,7 @@ def adjust_maximum(state: State, command: AdjustMaximum) -> list[Event]:
     check_reason(command.reason, at_least=1)
     series = active_series(state, command.series)
     adjusted = series.with_maximum(command.max_value)
-    highest = _highest(state, [series.code]).get(series.code, -1)
+    highest = _highest(state, [series.code]).get((series.code, series.counting), -1)
     if adjusted.max_value < highest:
         raise Rejection.invalid(
             "max_value", f"must be at least {highest}, which a sequence of {series.code} has passed already"
