@@ -11,6 +11,7 @@ import pytest
 
 from api.problems import STATUSES, table
 from api.schemas import SeriesBody, parse
+from ledger.domain import lifecycle
 from ledger.domain.rejection import Code
 from ledger.domain.series import Series
 from numbering.settings import Settings
@@ -155,6 +156,10 @@ def test_every_code_is_listed_once_with_its_status() -> None:
     assert listed == [(code.number, code.name, str(STATUSES[code])) for code in Code]
     assert set(STATUSES) == set(Code)
     assert len({code.number for code in Code}) == len(Code)
+
+
+def test_the_life_of_a_number_is_the_code_s() -> None:
+    assert (ROOT / "docs" / "lifecycle.md").read_text(encoding="utf-8") == lifecycle.document()
 
 
 # The README
