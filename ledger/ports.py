@@ -1,16 +1,17 @@
-"""What the writer needs of the world: a store, a clock, and a way to start tasks. Tests replace these and no more.
+"""What the ledger needs of the world: a store, a clock, ways to start tasks and to compute. Tests replace these alone.
 
 A store keeps one ledger: the append-only events and the head that names the last of them. Whoever holds the
 head's lock, from `begin` to `commit` or `rollback`, is the only one who may append.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ledger.domain.rejection import Code
 
 __all__ = [
+    "Aside",
     "Clock",
     "Fault",
     "Head",
@@ -150,3 +151,8 @@ class Spawn(Protocol):
     """Start a task; the one place where tasks begin, so that a simulated scheduler can own them."""
 
     def __call__(self, work: Coroutine[Any, Any, None], /, *, name: str) -> asyncio.Task[None]: ...
+
+
+class Aside(Protocol):
+    def __call__(self, work: Callable[[], None], /) -> Awaitable[None]:
+        """Do long work that is nobody else's, without holding up the loop."""

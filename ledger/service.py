@@ -30,7 +30,7 @@ from ledger.domain.sequence import Sequence, ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
 from ledger.domain.utilisation import Utilisation
-from ledger.ports import Clock, Fault, Ids, Record, Spawn, Store
+from ledger.ports import Aside, Clock, Fault, Ids, Record, Spawn, Store
 from ledger.writer import Limits, Outcome, Together, Writer
 from ledger.writer.follower import stopped
 
@@ -44,11 +44,14 @@ PREPARED = (DefineSeries, Void)
 class Ledger:
     """One process's hold on a ledger: `async with Ledger(store, …) as ledger`."""
 
-    def __init__(self, store: Store, *, clock: Clock, ids: Ids, spawn: Spawn, limits: Limits | None = None) -> None:
+    def __init__(
+        self, store: Store, *, clock: Clock, ids: Ids, spawn: Spawn, aside: Aside, limits: Limits | None = None
+    ) -> None:
         self.clock = clock
         self.ids = ids
         self.writer = Writer(store, clock=clock, spawn=spawn, limits=limits or Limits())
         self._store = store
+        self._aside = aside
 
     async def __aenter__(self) -> Self:
         self.writer.start()
@@ -218,7 +221,7 @@ class Ledger:
             case DefineSeries(series=all_series):
                 # `decide` asks for the same proofs again, under the lock, and finds them remembered.
                 to_prove = list(proofs(await self.writer.fresh(), all_series))
-                await asyncio.to_thread(_prove, to_prove)
+                await self._aside(lambda: _prove(to_prove))
             case Void(number=number, original=None):
                 return replace(command, original=await self._original(number))
         return command

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-__all__ = ["RandomIds", "SystemClock", "spawn"]
+__all__ = ["RandomIds", "SystemClock", "aside", "spawn"]
 
 PAGE_BYTES = 4096
 
@@ -48,6 +48,10 @@ def spawn(work: Coroutine[Any, Any, None], /, *, name: str) -> asyncio.Task[None
     task = asyncio.get_running_loop().create_task(work, name=name)
     task.add_done_callback(_report)
     return task
+
+
+async def aside(work: Callable[[], None], /) -> None:
+    await asyncio.to_thread(work)
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -15,7 +15,7 @@ from api.problems import STATUSES
 from ledger.domain.rejection import Code
 from ledger.ports import Head, Store
 from ledger.service import Ledger
-from ledger.system import RandomIds, spawn
+from ledger.system import RandomIds, aside, spawn
 from ledger.writer import Limits
 from tests.given import NOW, SECOND
 from tests.invariants import check_store
@@ -124,7 +124,7 @@ async def served(
 ) -> AsyncIterator[Api]:
     """Serve a store; `look` is another store on the same log, which must hold every invariant in the end."""
     clock = clock or Time()
-    ledger = Ledger(store, clock=clock, ids=RandomIds(), spawn=spawn, limits=limits)
+    ledger = Ledger(store, clock=clock, ids=RandomIds(), spawn=spawn, aside=aside, limits=limits)
     app = create_app(ledger, secrets=secrets)
     # As a real server does: a bug is an answer of 500 to the client, not an exception.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

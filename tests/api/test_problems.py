@@ -12,7 +12,7 @@ from api.problems import problem as answer_with
 from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Fault, Store
 from ledger.service import Ledger
-from ledger.system import RandomIds, spawn
+from ledger.system import RandomIds, aside, spawn
 from tests.api.client import Api, Time, answer, problem
 
 PATHS: dict[str, set[str]] = {
@@ -110,7 +110,7 @@ async def buggy(open_memory: Callable[[], Store]) -> AsyncIterator[httpx.AsyncCl
     async def fail(_: Request) -> None:
         raise ZeroDivisionError("password=secret")
 
-    ledger = Ledger(open_memory(), clock=Time(), ids=RandomIds(), spawn=spawn)
+    ledger = Ledger(open_memory(), clock=Time(), ids=RandomIds(), spawn=spawn, aside=aside)
     app: Starlette = create_app(ledger)
     app.add_route("/fail", fail)  # type: ignore[arg-type]
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -61,8 +61,10 @@ def test_a_mark_of_the_encoding_and_carriage_returns_do_no_harm() -> None:
 def test_apply_is_all_or_nothing() -> None:
     said("series", "apply", wrote("a.toml", simple("A")))
     said("issue", "A", "--document", "D")
-    wrote("b.toml", simple("B") + simple("A") + 'reuse = "gapless"\n')
-    assert rejection("series", "apply", "b.toml").startswith("NB012 AMENDMENT_REFUSED: series A ")
+    wrote("b.toml", simple("B") + '[series.C]\ntemplate = "A-{SEQ:4}"\n')
+    assert rejection("series", "apply", "b.toml").startswith(
+        "NB039 AMBIGUOUS_TEMPLATE: 'A-0001' would be value 1 of C "
+    )
     assert [each["code"] for each in asked("series", "list")["series"]] == ["A"]
 
 

@@ -1,7 +1,7 @@
 """A whole process of the service: a ledger with its own writer, clock and ids, to be asked, stopped and crashed."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -81,6 +81,11 @@ def draw_limits(random: Random) -> Limits:
     )
 
 
+async def at_once(work: Callable[[], None], /) -> None:
+    """A thread would run at its own time, and no two runs would be alike."""
+    work()
+
+
 class Process:
     """Start it inside the loop. It is `up` until it was crashed or stopped; a new one takes its place then."""
 
@@ -94,7 +99,7 @@ class Process:
         self.ids = SeededIds(random)
         self.store = FaultyStore(database, self.crash)
         self._tasks: list[asyncio.Task[None]] = []
-        self.ledger = Ledger(self.store, clock=self.clock, ids=self.ids, spawn=self.spawn, limits=limits)
+        self.ledger = Ledger(self.store, clock=self.clock, ids=self.ids, spawn=self.spawn, aside=at_once, limits=limits)
         self.ledger.writer.start()
 
     def spawn(self, work: Coroutine[Any, Any, None], /, *, name: str) -> asyncio.Task[None]:
