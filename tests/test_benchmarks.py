@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import bench as benchmark
+from benchmarks import domain
 from benchmarks.bench import Plan
 from numbering.cli.bench import bench
 
@@ -65,3 +66,13 @@ def test_outside_a_clone_it_says_where_to_run_it(monkeypatch: pytest.MonkeyPatch
     ended = CliRunner().invoke(bench)
     assert ended.exit_code == 2
     assert "from a clone" in ended.stderr
+
+
+def test_the_domain_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, small in {"OPEN_RESERVATIONS": 10, "SEQUENCES": 10, "COMMANDS": 30, "ROUNDS": 1, "SERIES": 2}.items():
+        monkeypatch.setattr(domain, name, small)
+    domain.main()
+    said = capsys.readouterr().out
+    assert "µs a command" in said
+    assert "1,000,000 confirmed numbers" in said
+    assert "told apart at the end" in said

@@ -133,9 +133,13 @@ class Language:
         return _Builder(self)
 
     @cached_property
+    def _distances(self) -> Mapping[Node, int]:
+        return self._built.distances()
+
+    @cached_property
     def _lengths(self) -> int:
-        """The lengths of the numbers, each a bit."""
-        return self._built.distances()[self.root] & ((1 << MAX_NUMBER_LENGTH + 2) - 1)
+        """The lengths of the numbers, each a bit; the END is counted."""
+        return self._distances[self.root] & ((1 << MAX_NUMBER_LENGTH + 2) - 1)
 
     @cached_property
     def _first(self) -> list[int]:
@@ -149,12 +153,12 @@ class Language:
     @cached_property
     def _last(self) -> list[int]:
         """The characters that can stand last, last but one and so on, as far as all numbers go."""
-        shortest = (self._lengths & -self._lengths).bit_length() - 2  # the END is not counted
+        shortest = (self._lengths & -self._lengths).bit_length() - 2
         masks = [0] * max(min(shortest, FILTERED), 0)
-        for node, distances in self._built.distances().items():
-            for place in range(len(masks)):
-                if distances >> (place + 1) & 1:
-                    masks[place] |= node.mask
+        places = (1 << len(masks)) - 1
+        for node, distances in self._distances.items():
+            for place in _bits(distances >> 1 & places, FILTERED):
+                masks[place] |= node.mask
         return masks
 
 
