@@ -22,7 +22,7 @@ from ledger.ports import Fault, Ids
 from ledger.service import Ledger
 from ledger.writer import Outcome
 
-__all__ = ["batch_routes"]
+__all__ = ["batch_routes", "carry_out"]
 
 KEY = "idempotency_key"
 
@@ -43,40 +43,38 @@ def batch_routes(ledger: Ledger, default_ttl_seconds: int) -> list[Route]:
     async def batch(request: Request) -> Response:
         body = await body_of(request)
         asked = parse(BatchBody, body)
-        envelope = envelope_of(request, "batch", body, ledger.ids)
-        items = [_item(index, given, envelope, making) for index, given in enumerate(asked.commands)]
-        return await (_together(ledger, items, envelope) if asked.atomic else _each(ledger, items))
+        answer, replayed = await carry_out(ledger, asked, envelope_of(request, "batch", body, ledger.ids), making)
+        return json_response(answer, replayed=replayed)
 
     return [Route("/v1/batch", batch, methods=["POST"])]
 
 
-async def _each(ledger: Ledger, items: list[Item | Rejection]) -> Response:
+async def carry_out(ledger: Ledger, asked: BatchBody, envelope: Envelope, making: Making) -> tuple[Answer, bool]:
+    """Answer the commands one by one, and say whether all that were carried out had been before.
+
+    A Rejection of an atomic batch names the `index` of the command.
+    """
+    items = [_item(index, given, envelope, making) for index, given in enumerate(asked.commands)]
+    ended = await (_together(ledger, items, envelope) if asked.atomic else _each(ledger, items))
+    answers = [_answer(index, *each, ledger.state) for index, each in enumerate(zip(items, ended, strict=True))]
+    outcomes = [each for each in ended if isinstance(each, Outcome)]
+    position = max((outcome.position for outcome in outcomes), default=ledger.position)
+    return {"answers": answers, "position": position}, bool(outcomes) and all(each.replayed for each in outcomes)
+
+
+async def _each(ledger: Ledger, items: list[Item | Rejection]) -> list[Outcome | Rejection | Fault]:
     sound = [item for item in items if isinstance(item, Item)]
     ended = iter(await ledger.execute_each((item.command, item.envelope) for item in sound))
-    told = [(item, next(ended) if isinstance(item, Item) else item) for item in items]
-    outcomes = [outcome for _, outcome in told if isinstance(outcome, Outcome)]
-    answers = [_answer(index, item, outcome, ledger.state) for index, (item, outcome) in enumerate(told)]
-    return _response(answers, outcomes, ledger)
+    return [next(ended) if isinstance(item, Item) else item for item in items]
 
 
-async def _together(ledger: Ledger, items: list[Item | Rejection], envelope: Envelope) -> Response:
+async def _together(ledger: Ledger, items: list[Item | Rejection], envelope: Envelope) -> list[Outcome]:
     sound = []
     for index, item in enumerate(items):
         if isinstance(item, Rejection):
             raise item.of_all(index)
-        sound.append(item)
-    outcome = await ledger.execute_together(((item.command, item.envelope) for item in sound), envelope)
-    answers = [
-        _answer(index, item, part, ledger.state)
-        for index, (item, part) in enumerate(zip(sound, outcome.parts, strict=True))
-    ]
-    return _response(answers, list(outcome.parts), ledger)
-
-
-def _response(answers: list[Answer], outcomes: list[Outcome], ledger: Ledger) -> Response:
-    position = max((outcome.position for outcome in outcomes), default=ledger.position)
-    replayed = bool(outcomes) and all(outcome.replayed for outcome in outcomes)
-    return json_response({"answers": answers, "position": position}, replayed=replayed)
+        sound.append((item.command, item.envelope))
+    return list((await ledger.execute_together(sound, envelope)).parts)
 
 
 def _answer(index: int, item: Item | Rejection, told: Outcome | Rejection | Fault, state: State) -> Answer:

@@ -20,7 +20,7 @@ from ledger.ports import Record
 from ledger.service import Ledger
 from ledger.stores import open_store
 from ledger.stores.schema import events
-from ledger.system import RandomIds, SystemClock, spawn
+from ledger.system import RandomIds, SystemClock, aside, spawn
 from tests.servers import MariaDB
 
 __all__ = ["CONNECTIONS", "Engine"]
@@ -68,7 +68,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _execute(url: str, seconds: int) -> Figure:
-    ledger = Ledger(open_store(url), clock=SystemClock(), ids=RandomIds(), spawn=spawn)
+    ledger = Ledger(open_store(url), clock=SystemClock(), ids=RandomIds(), spawn=spawn, aside=aside)
     async with ledger:
         await _define(ledger)
         return await _timed(lambda: _reserve(ledger), seconds)

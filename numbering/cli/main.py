@@ -13,7 +13,8 @@ from click.shell_completion import get_completion_class
 from ledger.ports import StoreFault
 from ledger.stores import migrate as migrate_store
 from numbering import server
-from numbering.cli import numbers
+from numbering.cli import numbers, sequences
+from numbering.cli.batch import batch
 from numbering.cli.bench import bench
 from numbering.cli.doctor import doctor
 from numbering.cli.options import settings_options
@@ -141,6 +142,19 @@ COMMANDS: Sequence[click.Command] = [
     numbers.extend,
     numbers.cancel,
     numbers.reservation,
+    numbers.assign,
+    numbers.void,
+    numbers.show,
+    sequences.sequences,
+    sequences.sequence,
+    sequences.gaps,
+    sequences.adjust,
+    sequences.open_period,
+    sequences.reset,
+    sequences.close,
+    sequences.maximum,
+    sequences.retire,
+    batch,
     import_register,
     doctor,
     bench,

@@ -1,4 +1,4 @@
-"""Commands that hand out numbers and settle them: the operations of HTTP, by the same models and answers."""
+"""Numbers and the reservations that hold them: the operations of HTTP, by the same models and answers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,26 +7,28 @@ import click
 
 from api import answers
 from api.requests import checked_token
-from api.schemas import CancelBody, ConfirmBody, ExtendBody, IssueBody, PreviewBody, ReserveBody, checked
-from ledger.domain.commands import Cancel, Confirm, Extend, Issue
+from api.schemas import PreviewBody, checked
 from ledger.service import Ledger
 from numbering.cli.options import number_options, on_ledger
 from numbering.cli.output import say_facts, say_line, say_table
-from numbering.cli.session import Answer, Session
+from numbering.cli.session import Answer, Session, given
 
-__all__ = ["cancel", "confirm", "extend", "issue", "preview", "reservation", "reserve"]
+__all__ = ["assign", "cancel", "confirm", "extend", "issue", "preview", "reservation", "reserve", "show", "void"]
 
 COLUMNS = ("number", "value", "state", "document")
+STEPS = ("time", "state", "event", "number", "document", "actor", "reason", "position")
+IN_THE_LOG = "Kept in the log, which cannot forget: no personal data."
 
 
 @click.command(epilog="\b\nExample:\n  numbering preview LETTER -k FROM=คคง. -k TO=สคฉ.3 --count 3")
 @click.argument("series")
 @number_options
 @on_ledger()
-def preview(session: Session, **given: Any) -> None:
+def preview(session: Session, **options: Any) -> None:
     """Show the next numbers of SERIES. They are not held: somebody else may get them."""
-    body = checked(PreviewBody, _asked(**given))
-    command = body.reserve(session.ids.token(), session.settings.reservation_ttl)
+    making = session.making
+    body = checked(PreviewBody, given(**_asked(**options)))
+    command = body.reserve(making.ids.token(), making.default_ttl_seconds)
 
     async def previewed(ledger: Ledger) -> Answer:
         return answers.previewed(*await ledger.preview(command))
@@ -43,14 +45,12 @@ def preview(session: Session, **given: Any) -> None:
 @number_options
 @click.option("--ttl", type=int, metavar="SECONDS", help="How long to hold them.  [default: the series' own]")
 @on_ledger(writes=True)
-def reserve(session: Session, ttl: int | None, **given: Any) -> None:
+def reserve(session: Session, ttl: int | None, **options: Any) -> None:
     """Hold numbers of SERIES under a token.
 
     They are held until they are confirmed or cancelled, or expire.
     """
-    body = checked(ReserveBody, _asked(**given, ttl_seconds=ttl))
-    command = body.reserve(session.ids.token(), session.settings.reservation_ttl, body.ttl_seconds)
-    session.tell(session.write("reserve", _arguments(body), command, answers.reserved), _show)
+    session.tell(session.carry_out("reserve", **_asked(**options), ttl_seconds=ttl), _show)
 
 
 @click.command(
@@ -61,11 +61,9 @@ def reserve(session: Session, ttl: int | None, **given: Any) -> None:
 @number_options
 @click.option("--document", required=True, metavar="TEXT", help="Identifies the document that bears the numbers.")
 @on_ledger(writes=True)
-def issue(session: Session, document: str, **given: Any) -> None:
+def issue(session: Session, document: str, **options: Any) -> None:
     """Reserve and confirm numbers of SERIES in one step."""
-    body = checked(IssueBody, _asked(**given, document=document))
-    command = Issue(body.reserve(session.ids.token(), session.settings.reservation_ttl), body.document)
-    session.tell(session.write("issue", _arguments(body), command, answers.issued), _show)
+    session.tell(session.carry_out("issue", **_asked(**options), document=document), _show)
 
 
 @click.command(
@@ -83,9 +81,10 @@ def confirm(session: Session, token: str, document: str | None, numbers: tuple[s
 
     They are used, for ever. With --number, only those are, and the others are released.
     """
-    body = checked(ConfirmBody, _given(document=document, numbers=list(numbers) or None, release_rest=not keep_rest))
-    command = Confirm(checked_token(token), body.document, body.choices(), body.release_rest)
-    session.tell(session.write("confirm", _arguments(body, token), command, answers.confirmed), _show)
+    chosen = list(numbers) or None
+    session.tell(
+        session.carry_out("confirm", token, document=document, numbers=chosen, release_rest=not keep_rest), _show
+    )
 
 
 @click.command(epilog="\b\nExample:\n  numbering extend 1f50a9b2910fc0ac1538a1f087f875b9 --ttl 3600")
@@ -94,21 +93,16 @@ def confirm(session: Session, token: str, document: str | None, numbers: tuple[s
 @on_ledger(writes=True)
 def extend(session: Session, token: str, ttl: int) -> None:
     """Hold the numbers of a reservation longer."""
-    body = checked(ExtendBody, {"ttl_seconds": ttl})
-    command = Extend(checked_token(token), body.ttl_seconds)
-    session.tell(session.write("extend", _arguments(body, token), command, answers.extended), _show)
+    session.tell(session.carry_out("extend", token, ttl_seconds=ttl), _show)
 
 
 @click.command(epilog='\b\nExample:\n  numbering cancel 1f50a9b2910fc0ac1538a1f087f875b9 --reason "not sent"')
 @click.argument("token")
-@click.option("--reason", metavar="TEXT", help="Kept in the log, which cannot forget: no personal data.")
+@click.option("--reason", metavar="TEXT", help=IN_THE_LOG)
 @on_ledger(writes=True)
 def cancel(session: Session, token: str, reason: str | None) -> None:
     """Let the numbers of a reservation go."""
-    body = checked(CancelBody, _given(reason=reason))
-    command = Cancel(checked_token(token))
-    answer = session.write("cancel", _arguments(body, token), command, answers.cancelled, reason=body.reason)
-    session.tell(answer, _show)
+    session.tell(session.carry_out("cancel", token, reason=reason), _show)
 
 
 @click.command(epilog="\b\nExample:\n  numbering reservation 1f50a9b2910fc0ac1538a1f087f875b9 --json")
@@ -124,28 +118,56 @@ def reservation(session: Session, token: str) -> None:
     session.tell(session.read(history), _show)
 
 
-# From options to commands
+@click.command(epilog='\b\nExample:\n  numbering assign INV-2025-000017 --document ORDER-3 --reason "on paper already"')
+@click.argument("number")
+@click.option("--document", required=True, metavar="TEXT", help="Identifies the document that bears the number.")
+@click.option("--reason", required=True, metavar="TEXT", help=IN_THE_LOG)
+@on_ledger(writes=True)
+def assign(session: Session, **fields: str) -> None:
+    """Give NUMBER to a document by hand.
+
+    It may be a gap, or lie above all numbers that were given out; what it passes over is skipped.
+    """
+    session.tell(session.carry_out("assign", **fields), say_facts)
+
+
+@click.command(epilog='\b\nExample:\n  numbering void INV-2025-000017 --reason "sent to the wrong customer" --replace')
+@click.argument("number")
+@click.option("--reason", required=True, metavar="TEXT", help=f"At least 10 characters. {IN_THE_LOG}")
+@click.option("--replace", is_flag=True, help="Give the next number of the same key to the same document.")
+@click.option("--date", metavar="YYYY-MM-DD", help="The replacement's date.  [default: that of the voided number]")
+@on_ledger(writes=True)
+def void(session: Session, number: str, reason: str, replace: bool, date: str | None) -> None:
+    """Take the confirmed NUMBER out of use, for ever."""
+    answer = session.carry_out("void", number, reason=reason, replace=replace, document_date=date)
+    session.tell(answer, _show_voided)
+
+
+@click.command(epilog="\b\nExample:\n  numbering show INV-2025-000017")
+@click.argument("number")
+@on_ledger()
+def show(session: Session, number: str) -> None:
+    """Show what became of NUMBER, from the log."""
+
+    async def shown(ledger: Ledger) -> Answer:
+        return answers.number_history(await ledger.number(number), ledger.state)
+
+    session.tell(session.read(shown), _show_history)
+
+
+# From options to the fields of a body
 
 
 def _asked(
-    series: str,
-    key: Mapping[str, str],
-    count: int,
-    date: str | None,
-    attribute: Mapping[str, str],
-    **more: object,
-) -> dict[str, object]:
-    return _given(series=series, key=dict(key), count=count, document_date=date, attributes=dict(attribute), **more)
-
-
-def _given(**fields: object) -> dict[str, object]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _arguments(body: Any, token: str | None = None) -> dict[str, Any]:
-    """Give what a repetition must have in common with the first; defaults count as not given."""
-    given: dict[str, Any] = body.model_dump(mode="json", exclude_defaults=True)
-    return given if token is None else given | {"token": token}
+    series: str, key: Mapping[str, str], count: int, date: str | None, attribute: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        "series": series,
+        "key": dict(key),
+        "count": count,
+        "document_date": date,
+        "attributes": dict(attribute),
+    }
 
 
 # From answers to tables
@@ -163,3 +185,19 @@ def _show(answer: Answer) -> None:
         say_table(columns, [[number.get(name) for name in columns] for number in numbers], right=("value",))
         say_line("")
     say_facts(facts)
+
+
+def _show_voided(answer: Answer) -> None:
+    say_facts({name: value for name, value in answer.items() if name != "replacement"})
+
+
+def _show_history(answer: Answer) -> None:
+    """What it is now, and below it each step that led there, the first first."""
+    facts = dict(answer)
+    steps = facts.pop("history")
+    if facts["number"] == facts["asked"]:
+        del facts["asked"]
+    say_facts(facts)
+    say_line("")
+    columns = [name for name in STEPS if any(step.get(name) is not None for step in steps)]
+    say_table(columns, [[step.get(name) for name in columns] for step in steps], right=("position",))

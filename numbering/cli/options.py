@@ -10,7 +10,7 @@ from numbering.cli.output import told
 from numbering.cli.session import Session, read_settings
 from numbering.settings import PREFIX, Settings
 
-__all__ = ["number_options", "on_ledger", "settings_options"]
+__all__ = ["key_option", "number_options", "on_ledger", "settings_options"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -71,10 +71,15 @@ def _named(_: click.Context, param: click.Parameter, pairs: tuple[tuple[str, str
     return dict(pairs)
 
 
+key_option = click.option(
+    "-k", "--key", type=_Pair(), multiple=True, callback=_named, help="A dimension of the sequence."
+)
+
+
 def number_options(function: Function) -> Function:
     """Add what previewing, reserving and issuing share, as `asked_by` of `numbers` takes it."""
     options = [
-        click.option("-k", "--key", type=_Pair(), multiple=True, callback=_named, help="A dimension of the sequence."),
+        key_option,
         click.option("--count", type=int, default=1, metavar="N", help="How many numbers, 1 to 10000.  [default: 1]"),
         click.option("--date", metavar="YYYY-MM-DD", help="The document's date.  [default: today in the series' zone]"),
         click.option(

@@ -68,7 +68,8 @@ def say_line(text: str) -> None:
 
 def say_facts(facts: Mapping[str, object]) -> None:
     """Name and value of each fact, below one another; what has no value is left out."""
-    _say(("", ""), [(name.replace("_", " "), value) for name, value in facts.items() if value not in (None, "")])
+    written = [(name.replace("_", " "), _cell(value)) for name, value in facts.items()]
+    _say(("", ""), [fact for fact in written if fact[1]])
 
 
 def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Container[str] = ()) -> None:
@@ -105,7 +106,19 @@ def _padded(cell: str, width: int, is_right: bool) -> str:
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else str(value)
+    """Write what JSON may hold; a range of values as `first-last`."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return " ".join(map(_cell, value))
+        case {"first": first, "last": last}:
+            return str(first) if first == last else f"{first}-{last}"
+        case dict():
+            return " ".join(f"{name}={_cell(each)}" for name, each in value.items())
+    return str(value)
 
 
 def _encodable(text: str) -> str:

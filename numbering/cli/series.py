@@ -67,7 +67,12 @@ def list_series(session: Session) -> None:
 
     async def listed(ledger: Ledger) -> Answer:
         found, position = await ledger.all_series()
-        return {"series": [answers.series_answer(each, position) for each in found], "position": position}
+        return {
+            "series": [
+                answers.series_answer(each, position, retired=ledger.state.is_retired(each.code)) for each in found
+            ],
+            "position": position,
+        }
 
     session.tell(session.read(listed), _show_list)
 
@@ -79,7 +84,7 @@ def show(session: Session, code: str) -> None:
     """Show the present version of the series CODE."""
 
     async def shown(ledger: Ledger) -> Answer:
-        return answers.series_answer(*await ledger.series(code))
+        return answers.series_answer(*await ledger.series(code), retired=ledger.state.is_retired(code))
 
     session.tell(session.read(shown), _show_series)
 

@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 from typing import Any, TypeVar
 
+from api.operations import OPERATIONS, Making, answer_of
 from api.requests import check_header
+from api.schemas import checked
 from ledger.codec import canonical, command_id
 from ledger.domain.commands import Command, Envelope
 from ledger.domain.state import State
@@ -23,13 +25,14 @@ from numbering.cli.output import INTERRUPTED, USAGE_ERROR, fail, note, say_json
 from numbering.settings import BadSettings, Settings, load
 from numbering.wiring import open_ledger
 
-__all__ = ["Session", "actor", "read_settings"]
+__all__ = ["REPLAYED", "Answer", "Session", "actor", "given", "read_settings"]
 
 Answer = dict[str, Any]
 Result = TypeVar("Result")
 
 MAX_ACTOR_LENGTH = 100
 PROGRESS_SECONDS = 1.0
+REPLAYED = "the same answer as the first time"
 CLOSE_SECONDS = 0.5  # for closing the ledger after a fault or Ctrl-C; a COMMIT under way takes less
 
 
@@ -51,12 +54,17 @@ def actor() -> str:
     return f"cli:{os.getuid()}" if flaw_of_text(name, at_most=MAX_ACTOR_LENGTH) else name
 
 
+def given(**fields: object) -> dict[str, object]:
+    """Leave out the fields that have no value."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 class Session:
     """What a command has of the ledger. Each `read` or `write` opens it once."""
 
     def __init__(self, settings: Settings, *, json: bool, idempotency_key: str | None = None) -> None:
         self.settings = settings
-        self.ids = RandomIds()
+        self.making = Making(RandomIds(), settings.reservation_ttl)
         self._json = json
         self._key = idempotency_key
         self._interrupted = "interrupted"
@@ -74,20 +82,32 @@ class Session:
             if self._watch:
                 self._watch.cancel()
 
+    def carry_out(self, name: str, named: str = "", **fields: object) -> Answer:
+        """Carry out an operation of HTTP once, on what its path would name and those fields that have a value.
+
+        A repetition must have these in common with the first; a default said aloud is as one not given.
+        """
+        operation = OPERATIONS[name]
+        body = checked(operation.body, given(**fields))
+        command = operation.command(body, named, self.making)
+        arguments = body.model_dump(mode="json", exclude_defaults=True)
+        if operation.names:
+            arguments[operation.names] = named
+        return self.write(
+            name, arguments, command, lambda outcome, state: answer_of(operation, command, outcome, state)
+        )
+
     def write(
         self,
         operation: str,
         arguments: Mapping[str, Any],
         command: Command,
         answer: Callable[[Outcome, State], Result],
-        *,
-        reason: str | None = None,
     ) -> Result:
         """Carry out a command once; `operation` and `arguments` are what a repetition must have in common with it."""
 
         async def carried_out(ledger: Ledger) -> Result:
-            outcome = await self.execute(ledger, operation, arguments, command, reason=reason)
-            return answer(outcome, ledger.state)
+            return answer(await self.execute(ledger, operation, arguments, command), ledger.state)
 
         return self.read(carried_out)
 
@@ -97,16 +117,18 @@ class Session:
         operation: str,
         arguments: Mapping[str, Any],
         command: Command,
-        *,
-        reason: str | None = None,
     ) -> Outcome:
         """Do the same as a part of some `work`; say so when the answer is that of an earlier time."""
-        envelope = self._envelope(operation, arguments, reason)
-        self._interrupted = "interrupted: the command may or may not have been carried out"
-        outcome = await ledger.execute(command, envelope)
+        outcome = await ledger.execute(command, self.envelope(operation, arguments))
         if outcome.replayed:
-            note("the same answer as the first time")
+            note(REPLAYED)
         return outcome
+
+    def envelope(self, operation: str, arguments: Mapping[str, Any]) -> Envelope:
+        """Say who asks and how a repetition is recognised, for what is carried out next."""
+        envelope = self._envelope(operation, arguments)
+        self._interrupted = "interrupted: the command may or may not have been carried out"
+        return envelope
 
     def tell(self, answer: Answer, show: Callable[[Answer], None]) -> None:
         """Say the answer: as JSON when that was asked for, else as `show` does."""
@@ -134,13 +156,13 @@ class Session:
             sys.stdout.flush()
             os._exit(exit_code)
 
-    def _envelope(self, operation: str, arguments: Mapping[str, Any], reason: str | None) -> Envelope:
+    def _envelope(self, operation: str, arguments: Mapping[str, Any]) -> Envelope:
         who = actor()
         if self._key is None:
-            return Envelope(self.ids.command_id(), who, reason)
+            return Envelope(self.making.ids.command_id(), who)
         check_header("idempotency-key", self._key)
         fingerprint = sha256(canonical([operation, arguments])).hexdigest()
-        return Envelope(command_id(who, operation, self._key), who, reason, None, self._key, fingerprint)
+        return Envelope(command_id(who, operation, self._key), who, None, None, self._key, fingerprint)
 
 
 async def _catch_up(ledger: Ledger) -> None:

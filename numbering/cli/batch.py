@@ -1,0 +1,67 @@
+"""Many commands in one file, as `POST /v1/batch` takes them."""
+
+from typing import BinaryIO
+
+import click
+
+from api.batch import carry_out
+from api.schemas import BatchBody, parse
+from ledger.service import Ledger
+from numbering.cli.options import on_ledger
+from numbering.cli.output import REJECTED, note, say_table
+from numbering.cli.session import REPLAYED, Answer, Session
+
+__all__ = ["batch"]
+
+MAX_BATCH_BYTES = 1 << 20  # as over HTTP
+
+
+@click.command(
+    epilog="""\b
+Example, with a file commands.json:
+  {"commands": [{"op": "issue", "series": "INVOICE", "document": "ORDER-17"},
+                {"op": "void", "number": "INV-2025-000003", "reason": "sent twice by mistake"}]}
+\b
+  numbering batch commands.json --atomic
+
+The exit code is 1 when a command was refused."""
+)
+@click.argument("file", type=click.File("rb"))
+@click.option("--atomic", is_flag=True, help="Carry out all, or none.")
+@on_ledger(writes=True)
+def batch(session: Session, file: BinaryIO, atomic: bool) -> None:
+    """Carry out the commands of a JSON FILE in order.
+
+    `-` reads them from the standard input.
+    """
+    text = file.read(MAX_BATCH_BYTES + 1)
+    if len(text) > MAX_BATCH_BYTES:
+        raise click.BadParameter(f"is larger than {MAX_BATCH_BYTES} bytes; split it.", param_hint="FILE")
+    asked = parse(BatchBody, text)
+    if atomic:
+        asked = asked.model_copy(update={"atomic": True})
+
+    async def carried_out(ledger: Ledger) -> tuple[Answer, bool]:
+        return await carry_out(ledger, asked, session.envelope("batch", asked.model_dump(mode="json")), session.making)
+
+    answer, replayed = session.read(carried_out)
+    if replayed:
+        note(REPLAYED)
+    session.tell(answer, _show)
+    if any("code" in each and "title" in each for each in answer["answers"]):
+        raise SystemExit(REJECTED)
+
+
+def _show(answer: Answer) -> None:
+    columns = ("", "status", "answer")
+    rows = [[index, each["status"], _told(each)] for index, each in enumerate(answer["answers"])]
+    say_table(columns, rows, right=("", "status"))
+
+
+def _told(answer: Answer) -> object:
+    """What of an answer people look for: the refusal, the numbers, or the sequence or series that it is about."""
+    if "detail" in answer:
+        return f"{answer['code']} {answer['title']}: {answer['detail']}"
+    if "numbers" in answer:
+        return [each["number"] for each in answer["numbers"]]
+    return next(answer[name] for name in ("number", "sequence", "code", "series") if name in answer)

@@ -1,0 +1,218 @@
+"""Sequences, their periods and their accounts; and what is done by hand to a series as a whole."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from api import answers
+from api.schemas import GapsQuery, SequencesQuery, checked
+from ledger.domain.sequence import ValueState
+from ledger.service import Ledger
+from numbering.cli.numbers import IN_THE_LOG
+from numbering.cli.options import key_option, on_ledger
+from numbering.cli.output import note, say_facts, say_line, say_table
+from numbering.cli.session import Answer, Session, given
+
+__all__ = ["adjust", "close", "gaps", "maximum", "open_period", "reset", "retire", "sequence", "sequences"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+GAPS = [state.value for state in ValueState if state is not ValueState.CONFIRMED]
+
+
+def _reason(*, required: bool = False) -> Callable[[Function], Function]:
+    return click.option("--reason", required=required, metavar="TEXT", help=IN_THE_LOG)
+
+
+# What there is
+
+
+@click.command(epilog="\b\nExamples:\n  numbering sequences\n  numbering sequences --series INVOICE --json")
+@click.option("--series", metavar="CODE", help="Only those of one series.")
+@click.option("--after", default="", metavar="SEQUENCE", help="Go on behind this one.")
+@click.option("--limit", type=int, default=100, show_default=True, metavar="N", help="At most so many, up to 1000.")
+@on_ledger()
+def sequences(session: Session, **options: Any) -> None:
+    """List sequences, and how full each is.
+
+    The forecast is the day on which it will be exhausted at the present rate.
+    """
+    query = checked(SequencesQuery, given(**options))
+
+    async def listed(ledger: Ledger) -> Answer:
+        found, position = await ledger.sequences(query.series, after=query.after, limit=query.limit + 1)
+        return answers.sequences_answer(found, query.limit, position)
+
+    session.tell(session.read(listed), _show_sequences)
+
+
+@click.command(epilog="\b\nExample:\n  numbering sequence INVOICE:2025")
+@click.argument("sequence")
+@on_ledger()
+def sequence(session: Session, sequence: str) -> None:
+    """Show one SEQUENCE, by its id."""
+
+    async def shown(ledger: Ledger) -> Answer:
+        return answers.sequence_answer(*await ledger.sequence(sequence))
+
+    session.tell(session.read(shown), say_facts)
+
+
+@click.command(
+    epilog="\b\nExamples:\n  numbering gaps INVOICE:2025\n  numbering gaps INVOICE:2025 --state VOIDED --state SKIPPED"
+)
+@click.argument("sequence")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(list(ValueState)), help="Only this state; may be repeated."
+)
+@click.option("--all", "everything", is_flag=True, help="The confirmed values too.")
+@click.option("--first", type=int, metavar="VALUE", help="Begin with this value.")
+@click.option("--limit", type=int, metavar="N", help="At most so many ranges.  [default: 1000]")
+@on_ledger()
+def gaps(
+    session: Session,
+    sequence: str,
+    states: tuple[ValueState, ...],
+    everything: bool,
+    first: int | None,
+    limit: int | None,
+) -> None:
+    """Account for what of SEQUENCE is not confirmed.
+
+    Of each value its state, and the event, actor, time and reason that put it there.
+    """
+    chosen = list(states) or (None if everything else GAPS)
+    query = checked(GapsQuery, given(state=chosen, first=first, limit=limit))
+
+    async def accounted(ledger: Ledger) -> Answer:
+        found = await ledger.accounting(sequence, first=query.first, states=query.state, limit=query.limit)
+        return answers.gaps(*found, first=query.first, states=query.state)
+
+    session.tell(session.read(accounted), _show_gaps)
+
+
+# What is done to a sequence
+
+
+@click.command(epilog='\b\nExample:\n  numbering adjust INVOICE:2025 --next 500 --reason "paper forms up to 499"')
+@click.argument("sequence")
+@click.option("--next", "next_value", type=int, required=True, metavar="VALUE", help="The value to go on with.")
+@_reason(required=True)
+@on_ledger(writes=True)
+def adjust(session: Session, sequence: str, **fields: object) -> None:
+    """Let SEQUENCE go on further up.
+
+    What it passes over is skipped. It never goes back.
+    """
+    session.tell(session.carry_out("adjust_sequence", sequence, **fields), say_facts)
+
+
+@click.command(epilog='\b\nExample:\n  numbering reset INVOICE:2025 --reason "the year is over"')
+@click.argument("sequence")
+@click.option("--period", metavar="PERIOD", help="The period to begin.  [default: the one that follows]")
+@_reason()
+@on_ledger(writes=True)
+def reset(session: Session, sequence: str, **fields: object) -> None:
+    """Begin the period that follows SEQUENCE.
+
+    The present one goes on beside it, until it is closed.
+    """
+    session.tell(session.carry_out("reset_sequence", sequence, **fields), say_facts)
+
+
+@click.command(epilog='\b\nExample:\n  numbering close INVOICE:2025 --reason "the year is audited"')
+@click.argument("sequence")
+@_reason()
+@on_ledger(writes=True)
+def close(session: Session, sequence: str, **fields: object) -> None:
+    """Close the period of SEQUENCE and freeze its account.
+
+    Its numbers can only be voided from then on. It is refused while reservations are open.
+    """
+    session.tell(session.carry_out("close_period", sequence, **fields), _show_closed)
+
+
+# What is done to a series
+
+
+@click.command(epilog='\b\nExample:\n  numbering maximum INVOICE 999999 --reason "more invoices than expected"')
+@click.argument("series")
+@click.argument("max_value", type=int, metavar="MAX")
+@_reason(required=True)
+@on_ledger(writes=True)
+def maximum(session: Session, series: str, **fields: object) -> None:
+    """Change the maximum of SERIES.
+
+    Up freely, down to no less than what any of its sequences has passed.
+    """
+    session.tell(session.carry_out("adjust_maximum", series, **fields), _show_series)
+
+
+@click.command(
+    name="open",
+    epilog='\b\nExamples:\n  numbering open INVOICE 2026 --reason "dated ahead"\n'
+    "  numbering open VOUCHER 2026-01 -k BOOK=PV",
+)
+@click.argument("series")
+@click.argument("period")
+@key_option
+@_reason()
+@on_ledger(writes=True)
+def open_period(session: Session, series: str, key: Mapping[str, str], **fields: object) -> None:
+    """Open a PERIOD of SERIES before its time.
+
+    For every key, or for one, whose sequence then begins.
+    """
+    session.tell(session.carry_out("open_period", series, key=dict(key) or None, **fields), say_facts)
+
+
+@click.command(epilog='\b\nExample:\n  numbering retire MEMO --reason "memos are letters now"')
+@click.argument("series")
+@_reason()
+@on_ledger(writes=True)
+def retire(session: Session, series: str, **fields: object) -> None:
+    """Let SERIES give out no more numbers. Those that it gave out stay, and no other series may print them."""
+    session.tell(session.carry_out("retire_series", series, **fields), _show_series)
+
+
+# From answers to tables
+
+
+def _show_sequences(answer: Answer) -> None:
+    numbers = ("high water", "next value", "max value", "percent")
+    columns = ("sequence", *numbers, "warnings", "exhausted on", "closed")
+    names = [column.replace(" ", "_") for column in columns]
+    say_table(columns, [[each[name] for name in names] for each in answer["sequences"]], right=numbers)
+    if answer["next"]:
+        note(f"there are more; go on with --after {answer['next']}")
+
+
+def _show_gaps(answer: Answer) -> None:
+    """The counts of the whole sequence, each range with its cause, and what its closing found."""
+    say_facts({name: answer[name] for name in ("sequence", "start", "high_water", "closed")} | answer["counts"])
+    if answer["ranges"]:
+        say_line("")
+        columns = ("values", "state", "event", "time", "actor", "reason")
+        say_table(columns, [_range(each) for each in answer["ranges"]])
+    if "frozen" in answer:
+        say_line("")
+        say_facts({"frozen high_water": answer["frozen"]["high_water"]} | answer["frozen"]["counts"])
+    if answer["next"] is not None:
+        note(f"there is more; go on with --first {answer['next']}")
+
+
+def _range(account: Answer) -> list[object]:
+    cause = account["cause"]
+    values = {"first": account["first"], "last": account["last"]}
+    return [values, account["state"], cause["event"], cause["time"], cause["actor"], cause["reason"]]
+
+
+def _show_closed(answer: Answer) -> None:
+    facts = dict(answer)
+    say_facts(facts | facts.pop("counts"))
+
+
+def _show_series(answer: Answer) -> None:
+    names = ("code", "version", "template", "max_value", "retired", "position")
+    say_facts({name: answer.get(name) for name in names})
