@@ -68,7 +68,7 @@ def say_line(text: str) -> None:
 
 def say_facts(facts: Mapping[str, object]) -> None:
     """Name and value of each fact, below one another; what has no value is left out."""
-    written = [(name.replace("_", " "), _cell(value)) for name, value in facts.items()]
+    written = [(_title(name), _cell(value)) for name, value in facts.items()]
     _say(("", ""), [fact for fact in written if fact[1]])
 
 
@@ -98,6 +98,11 @@ def _plain(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequ
     lines = [list(map(_cell, row)) for row in ([columns] if any(columns) else []) + [*rows]]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     return "".join(_GAP.join(map(_padded, line, widths, right)).rstrip() + "\n" for line in lines)
+
+
+def _title(name: str) -> str:
+    """Write a field's name for people; that of a state stays as it is."""
+    return name if name.isupper() else name.replace("_", " ")
 
 
 def _padded(cell: str, width: int, is_right: bool) -> str:
