@@ -1,0 +1,449 @@
+"""The ledger as a naive model: dictionaries, loops and regular expressions, written from the contract and not from the code.
+
+It judges a command as the contract does, and applies it: `model.reserve(…)` raises `Refused`, or changes the model. A
+caller works on a copy and keeps it when nothing was refused. All series are of UTC.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+from ledger.domain.series import Definition
+
+__all__ = ["FREE", "Model", "Refused", "Seq"]
+
+SECOND = 1_000_000
+LIFETIME = 600
+FREE = ("CANCELLED", "EXPIRED", "SKIPPED", "PRE_CONTROL")
+TOKEN = re.compile(r"\{([^}]*)\}")
+
+
+class Refused(Exception):
+    def __init__(self, *codes: str) -> None:
+        super().__init__(*codes)
+        self.codes = codes
+
+
+@dataclass
+class Version:
+    """A version of a series; `era` is part of what identifies its sequences."""
+
+    number: int
+    era: int
+    made: Definition
+    max_value: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        assert self.made.key is not None
+        return self.made.key
+
+    @property
+    def counting(self) -> object:
+        return self.key, self.made.reset
+
+    def period(self, day: date) -> str:
+        return {"never": "-", "yearly": str(day.year), "daily": day.isoformat()}[self.made.reset.value]
+
+    def print(self, key: Mapping[str, str], day: date, value: int, attributes: Mapping[str, str]) -> str:
+        said = {"YYYY": f"{day.year}", "MM": f"{day.month:02}", "DD": f"{day.day:02}", **key, **attributes}
+
+        def text(match: re.Match[str]) -> str:
+            name, _, width = match[1].partition(":")
+            return str(value).zfill(int(width)) if name == "SEQ" else said[name]
+
+        return TOKEN.sub(text, self.made.template)
+
+    def parse(self, number: str) -> dict[str, str] | None:
+        """Say what each token says; the templates of the tests can be read by a plain regular expression."""
+        pattern = ""
+        for literal, name in re.findall(r"([^{]*)(?:\{([^}]*)\})?", self.made.template):
+            digits = {"YYYY": 4, "MM": 2, "DD": 2}.get(name) or (int(name[4:]) if name.startswith("SEQ") else 0)
+            dimension = self.made.dimensions.get(name)
+            values = "|".join(dimension.values) if dimension else "[A-Z]"
+            pattern += re.escape(literal)
+            if name:
+                pattern += f"(?P<{name[:3] if digits else name}>" + (f"[0-9]{{{digits}}}" if digits else values) + ")"
+        found = re.fullmatch(pattern, number)
+        return found.groupdict() if found else None
+
+
+@dataclass
+class Print:
+    """How a value was printed when it was given out, and for what."""
+
+    number: str
+    version: Version
+    day: date
+    attributes: dict[str, str]
+    document: str | None = None
+
+
+@dataclass
+class Seq:
+    code: str
+    era: int
+    key: tuple[str, ...]
+    period: str
+    states: dict[int, str] = field(default_factory=dict)
+    prints: dict[int, Print] = field(default_factory=dict)
+    pool: set[int] = field(default_factory=set)
+    high: int = 0
+    closed: bool = False
+    frozen: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return ":".join([f"{self.code}~{self.era}" if self.era else self.code, *self.key, self.period])
+
+    def skip_to(self, value: int, state: str = "SKIPPED") -> None:
+        for skipped in range(self.high + 1, value):
+            self.states[skipped] = state
+        self.high = max(self.high, value - 1)
+
+
+@dataclass
+class Held:
+    """A reservation; `values` are those that are still reserved, `gone` how the others ended."""
+
+    sequence: str
+    values: list[int]
+    version: Version
+    since: int
+    until: int
+    gone: set[str] = field(default_factory=set)
+
+
+class Model:
+    def __init__(self) -> None:
+        self.now = 0
+        self.versions: dict[str, list[Version]] = {}
+        self.first_used: dict[str, int] = {}
+        self.retired: set[str] = set()
+        self.opened: set[tuple[str, str]] = set()
+        self.sequences: dict[str, Seq] = {}
+        self.held: dict[str, Held] = {}
+        self.latest: dict[object, str] = {}
+        self.replaced_by: dict[tuple[str, int], tuple[str, int]] = {}
+
+    # What there is
+
+    def today(self) -> date:
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.now)).date()
+
+    def in_use(self, code: str) -> list[Version]:
+        versions = self.versions[code]
+        return versions[self.first_used.get(code, len(versions)) - 1 :]
+
+    def active(self, code: str) -> Version:
+        if code not in self.versions:
+            raise Refused("NB001")
+        if code in self.retired:
+            raise Refused("NB047")
+        return self.versions[code][-1]
+
+    def present(self, code: str, era: int) -> Version:
+        version = self.active(code)
+        if version.era != era:
+            raise Refused("NB012")
+        return version
+
+    def begun(self, code: str, version: Version, key: tuple[str, ...], period: str, *, ahead: bool = False) -> Seq:
+        """Give a sequence that may count; a new one is not kept yet."""
+        new = Seq(code, version.era, key, period)
+        known = self.sequences.get(new.id)
+        if known is None and not ahead and period > version.period(self.today()) and (code, period) not in self.opened:
+            raise Refused("NB013")
+        if known and known.closed:
+            raise Refused("NB045")
+        return known or new
+
+    def keep(self, sequence: Seq, version: Version) -> None:
+        self.sequences[sequence.id] = sequence
+        self.first_used.setdefault(sequence.code, version.number)
+
+    def use(self, sequence: Seq, version: Version) -> None:
+        self.keep(sequence, version)
+        if sequence.high == 0:
+            stem = sequence.code, sequence.era, sequence.key
+            self.latest[stem] = max(self.latest.get(stem, ""), sequence.period)
+
+    def check_order(self, sequence: Seq, version: Version) -> None:
+        latest = self.latest.get((sequence.code, sequence.era, sequence.key), "")
+        if version.made.date_order.value == "period" and sequence.period < latest:
+            raise Refused("NB014")
+
+    def read(self, number: str) -> tuple[Version, Seq, int, date, dict[str, str]]:
+        """Read a number; the sequence may be one that has not begun."""
+        found = None
+        for code in sorted(self.versions):
+            for version in self.in_use(code):
+                said = version.parse(number)
+                if said and self._day(version, said):
+                    found = code, version, said
+        if not found:
+            raise Refused("NB041")
+        code, version, said = found
+        day = self._day(version, said)
+        assert day is not None
+        new = Seq(code, version.era, tuple(said[name] for name in version.key), version.period(day))
+        attributes = {name: said[name] for name in version.made.attributes}
+        return version, self.sequences.get(new.id, new), int(said["SEQ"]), day, attributes
+
+    def _day(self, version: Version, said: Mapping[str, str]) -> date | None:
+        """The last day that says this and is not after today, or else the first; None when no day does."""
+        today, year = self.today(), int(said.get("YYY", self.today().year))
+        if "MM" in said:
+            try:
+                return date(year, int(said["MM"]), int(said["DD"]))
+            except ValueError:
+                return None
+        if not 2000 <= year <= 2099:
+            return None
+        return today if year == today.year else date(year, 12, 31) if year < today.year else date(year, 1, 1)
+
+    # Series
+
+    def define(self, code: str, made: Definition, max_value: int) -> None:
+        versions = self.versions.setdefault(code, [])
+        if versions and versions[-1].made == made:
+            return
+        new = Version(len(versions) + 1, 0, made, max_value)
+        if versions:
+            self.active(code)
+            if max_value < self._highest(code, new.counting):
+                raise Refused("NB012")
+        if code in self.first_used:
+            eras = [each.era for each in self.in_use(code) if each.counting == new.counting]
+            new.era = eras[0] if eras else new.number
+        versions.append(new)
+
+    def _highest(self, code: str, counting: object) -> int:
+        eras = {each.era for each in self.in_use(code) if each.counting == counting}
+        mine = (each.high for each in self.sequences.values() if each.code == code and each.era in eras)
+        return max(mine, default=-1)
+
+    def maximum(self, code: str, max_value: int, printable: int) -> None:
+        version = self.active(code)
+        if not 1 <= max_value <= printable or max_value < self._highest(code, version.counting):
+            raise Refused("NB006")
+        version.max_value = max_value
+
+    def retire(self, code: str) -> None:
+        self.active(code)
+        self.retired.add(code)
+
+    # Reservations
+
+    def reserve(
+        self, code: str, token: str, key: Mapping[str, str], count: int, ttl: int, day: date | None, rev: str | None
+    ) -> list[str]:
+        version = self.active(code)
+        if ttl > LIFETIME:
+            raise Refused("NB011")
+        if set(key) != set(version.key) or any(key[name] not in version.made.dimensions[name].values for name in key):
+            raise Refused("NB006")
+        if rev is not None and not version.made.attributes:
+            raise Refused("NB006")
+        day = day or self.today()
+        sequence = self.begun(code, version, tuple(key[name] for name in version.key), version.period(day))
+        self.check_order(sequence, version)
+        again = sorted(sequence.pool)[:count] if version.made.reuse.value == "gapless" else []
+        values = [*again, *range(sequence.high + 1, sequence.high + 1 + count - len(again))]
+        if values[-1] > version.max_value and len(again) < count:
+            raise Refused("NB002")
+        self.use(sequence, version)
+        attributes = dict.fromkeys(version.made.attributes, rev or "A")
+        for value in values:
+            sequence.states[value] = "RESERVED"
+            number = version.print(key, day, value, attributes)
+            sequence.prints[value] = Print(number, version, day, attributes)
+        sequence.pool -= set(again)
+        sequence.high = max(sequence.high, values[-1])
+        self.held[token] = Held(sequence.id, values, version, self.now, self.now + ttl * SECOND)
+        return [sequence.prints[value].number for value in values]
+
+    def open(self, token: str) -> Held:
+        held = self.held.get(token)
+        if held is None:
+            raise Refused("NB009")
+        if not held.values:
+            raise Refused(*("NB004" if end == "EXPIRED" else "NB010" for end in held.gone))
+        return held
+
+    def settle(self, held: Held, values: Iterable[int], end: str) -> None:
+        sequence = self.sequences[held.sequence]
+        for value in list(values):
+            held.values.remove(value)
+            held.gone.add(end)
+            sequence.states[value] = end
+            if end != "CONFIRMED" and held.version.made.reuse.value == "gapless":
+                sequence.pool.add(value)
+
+    def confirm(self, token: str, document: str, numbers: list[str] | None, *, release_rest: bool) -> None:
+        held = self.open(token)
+        prints = self.sequences[held.sequence].prints
+        values = [value for value in held.values if numbers is None or prints[value].number in numbers]
+        if numbers is not None and (not numbers or len(values) != len(numbers)):
+            raise Refused("NB006")
+        for value in values:
+            prints[value].document = document
+        self.settle(held, values, "CONFIRMED")
+        if release_rest:
+            self.settle(held, held.values, "CANCELLED")
+
+    def extend(self, token: str, ttl: int) -> None:
+        held = self.open(token)
+        until = max(held.until, self.now + ttl * SECOND)
+        if until > held.since + LIFETIME * SECOND:
+            raise Refused("NB011")
+        held.until = until
+
+    def cancel(self, token: str) -> None:
+        held = self.open(token)
+        self.settle(held, held.values, "CANCELLED")
+
+    def pass_time(self, now: int) -> None:
+        """The clock may step back; the log's time does not."""
+        self.now = max(self.now, now)
+        for held in self.held.values():
+            if held.until <= self.now:
+                self.settle(held, held.values, "EXPIRED")
+
+    # Numbers
+
+    def assign(self, number: str, document: str) -> None:
+        version, sequence, value, day, attributes = self.read(number)
+        present = self.present(sequence.code, sequence.era)
+        if not present.made.manual:
+            raise Refused("NB007")
+        sequence = self.begun(sequence.code, version, sequence.key, sequence.period)
+        self.check_order(sequence, version)
+        if not 1 <= value <= present.max_value:
+            raise Refused("NB036")
+        if sequence.states.get(value, "SKIPPED") not in FREE:
+            raise Refused("NB005")
+        self.use(sequence, version)
+        sequence.skip_to(value)
+        sequence.high = max(sequence.high, value)
+        sequence.pool.discard(value)
+        sequence.states[value] = "CONFIRMED"
+        sequence.prints[value] = Print(number, version, day, attributes, document)
+
+    def void(self, number: str, reason: str, token: str, *, replace: bool) -> None:
+        if len(reason) < 10:
+            raise Refused("NB006")
+        _, sequence, value, _, _ = self.read(number)
+        if sequence.states.get(value) != "CONFIRMED":
+            raise Refused("NB042")
+        printed = sequence.prints[value]
+        if printed.number != number:
+            raise Refused("NB043")
+        sequence.states[value] = "VOIDED"
+        if replace:
+            key = dict(zip(printed.version.key, sequence.key, strict=True))
+            declared = self.active(sequence.code).made.attributes
+            rev = printed.attributes.get("REV") if declared else None
+            self.reserve(sequence.code, token, key, 1, 300, printed.day, rev)
+            held = self.held[token]
+            self.replaced_by[sequence.id, value] = held.sequence, held.values[0]
+            assert printed.document is None or printed.document
+            self.confirm(token, printed.document or "", None, release_rest=True)
+
+    def take_over(self, code: str, numbers: list[str], *, skip_bad: bool) -> None:
+        good: dict[str, tuple[Seq, dict[int, Print]]] = {}
+        bad = 0
+        version = self.versions[code][-1]
+        for number in numbers:
+            said = version.parse(number)
+            day = self._day(version, said) if said else None
+            if not said or not day or not 1 <= int(said["SEQ"]) <= version.max_value:
+                bad += 1
+                continue
+            value, period = int(said["SEQ"]), version.period(day)
+            new = Seq(code, version.era, tuple(said[name] for name in version.key), period)
+            sequence, rows = good.setdefault(new.id, (self.sequences.get(new.id, new), {}))
+            ahead = day > self.today() and period > version.period(self.today())
+            if ahead or value in rows or sequence.states.get(value, "SKIPPED") not in FREE:
+                bad += 1
+                continue
+            rows[value] = Print(number, version, day, {name: said[name] for name in version.made.attributes})
+        if bad and not skip_bad:
+            raise Refused("NB032")
+        for _, (new, rows) in sorted(good.items()):
+            if rows:
+                self.active(code)
+                sequence = self.begun(code, version, new.key, new.period)
+                hole = "SKIPPED" if sequence.high else "PRE_CONTROL"
+                self.use(sequence, version)
+                for value, printed in sorted(rows.items()):
+                    sequence.skip_to(value, hole)
+                    sequence.high = max(sequence.high, value)
+                    sequence.pool.discard(value)
+                    sequence.states[value] = "CONFIRMED"
+                    sequence.prints[value] = printed
+
+    # Sequences
+
+    def place(self, id: str) -> tuple[str, int, tuple[str, ...], str]:
+        head, *key, period = id.split(":")
+        code, _, era = head.partition("~")
+        eras = [each for each in self.in_use(code) if each.era == int(era or 0)] if code in self.versions else []
+        if not eras or len(eras[-1].key) != len(key):
+            raise Refused("NB044")
+        return code, eras[-1].era, tuple(key), period
+
+    def adjust(self, id: str, next_value: int) -> None:
+        code, era, key, period = self.place(id)
+        version = self.present(code, era)
+        sequence = self.begun(code, version, key, period)
+        if next_value > version.max_value:
+            raise Refused("NB036")
+        if next_value <= sequence.high + 1:
+            raise Refused("NB048")
+        self.use(sequence, version)
+        sequence.skip_to(next_value)
+
+    def begin(self, code: str, version: Version, key: tuple[str, ...], period: str) -> None:
+        if version.made.reset.value == "never":
+            raise Refused("NB049")
+        sequence = self.begun(code, version, key, period, ahead=True)
+        if sequence.id in self.sequences:
+            raise Refused("NB050")
+        self.keep(sequence, version)
+
+    def open_period(self, code: str, period: str, key: Mapping[str, str] | None) -> None:
+        version = self.active(code)
+        if key is not None or not version.key:
+            if set(key or {}) != set(version.key):
+                raise Refused("NB006")
+            self.begin(code, version, tuple((key or {})[name] for name in version.key), period)
+            return
+        if version.made.reset.value == "never":
+            raise Refused("NB049")
+        if period <= version.period(self.today()) or (code, period) in self.opened:
+            raise Refused("NB050")
+        self.opened.add((code, period))
+
+    def reset(self, id: str) -> None:
+        code, era, key, period = self.place(id)
+        version = self.present(code, era)
+        following = {
+            "never": lambda: "-",
+            "yearly": lambda: str(int(period) + 1),
+            "daily": lambda: (date.fromisoformat(period) + timedelta(days=1)).isoformat(),
+        }
+        self.begin(code, version, key, following[version.made.reset.value]())
+
+    def close(self, id: str) -> None:
+        sequence = self.sequences.get(id)
+        if sequence is None:
+            raise Refused("NB044")
+        if sequence.closed:
+            raise Refused("NB045")
+        if "RESERVED" in sequence.states.values():
+            raise Refused("NB046")
+        sequence.closed = True
+        sequence.pool = set()
+        sequence.frozen = dict(sequence.states)

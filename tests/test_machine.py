@@ -1,0 +1,510 @@
+"""All commands, in any order, on several stores at once: each judges and does what a naive model does, and alike.
+
+After every step a refused command has left the log as it was. In the end the log holds every invariant, all stores
+hold the same bytes, and every value of every sequence is accounted for as the model has it.
+"""
+
+import asyncio
+import copy
+import shutil
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from ledger.domain.calendar import Reset
+from ledger.domain.commands import (
+    AdjustMaximum,
+    AdjustSequence,
+    Assign,
+    Cancel,
+    Choice,
+    ClosePeriod,
+    Command,
+    Confirm,
+    DefineSeries,
+    Envelope,
+    Extend,
+    Issue,
+    OpenPeriod,
+    Reserve,
+    ResetSequence,
+    RetireSeries,
+    Void,
+)
+from ledger.domain.rejection import Rejection
+from ledger.domain.sequence import ValueState
+from ledger.domain.series import Attribute, DateOrder, Definition, Dimension, Reuse, Series
+from ledger.ports import Head, Record, Store
+from ledger.service import Ledger
+from ledger.stores import MemoryLog, MemoryStore, migrate, open_store
+from ledger.system import RandomIds, aside, spawn
+from ledger.writer import Outcome
+from tests.api.client import Time
+from tests.given import at
+from tests.invariants import check_store, read_log
+from tests.model import Model, Refused, Seq
+from tests.servers import MariaDB
+from tests.stores import mariadb_ledger
+
+START = at("2025-12-30T23:00:00Z")
+REASON = "because the test says so"
+WIDTHS = {"Y": 9, "G": 9, "D": 9}
+LETTERS = Dimension(values=("a", "b"))
+REV = {"REV": Attribute(Dimension(chars="A-Z", max=1), default="A")}
+
+
+def definition(template: str, **fields: Any) -> Definition:
+    return Definition(template=template, reservation_max_lifetime_seconds=600, **fields)
+
+
+# What each series may become. The first of each is defined at the start; some count otherwise than others.
+FORMS: dict[str, list[Definition]] = {
+    "Y": [
+        definition("Y-{X}-{SEQ:1}-{YYYY}", dimensions={"X": LETTERS}, reset=Reset.YEARLY),
+        definition("Y-{X}-{SEQ:2}-{YYYY}", dimensions={"X": LETTERS}, reset=Reset.YEARLY, max_value=12),
+        definition("YY-{SEQ:1}-{YYYY}", reset=Reset.YEARLY, reuse=Reuse.GAPLESS),
+    ],
+    "G": [
+        definition("G-{SEQ:1}-{REV}", attributes=REV, reuse=Reuse.GAPLESS),
+        definition("G-{SEQ:1}-{REV}", attributes=REV, reuse=Reuse.GAPLESS, description="the same", max_value=7),
+        definition("G-{SEQ:2}", reuse=Reuse.NEVER, max_value=11),
+    ],
+    "D": [
+        definition("D-{X}-{YYYY}{MM}{DD}-{SEQ:1}", dimensions={"X": LETTERS}, reset=Reset.DAILY, date_order=DateOrder.PERIOD, manual=False),
+        definition("D-{X}-{YYYY}{MM}{DD}-{SEQ:1}", dimensions={"X": LETTERS}, reset=Reset.DAILY),
+    ],
+}  # fmt: skip
+
+CODES = st.sampled_from([*FORMS, *FORMS, *FORMS, "NONE"])
+DAYS = st.sampled_from([None, None, date(2025, 12, 31), date(2026, 1, 1), date(2024, 2, 29), date(2027, 1, 1)])
+KEYS = st.sampled_from([{"X": "a"}, {"X": "b"}, {}, {"X": "c"}])
+TTLS = st.sampled_from([60, 300, 600, 601])
+COUNTS = st.sampled_from([1, 1, 2, 3, 9])
+PERIODS = st.sampled_from(["2024", "2025", "2026", "2027", "2026-01-01", "2026-01-02"])
+VALUES = st.integers(1, 13)
+
+
+class Timed:
+    """A store whose transactions go by the test's clock: MariaDB's own cannot be moved."""
+
+    def __init__(self, store: Store, clock: Time) -> None:
+        self._store = store
+        self._clock = clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def begin(self) -> Any:
+        transaction = await self._store.begin()
+        return TimedTransaction(transaction, self._clock.now())
+
+
+class TimedTransaction:
+    def __init__(self, transaction: Any, now: int) -> None:
+        self._transaction = transaction
+        self.now = now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transaction, name)
+
+
+class Machine(RuleBasedStateMachine):
+    """`open_stores` is set by the tests: it gives the stores of one run."""
+
+    open_stores: Callable[[], Coroutine[Any, Any, Sequence[Store]]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.clock = Time(START)
+        self.model = Model()
+        self.model.pass_time(START)
+        self.stores: Sequence[Store] = []
+        self.ledgers: list[Ledger] = []
+        self.commands = 0
+        self.last: tuple[Command, Envelope] | None = None
+        self.acknowledged: list[Outcome] = []
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(work)
+
+    @initialize()
+    def begin(self) -> None:
+        self.run(self._begin())
+        for code, forms in FORMS.items():
+            self.define(code, forms[0])
+
+    async def _begin(self) -> None:
+        self.stores = await type(self).open_stores()
+        for store in self.stores:
+            timed: Any = Timed(store, self.clock)
+            self.ledgers.append(Ledger(timed, clock=self.clock, ids=RandomIds(), spawn=spawn, aside=aside))
+            self.ledgers[-1].writer.start()
+
+    def teardown(self) -> None:
+        try:
+            self.run(self._check())
+        finally:
+            self.run(self._end())
+            self.runner.close()
+
+    async def _end(self) -> None:
+        for ledger in self.ledgers:
+            await ledger.writer.stop()
+        for store in self.stores:
+            await store.close()
+
+    # Asking the model and all ledgers
+
+    def ask(self, command: Command, judge: Callable[[Model], object]) -> list[Outcome] | None:
+        """Carry out a command; gives what each ledger did, or None when all refused as the model does."""
+        (answers,) = self.ask_all([command], [judge])
+        return answers
+
+    def ask_all(self, commands: list[Command], judges: list[Callable[[Model], object]]) -> list[list[Outcome] | None]:
+        """Carry out commands one by one, all at once: later ones see what those before them did."""
+        envelopes = [self.envelope() for _ in commands]
+        given = list(zip(commands, envelopes, strict=True))
+        before = self.heads()
+        told = [self.run(ledger.execute_each(given)) for ledger in self.ledgers]
+        results: list[list[Outcome] | None] = []
+        for index, judge in enumerate(judges):
+            answers = [each[index] for each in told]
+            results.append(self.judged(judge, answers))
+            if results[-1]:
+                self.last = given[index]
+        if not any(results):
+            assert self.heads() == before, "a refused command moved the log's head"
+        return results
+
+    def judged(self, judge: Callable[[Model], object], answers: list[Any]) -> list[Outcome] | None:
+        trial = copy.deepcopy(self.model)
+        try:
+            judge(trial)
+        except Refused as refused:
+            for answer in answers:
+                assert isinstance(answer, Rejection), f"the model refuses with {refused.codes}: {answer}"
+                assert answer.code.number in refused.codes, f"{answer.code}: {answer}, not {refused.codes}"
+            return None
+        for answer in answers:
+            assert isinstance(answer, Outcome), f"the model accepts: {answer!r}"
+        self.model = trial
+        self.acknowledged += answers[:1]
+        return answers
+
+    def envelope(self) -> Envelope:
+        self.commands += 1
+        return Envelope(self.commands.to_bytes(32, "big"), "tester", None, None, f"key-{self.commands}", "body")
+
+    def heads(self) -> list[tuple[int, bytes]]:
+        async def look() -> list[Head]:
+            return [await store.head() for store in self.stores]
+
+        return [(head.position, head.hash) for head in self.run(look())]
+
+    def token(self) -> str:
+        self.commands += 1
+        return f"{self.commands:032x}"
+
+    def some_token(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from([*self.model.held, "0" * 32]), label="token")
+
+    def some_sequence(self, data: st.DataObject) -> str:
+        return data.draw(
+            st.sampled_from([*self.model.sequences, "Y:a:2025", "G:-", "Y:a", "D:b:2026-01-01"]), label="sequence"
+        )
+
+    def some_number(self, data: st.DataObject) -> str:
+        given = sorted({each.number for one in self.model.sequences.values() for each in one.prints.values()})
+        made = [f"Y-a-{value}-2025" for value in (1, 4, 9)] + [f"G-{value}-B" for value in (1, 5, 8)] + ["G-07", "X"]
+        return data.draw(st.sampled_from([*given, *made, "D-a-20251231-3", "YY-2-2025", "Y-b-01-2026"]), label="number")
+
+    # Series
+
+    def define(self, code: str, made: Definition) -> None:
+        series = Series.define(code, made)
+        self.ask(DefineSeries((series,)), lambda model: model.define(code, series.definition, series.max_value))
+
+    @rule(code=st.sampled_from(list(FORMS)), form=st.integers(0, 2))
+    def amend(self, code: str, form: int) -> None:
+        self.define(code, FORMS[code][form % len(FORMS[code])])
+
+    @rule(code=CODES, max_value=st.sampled_from([3, 5, 9, 11, 99, 100]))
+    def adjust_maximum(self, code: str, max_value: int) -> None:
+        versions = self.model.versions.get(code)
+        printable = 10 ** int(versions[-1].made.template.partition("SEQ:")[2][0]) - 1 if versions else 0
+        self.ask(AdjustMaximum(code, max_value, REASON), lambda model: model.maximum(code, max_value, printable))
+
+    @rule(code=CODES, rarely=st.integers(0, 5))
+    def retire(self, code: str, rarely: int) -> None:
+        if not rarely:
+            self.ask(RetireSeries(code, REASON), lambda model: model.retire(code))
+
+    # Reservations
+
+    def reservation(self, data: st.DataObject) -> tuple[Reserve, Callable[[Model], object]]:
+        code, count, ttl, day = data.draw(CODES), data.draw(COUNTS), data.draw(TTLS), data.draw(DAYS)
+        versions = self.model.versions.get(code)
+        key = (
+            data.draw(KEYS)
+            if not versions or data.draw(st.integers(0, 9)) == 0
+            else dict.fromkeys(versions[-1].key, data.draw(st.sampled_from("ab")))
+        )
+        rev = data.draw(st.sampled_from([None, None, "B"]))
+        token = self.token()
+        command = Reserve(code, token, key, count, ttl, document_date=day, attributes={"REV": rev} if rev else {})
+        return command, lambda model: model.reserve(code, token, key, count, ttl, day, rev)
+
+    @rule(data=st.data())
+    def reserve(self, data: st.DataObject) -> None:
+        self.ask(*self.reservation(data))
+
+    @rule(data=st.data())
+    def issue(self, data: st.DataObject) -> None:
+        command, reserved = self.reservation(data)
+        self.ask(*issued(command, reserved))
+
+    @rule(data=st.data(), release_rest=st.booleans(), some=st.booleans())
+    def confirm(self, data: st.DataObject, release_rest: bool, some: bool) -> None:
+        token = self.some_token(data)
+        numbers = None
+        if some:
+            held = self.model.held.get(token)
+            prints = self.model.sequences[held.sequence].prints if held else {}
+            numbers = [prints[value].number for value in held.values[:1]] if held else ["G-1-A"]
+        choices = None if numbers is None else tuple(map(Choice, numbers))
+        self.ask(
+            Confirm(token, "DOC", choices, release_rest),
+            lambda model: model.confirm(token, "DOC", numbers, release_rest=release_rest),
+        )
+
+    @rule(data=st.data(), ttl=TTLS)
+    def extend(self, data: st.DataObject, ttl: int) -> None:
+        token = self.some_token(data)
+        self.ask(Extend(token, ttl), lambda model: model.extend(token, ttl))
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        token = self.some_token(data)
+        self.ask(Cancel(token, REASON), lambda model: model.cancel(token))
+
+    @rule(seconds=st.sampled_from([30, 301, 3_700, 86_400, -40]))
+    def let_time_pass(self, seconds: int) -> None:
+        """The batch of the refused command, which goes by the new time, expires what is due."""
+        self.clock.advance(seconds)
+        for ledger in self.ledgers:
+            ended = self.run(ledger.execute_each([(Cancel("f" * 32), Envelope(bytes(32), "tester"))]))
+            assert isinstance(ended[0], Rejection)
+        self.model.pass_time(self.clock.now())
+
+    # Numbers
+
+    @rule(data=st.data())
+    def assign(self, data: st.DataObject) -> None:
+        number = self.some_number(data)
+        self.ask(Assign(number, "HAND", REASON), lambda model: model.assign(number, "HAND"))
+
+    @rule(data=st.data(), replace=st.booleans(), reason=st.sampled_from([REASON, REASON, "short"]))
+    def void(self, data: st.DataObject, replace: bool, reason: str) -> None:
+        number, token = self.some_number(data), self.token()
+        self.ask(
+            Void(number, reason, None, token, replace),
+            lambda model: model.void(number, reason, token, replace=replace),
+        )
+
+    @rule(data=st.data(), code=st.sampled_from(list(FORMS)), skip_bad=st.booleans())
+    def take_over(self, data: st.DataObject, code: str, skip_bad: bool) -> None:
+        numbers = [self.some_number(data) for _ in range(data.draw(st.integers(1, 3)))]
+        envelope, before, answers = self.envelope(), self.heads(), []
+        for ledger in self.ledgers:
+            answers.append(self.run(self._import(ledger, code, numbers, skip_bad, envelope)))
+        if not self.judged(lambda model: model.take_over(code, numbers, skip_bad=skip_bad), answers):
+            assert self.heads() == before
+
+    async def _import(self, ledger: Ledger, code: str, numbers: list[str], skip_bad: bool, envelope: Envelope) -> Any:
+        register = await ledger.register([code])
+        for line, number in enumerate(numbers, 1):
+            register.add(line, number)
+        await ledger.drop_held(register)
+        (ended,) = await ledger.execute_each([(register.command(skip_bad=skip_bad), envelope)])
+        return ended
+
+    # Sequences
+
+    @rule(data=st.data(), next_value=VALUES)
+    def adjust(self, data: st.DataObject, next_value: int) -> None:
+        id = self.some_sequence(data)
+        self.ask(AdjustSequence(id, next_value, REASON), lambda model: model.adjust(id, next_value))
+
+    @rule(code=CODES, period=PERIODS, key=st.sampled_from([None, {"X": "a"}]))
+    def open_period(self, code: str, period: str, key: dict[str, str] | None) -> None:
+        version = self.model.versions.get(code, [None])[-1]
+        yearly = version is not None and version.made.reset is Reset.YEARLY
+        if version and version.made.reset is not Reset.NEVER and (len(period) == 4) != yearly:
+            period = "2027" if yearly else "2026-01-03"
+        self.ask(OpenPeriod(code, period, key, REASON), lambda model: model.open_period(code, period, key))
+
+    @rule(data=st.data())
+    def reset(self, data: st.DataObject) -> None:
+        id = self.some_sequence(data)
+        self.ask(ResetSequence(id, None, REASON), lambda model: model.reset(id))
+
+    @rule(data=st.data(), rarely=st.integers(0, 2))
+    def close(self, data: st.DataObject, rarely: int) -> None:
+        if not rarely:
+            id = self.some_sequence(data)
+            self.ask(ClosePeriod(id, REASON), lambda model: model.close(id))
+
+    # Many at once, and again
+
+    @rule(data=st.data(), atomic=st.booleans())
+    def batch(self, data: st.DataObject, atomic: bool) -> None:
+        asked = [self.reservation(data) for _ in range(data.draw(st.integers(2, 3)))]
+        asked = [issued(*each) if data.draw(st.booleans()) else each for each in asked]
+        commands, judges = [command for command, _ in asked], [judge for _, judge in asked]
+        if not atomic:
+            self.ask_all(commands, judges)
+            return
+        envelope, parts = self.envelope(), [(command, self.envelope()) for command in commands]
+        before, answers = self.heads(), []
+        for ledger in self.ledgers:
+            answers.append(self.run(answered(ledger.execute_together(parts, envelope))))
+        if not self.judged(lambda model: [judge(model) for judge in judges], answers):
+            assert self.heads() == before, "an atomic batch that was refused moved the log's head"
+
+    @precondition(lambda self: self.last is not None)
+    @rule()
+    def send_the_last_again(self) -> None:
+        assert self.last is not None
+        before = self.heads()
+        for ledger in self.ledgers:
+            (again,) = self.run(ledger.execute_each([self.last]))
+            assert isinstance(again, Outcome)
+            assert again.replayed or not again.entries
+        assert self.heads() == before
+
+    # What must be true
+
+    @invariant()
+    def states_are_the_model_s(self) -> None:
+        for ledger in self.ledgers:
+            found = {each.id: states_of(each) for each in ledger.state.sequences()}
+            assert found == {each.id: each.states for each in self.model.sequences.values()}
+
+    async def _check(self) -> None:
+        logs: list[list[Record]] = []
+        for store, ledger in zip(self.stores, self.ledgers, strict=True):
+            await check_store(store)
+            logs.append((await read_log(store))[0])
+            for sequence in self.model.sequences.values():
+                await self._check_account(ledger, sequence)
+                await self._check_numbers(ledger, sequence)
+        bodies = [[record.body for record in log] for log in logs]
+        assert all(each == bodies[0] for each in bodies), "the stores hold different logs"
+
+    async def _check_account(self, ledger: Ledger, sequence: Seq) -> None:
+        """Every value has one state, and the event that put it there."""
+        found = await ledger.accounting(sequence.id, first=None, states=list(ValueState), limit=1000)
+        accounts, closed = found[2].accounts(), found[3]
+        told = {value: one for one in accounts for value in range(one.first, one.last + 1)}
+        assert {value: one.state.value for value, one in told.items()} == sequence.states
+        for one in told.values():
+            assert one.cause.event in CAUSES[one.state], one
+            assert one.cause.actor in ("tester", "ledger"), one
+        frozen = (
+            {
+                value: state.value
+                for state, ranges in closed.accounting
+                for low, high in ranges
+                for value in range(low, high + 1)
+            }
+            if closed
+            else {}
+        )
+        assert frozen == sequence.frozen
+
+    async def _check_numbers(self, ledger: Ledger, sequence: Seq) -> None:
+        for value, printed in sequence.prints.items():
+            if sequence.states[value] in ("CONFIRMED", "VOIDED"):
+                told = await ledger.number(printed.number)
+                assert (told.state.value, told.reading.value) == (sequence.states[value], value)
+                by = self.model.replaced_by.get((sequence.id, value))
+                assert told.replaced_by == (self.model.sequences[by[0]].prints[by[1]].number if by else None)
+                back = [old for old, new in self.model.replaced_by.items() if new == (sequence.id, value)]
+                assert told.replaces == (self.model.sequences[back[0][0]].prints[back[0][1]].number if back else None)
+
+
+CAUSES = {
+    ValueState.RESERVED: {"NumbersReserved"},
+    ValueState.CONFIRMED: {"NumbersConfirmed", "NumberAssigned", "NumbersImported"},
+    ValueState.VOIDED: {"NumberVoided"},
+    ValueState.CANCELLED: {"ReservationCancelled", "NumbersConfirmed"},
+    ValueState.EXPIRED: {"ReservationExpired"},
+    ValueState.SKIPPED: {"SequenceAdjusted", "NumberAssigned", "NumbersImported"},
+    ValueState.PRE_CONTROL: {"NumbersImported"},
+}
+
+
+def issued(command: Reserve, reserved: Callable[[Model], object]) -> tuple[Issue, Callable[[Model], object]]:
+    def judge(model: Model) -> None:
+        reserved(model)
+        model.confirm(command.token, "DOC", None, release_rest=True)
+
+    return Issue(command, "DOC"), judge
+
+
+def states_of(sequence: Any) -> dict[int, str]:
+    return {value: state.value for low, high, state in sequence.ranges(0) for value in range(low, high + 1)}
+
+
+async def answered(work: Coroutine[Any, Any, Outcome]) -> Outcome | Rejection:
+    try:
+        return await work
+    except Rejection as rejection:
+        return rejection
+
+
+def run(open_stores: Callable[[], Coroutine[Any, Any, Sequence[Store]]], examples: int, steps: int) -> None:
+    made = type("Run", (Machine,), {"open_stores": staticmethod(open_stores)})
+    run_state_machine_as_test(
+        made,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_memory_and_sqlite_do_as_the_model(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.db"
+    assert asyncio.run(migrate(f"sqlite+aiosqlite:///{empty}"))
+    numbers = iter(range(1_000_000))
+
+    async def stores() -> Sequence[Store]:
+        file = tmp_path / f"{next(numbers)}.db"
+        shutil.copy(empty, file)
+        return [MemoryStore(MemoryLog("test")), open_store(f"sqlite+aiosqlite:///{file}")]
+
+    run(stores, examples=40, steps=30)
+
+
+def test_mariadb_does_as_the_model(mariadb: MariaDB) -> None:
+    async def stores() -> Sequence[Store]:
+        made = await mariadb_ledger(mariadb)
+        return [MemoryStore(MemoryLog("test")), made.open()]
+
+    run(stores, examples=6, steps=40)
