@@ -1,4 +1,4 @@
-"""The ledger as a naive model: dictionaries, loops and regular expressions, written from the contract and not from the code.
+"""The ledger as a naive model: dictionaries, loops and regular expressions, written from the contract alone.
 
 It judges a command as the contract does, and applies it: `model.reserve(…)` raises `Refused`, or changes the model. A
 caller works on a copy and keeps it when nothing was refused. All series are of UTC.
@@ -6,7 +6,7 @@ caller works on a copy and keeps it when nothing was refused. All series are of 
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
 from ledger.domain.series import Definition
@@ -229,6 +229,7 @@ class Model:
         if not 1 <= max_value <= printable or max_value < self._highest(code, version.counting):
             raise Refused("NB006")
         version.max_value = max_value
+        version.made = replace(version.made, max_value=max_value)
 
     def retire(self, code: str) -> None:
         self.active(code)
@@ -429,12 +430,12 @@ class Model:
     def reset(self, id: str) -> None:
         code, era, key, period = self.place(id)
         version = self.present(code, era)
-        following = {
-            "never": lambda: "-",
-            "yearly": lambda: str(int(period) + 1),
-            "daily": lambda: (date.fromisoformat(period) + timedelta(days=1)).isoformat(),
-        }
-        self.begin(code, version, key, following[version.made.reset.value]())
+        following = "-"
+        if version.made.reset.value == "yearly":
+            following = str(int(period) + 1)
+        if version.made.reset.value == "daily":
+            following = (date.fromisoformat(period) + timedelta(days=1)).isoformat()
+        self.begin(code, version, key, following)
 
     def close(self, id: str) -> None:
         sequence = self.sequences.get(id)
