@@ -391,7 +391,8 @@ class Model:
         head, *key, period = id.split(":")
         code, _, era = head.partition("~")
         eras = [each for each in self.in_use(code) if each.era == int(era or 0)] if code in self.versions else []
-        if not eras or len(eras[-1].key) != len(key):
+        forms = {"never": "-", "yearly": r"\d{4}", "daily": r"\d{4}-\d\d-\d\d"}
+        if not eras or len(eras[-1].key) != len(key) or not re.fullmatch(forms[eras[-1].made.reset.value], period):
             raise Refused("NB044")
         return code, eras[-1].era, tuple(key), period
 

@@ -205,6 +205,9 @@ def place_of(state: State, id: str) -> tuple[Series, Key, str]:
     key = tuple(map(unescaped, match[3].split(":")[1:]))
     if not eras or len(key) != len(eras[-1].key) or eras[-1].sequence_id(key, match[4]) != id:
         raise no_sequence(id)
+    reset, start = eras[-1].definition.reset, eras[-1].fiscal_year_start
+    if match[4] != "-" if reset is Reset.NEVER else calendar.first_day(match[4], reset, start) is None:
+        raise no_sequence(id)
     key_of(eras[-1], dict(zip(eras[-1].key, key, strict=True)))
     return eras[-1], key, match[4]
 
