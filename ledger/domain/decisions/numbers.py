@@ -50,7 +50,7 @@ def _check_free(sequence: Sequence, value: int, series: Series, number: str) -> 
         raise Rejection(
             Code.OUT_OF_RANGE,
             f"{number!r} has value {value}, and sequence {sequence.id} counts from {sequence.start} to "
-            f"{series.max_value}",
+            f"{series.max_value}; choose one of these, or adjust the maximum first",
         )
     held = sequence.state_of(value)
     if held is not None and held not in FREE:
