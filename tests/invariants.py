@@ -298,6 +298,8 @@ class Model:
         sequence = self.sequences[data["sequence"]]
         assert ValueState.RESERVED not in sequence.states.values(), f"position {position} closes over a reservation"
         assert (data["start"], data["high_water"]) == (sequence.start, sequence.high_water)
+        frozen = {value: state for state, of in data["accounting"].items() for value in _values(of["ranges"])}
+        assert frozen == sequence.states, f"position {position} freezes another account"
         sequence.closed = True
 
     def _settle(self, record: Record, data: dict[str, Any], token: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import wraps
+from itertools import zip_longest
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from ledger.domain.series import Definition, Series
 from ledger.domain.state import State
 from ledger.ports import Fault, OutcomeUnknown, StoreFault
 from ledger.stores.memory import MemoryLog, MemoryStore
-from ledger.writer import Limits, Outcome, Writer
+from ledger.writer import Limits, Outcome, Together, Writer
 from ledger.writer import batch as batch_module
 from tests.invariants import check_store
 from tests.simulation.loop import simulate
@@ -876,3 +877,79 @@ def stop_after(log: MemoryLog) -> Callable[[], Coroutine[Any, Any, None]]:
         log.head = log.head._replace(stopped="an operator looks at it")
 
     return stop
+
+
+def together(*commands: Command, keys: Sequence[str | None] = ()) -> Together:
+    return Together(tuple((each, envelope(key)) for each, key in zip_longest(commands, keys)))
+
+
+class TestTogether:
+    @simulated
+    async def test_all_are_carried_out_in_order(self) -> None:
+        async with ledger() as bench:
+            first, second = bench.reserve(), bench.reserve(count=2)
+            outcome = await bench.writer.submit(together(first, second, Confirm(first.token, "D")), envelope())
+            assert [values(part) for part in outcome.parts[:2]] == [[1], [2, 3]]
+            assert outcome.position == outcome.parts[-1].position == 4
+
+    @simulated
+    async def test_none_is_carried_out_when_one_is_rejected(self) -> None:
+        async with ledger() as bench:
+            before = (await bench.store.head()).position
+            with pytest.raises(Rejection) as caught:
+                await bench.writer.submit(together(bench.reserve(), Cancel("none"), bench.reserve()), envelope())
+            assert caught.value.members == {"index": 1}
+            assert "none of the commands was carried out" in caught.value.detail
+            assert (await bench.store.head()).position == before
+            assert values(await bench.do(bench.reserve())) == [1]  # and nothing is left in memory
+
+    @simulated
+    async def test_what_was_rejected_leaves_its_neighbours_in_the_batch_alone(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["begin"] = [0.5]
+            submitted = (
+                bench.start(bench.reserve()),
+                asyncio.ensure_future(answer(bench.writer.submit(together(bench.reserve(), Cancel("-")), envelope()))),
+                bench.start(bench.reserve()),
+            )
+            first, refused, second = await asyncio.gather(*submitted)
+            assert isinstance(first, Outcome)
+            assert isinstance(second, Outcome)
+            assert refused is Code.RESERVATION_NOT_FOUND
+            assert values(first) + values(second) == [1, 2]
+
+    @simulated
+    async def test_a_repetition_gets_the_first_answers(self) -> None:
+        async with ledger() as bench:
+            asked = together(bench.reserve(), bench.reserve(), keys=["a", "b"])
+            first = await bench.writer.submit(asked, envelope())
+            again = await bench.writer.submit(asked, envelope())
+            assert again.replayed
+            assert [part.entries for part in again.parts] == [part.entries for part in first.parts]
+            # one that was sent before, with one that was not
+            asked = together(bench.reserve(), bench.reserve(), keys=["b", "c"])
+            mixed = await bench.writer.submit(asked, envelope())
+            assert [part.replayed for part in mixed.parts] == [True, False]
+
+    @simulated
+    async def test_a_key_that_stands_twice_has_one_effect(self) -> None:
+        async with ledger() as bench:
+            asked = together(bench.reserve(), bench.reserve(), keys=["a", "a"])
+            outcome = await bench.writer.submit(asked, envelope())
+            assert [part.replayed for part in outcome.parts] == [False, True]
+            assert values(outcome.parts[0]) == values(outcome.parts[1]) == [1]
+
+    @simulated
+    async def test_a_commit_in_doubt_is_looked_up(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["answer"] = [LOST]
+            outcome = await bench.writer.submit(together(bench.reserve(), bench.reserve()), envelope())
+            assert [values(part) for part in outcome.parts] == [[1], [2]]
+            assert values(await bench.do(bench.reserve())) == [3]
+
+    @simulated
+    async def test_a_commit_that_did_not_happen_is_tried_again(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["commit"] = [LOST]
+            outcome = await bench.writer.submit(together(bench.reserve(), bench.reserve()), envelope())
+            assert [values(part) for part in outcome.parts] == [[1], [2]]
