@@ -137,7 +137,6 @@ class SequenceModel:
     """Every value that one sequence ever passed, and its state, in a dictionary."""
 
     start: int
-    gapless: bool
     high_water: int = field(init=False)
     states: dict[int, ValueState] = field(default_factory=dict)
     holders: dict[int, str] = field(default_factory=dict)
@@ -148,16 +147,13 @@ class SequenceModel:
     def __post_init__(self) -> None:
         self.high_water = self.start - 1
 
-    def pool(self) -> list[int]:
-        """The values that may be reserved again, in the order in which they must be."""
-        return sorted(self.released) if self.gapless else []
-
-    def reserve(self, values: list[int], token: str, position: int) -> None:
-        reused = self.pool()[: len(values)]
+    def reserve(self, values: list[int], token: str, position: int, *, gapless: bool) -> None:
+        """A version of the series that is gapless takes the lowest released values first, any other takes none."""
+        reused = sorted(self.released)[: len(values)] if gapless else []
         new = range(self.high_water + 1, self.high_water + 1 + len(values) - len(reused))
         for value in values:
             assert value not in self.holders, f"position {position} reserves {value}, held by {self.holders[value]}"
-            assert self.gapless or value not in self.states, f"position {position} reserves {value} a second time"
+            assert gapless or value not in self.states, f"position {position} reserves {value} a second time"
         assert values == [*reused, *new], f"position {position} reserves {values}, not {[*reused, *new]}"
         self.high_water = max(self.high_water, values[-1])
         self.released.difference_update(values)
@@ -194,14 +190,15 @@ class SequenceModel:
         assert self.states.get(value) is ValueState.CONFIRMED, f"position {position} voids {value}, not confirmed"
         self.states[value] = ValueState.VOIDED
 
-    def settle(self, values: list[int], token: str, end: ValueState, position: int) -> None:
+    def settle(self, values: list[int], token: str, end: ValueState, position: int, *, gapless: bool) -> None:
+        """What was reserved by a version that is gapless is released."""
         for value in values:
             assert self.states.get(value) is ValueState.RESERVED, f"position {position} ends {value}, not reserved"
             assert self.holders[value] == token, f"position {position} ends {value}, held by another reservation"
             self.states[value] = end
             if end is not ValueState.CONFIRMED:
                 del self.holders[value]
-                self.released.add(value)
+                self.released.update([value] if gapless else [])
 
 
 class Model:
@@ -260,7 +257,8 @@ class Model:
                 assert token not in self.expiries, f"position {position} uses a token again"
                 assert data["expires_at"] > record.recorded_at
                 self.expiries[token] = data["expires_at"]
-                self._sequence(data).reserve(_values(data["ranges"]), token, position)
+                gapless = self._gapless[data["series"], data["series_version"]]
+                self._sequence(data).reserve(_values(data["ranges"]), token, position, gapless=gapless)
             case "NumbersImported":
                 imported = [value for each in data["prints"] for value in _values(each["ranges"])]
                 holes = {state: _values(data.get(state.value.lower(), [])) for state in HOLES}
@@ -307,12 +305,13 @@ class Model:
         assert due == (record.type == "ReservationExpired"), f"position {record.position} comes too late or too early"
         end = ENDS.get(record.type, ValueState.CONFIRMED)
         sequence = self.sequences[data["sequence"]]
-        sequence.settle(_values(data["ranges"]), token, end, record.position)
-        sequence.settle(_values(data.get("released", [])), token, ValueState.CANCELLED, record.position)
+        gapless, released = self._gapless[data["series"], data["series_version"]], _values(data.get("released", []))
+        sequence.settle(_values(data["ranges"]), token, end, record.position, gapless=gapless)
+        sequence.settle(released, token, ValueState.CANCELLED, record.position, gapless=gapless)
 
     def _sequence(self, data: dict[str, Any]) -> SequenceModel:
-        key = (data["series"], data["series_version"])
-        return self.sequences.setdefault(data["sequence"], SequenceModel(self._starts[key], self._gapless[key]))
+        start = self._starts[data["series"], data["series_version"]]
+        return self.sequences.setdefault(data["sequence"], SequenceModel(start))
 
 
 def _values(ranges: list[list[int]]) -> list[int]:
@@ -342,6 +341,6 @@ def _check_sequence(found: NumberSequence, expected: SequenceModel) -> None:
         )
     if expected.closed:
         return
-    pool = expected.pool()
+    pool = sorted(expected.released)
     next_values = list(values_of(found.next_ranges(len(pool) + 1, MAX_VALUE)))
     assert next_values == [*pool, found.high_water + 1], f"{found.id} has another pool"

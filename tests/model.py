@@ -282,7 +282,7 @@ class Model:
             if end != "CONFIRMED" and held.version.made.reuse.value == "gapless":
                 sequence.pool.add(value)
 
-    def confirm(self, token: str, document: str, numbers: list[str] | None, *, release_rest: bool) -> None:
+    def confirm(self, token: str, document: str | None, numbers: list[str] | None, *, release_rest: bool) -> None:
         held = self.open(token)
         prints = self.sequences[held.sequence].prints
         values = [value for value in held.values if numbers is None or prints[value].number in numbers]
@@ -349,8 +349,7 @@ class Model:
             self.reserve(sequence.code, token, key, 1, 300, printed.day, rev)
             held = self.held[token]
             self.replaced_by[sequence.id, value] = held.sequence, held.values[0]
-            assert printed.document is None or printed.document
-            self.confirm(token, printed.document or "", None, release_rest=True)
+            self.confirm(token, printed.document, None, release_rest=True)
 
     def take_over(self, code: str, numbers: list[str], *, skip_bad: bool) -> None:
         good: dict[str, tuple[Seq, dict[int, Print]]] = {}

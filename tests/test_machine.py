@@ -485,6 +485,13 @@ def run(
     )
 
 
+def test_memory_does_as_the_model() -> None:
+    async def stores() -> Sequence[Store]:
+        return [MemoryStore(MemoryLog("test"))]
+
+    run(stores, examples=300, steps=40, phases=(Phase.generate, Phase.shrink))
+
+
 def test_memory_and_sqlite_do_as_the_model(tmp_path: Path) -> None:
     empty = tmp_path / "empty.db"
     assert asyncio.run(migrate(f"sqlite+aiosqlite:///{empty}"))

@@ -308,7 +308,7 @@ def _reserve_of(attempt: Attempt) -> Reserve:
 def _free(model: Model) -> int:
     """How many values the scarce series has left."""
     sequence = model.sequences.get("SCARCE:-")
-    return SERIES["SCARCE"].max_value - sequence.high_water + len(sequence.pool()) if sequence else MAX_COUNT
+    return SERIES["SCARCE"].max_value - sequence.high_water + len(sequence.released) if sequence else MAX_COUNT
 
 
 def codes(outcome: Outcome) -> list[tuple[int, bytes]]:
