@@ -26,6 +26,7 @@ MAX_DIGITS = 10  # of MAX_VALUE
 _DIGITS = re.compile("[0-9]*")
 
 Ends = Callable[[str, int], Iterable[int]]
+Texts = tuple[str, ...]  # of the first parts of a template
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,13 @@ class _Reader:
             None if place == at or isinstance(part, Literal) else place
             for at, (place, part) in enumerate(zip(first, self._parts, strict=True))
         ]
-        self._repeats = any(same is not None for same in self._same)
+        # An attribute that is printed once may be split in any way: it prints and does not count.
+        again = {same for same in self._same if same is not None}
+        self._matters = [
+            not isinstance(part, Literal)
+            and (at in again or not (isinstance(part, Field) and part.name in series.definition.attributes))
+            for at, part in enumerate(self._parts)
+        ]
         self._days = _days(
             tuple(dict.fromkeys(part.name for part in self._parts if isinstance(part, DateToken))),
             series.definition.reset,
@@ -90,40 +97,45 @@ class _Reader:
         for texts in self._ways(number):
             yield from self._read(texts, today)
 
-    def _ways(self, number: str) -> Iterator[list[str]]:
-        """Split the number among the parts in every way; what cannot reach the end is not tried twice."""
-        dead: set[tuple[int, int]] = set()
-        taken: list[str] = []
-        steps = 0
-
-        def walk(index: int, start: int) -> Iterator[list[str]]:
-            nonlocal steps
-            if index == len(self._parts):
-                if start == len(number):
-                    yield list(taken)
-                return
-            if (index, start) in dead:
-                return
-            reached = False
-            for end in self._ends[index](number, start):
-                text, same = number[start:end], self._same[index]
-                if same is not None and taken[same] != text:
+    def _ways(self, number: str) -> Iterator[Texts]:
+        """Split the number among the parts, once for all ways that differ only in what does not matter."""
+        splits = self._splits(number)
+        todo: list[tuple[int, Texts, Texts]] = [(0, (), ())]
+        known: set[tuple[int, int, Texts]] = set()
+        while todo:
+            start, texts, said = todo.pop()
+            place = len(texts)
+            if place == len(self._parts):
+                yield texts
+                continue
+            for end in reversed(splits[place].get(start, ())):
+                text, same = number[start:end], self._same[place]
+                if same is not None and texts[same] != text:
                     continue
-                steps += 1
-                if steps > MAX_STEPS:
-                    raise Rejection(Code.AMBIGUOUS_NUMBER, f"series {self._series.code} can split it in too many ways")
-                taken.append(text)
-                for way in walk(index + 1, end):
-                    reached = True
-                    yield way
-                taken.pop()
-            # Where a token stands twice, what comes later depends on what was taken before.
-            if not reached and not self._repeats:
-                dead.add((index, start))
+                matters = (*said, text) if self._matters[place] else said
+                if (place, end, matters) not in known:
+                    known.add((place, end, matters))
+                    todo.append((end, (*texts, text), matters))
+            if len(known) > MAX_STEPS:
+                raise Rejection(Code.AMBIGUOUS_NUMBER, f"series {self._series.code} can split it in too many ways")
 
-        return walk(0, 0)
+    def _splits(self, number: str) -> list[dict[int, list[int]]]:
+        """Give, by part, where it can begin, and where it can then end so that the others go on to the number's end."""
+        splits: list[dict[int, list[int]]] = []
+        starts = {0}
+        for ends in self._ends:
+            splits.append({start: list(ends(number, start)) for start in starts})
+            starts = {end for found in splits[-1].values() for end in found}
+            if not starts:
+                return [{}]
+        reachable = starts & {len(number)}
+        for split in reversed(splits):
+            for start, found in list(split.items()):
+                split[start] = [end for end in found if end in reachable]
+            reachable = {start for start, found in split.items() if found}
+        return splits
 
-    def _read(self, texts: list[str], today: date) -> Iterator[Reading]:
+    def _read(self, texts: Texts, today: date) -> Iterator[Reading]:
         """Give the readings of one way: none when no date fits."""
         series, value, said = self._series, 0, dict[str, str]()
         for part, text in zip(self._parts, texts, strict=True):
@@ -172,11 +184,8 @@ def _ends_of_field(form: Dimension) -> Ends:
     if form.values:
         known, lengths = frozenset(form.values), sorted({len(value) for value in form.values})
         return lambda text, start: (start + length for length in lengths if text[start : start + length] in known)
-    lengths = list(range(form.min, form.max + 1))
     return lambda text, start: (
-        start + length
-        for length in lengths
-        if start + length <= len(text) and form.flaw(text[start : start + length]) is None
+        end for end in range(start + form.min, form.reach(text, start) + 1) if form.flaw(text[start:end]) is None
     )
 
 

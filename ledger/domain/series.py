@@ -87,6 +87,11 @@ class Dimension:
             return None
         return f"is {value!r}, which is not {self.min} to {self.max} characters of {self.chars}"
 
+    def reach(self, text: str, start: int) -> int:
+        """Give how far characters of the class go from a place, up to `max`; `start` when there are too few."""
+        match = self._pattern.match(text, start) if self._pattern else None
+        return match.end() if match else start
+
     def longest(self) -> int:
         """Bound the length of a value as it stands in a sequence id."""
         if self.values:
@@ -356,7 +361,8 @@ def _check_rest(series: Series) -> None:
         raise Rejection.invalid("description", flaw)
     longest = len(series.code) + 12 + sum(definition.dimensions[name].longest() + 1 for name in series.key)
     if longest > MAX_SEQUENCE_ID_LENGTH or len(series.key) > MAX_FIELDS:
-        raise Rejection(
-            Code.INVALID_FORMAT,
-            "key has too many or too long dimensions: the sequence's id would pass 512 characters",
+        raise Rejection.invalid(
+            "key",
+            f"has more than {MAX_FIELDS} dimensions, or so long ones that a sequence's id would pass "
+            f"{MAX_SEQUENCE_ID_LENGTH} characters; declare as attributes what prints but does not count",
         )
