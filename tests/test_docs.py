@@ -12,8 +12,10 @@ import pytest
 from api.problems import STATUSES, table
 from api.schemas import SeriesBody, parse
 from ledger.domain import lifecycle
+from ledger.domain.proof import prove
 from ledger.domain.rejection import Code
 from ledger.domain.series import Series
+from numbering.cli.definitions import read_definitions
 from numbering.settings import Settings
 from tests.numbering.process import NUMBERING, Service
 
@@ -189,6 +191,24 @@ def test_the_readme_s_series_can_be_defined() -> None:
     assert written
     for block in written:
         Series.define("EXAMPLE", parse(SeriesBody, block.encode()).definition())
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        block
+        for document in DOCUMENTS
+        for block in re.findall(r"^```toml\n(.*?)^```", document.read_text(), re.M | re.S)
+    ],
+    ids=lambda block: block.splitlines()[0],
+)
+def test_series_that_are_shown_can_be_defined(block: str, tmp_path: Path) -> None:
+    file = tmp_path / "shown.toml"
+    file.write_text(block, encoding="utf-8")
+    shown = read_definitions([file])
+    assert shown
+    for series in shown:
+        prove(series, [other for other in shown if other is not series])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda each: each.name)

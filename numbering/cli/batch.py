@@ -8,12 +8,13 @@ from api.batch import carry_out
 from api.schemas import BatchBody, parse
 from ledger.service import Ledger
 from numbering.cli.options import on_ledger
-from numbering.cli.output import REJECTED, note, say_table
+from numbering.cli.output import FAULT, REJECTED, note, say_table
 from numbering.cli.session import REPLAYED, Answer, Session
 
 __all__ = ["batch"]
 
 MAX_BATCH_BYTES = 1 << 20  # as over HTTP
+REFUSED_FROM, FAULTS_FROM = 400, 500  # statuses, which the answers of a batch have as over HTTP
 
 
 @click.command(
@@ -24,7 +25,7 @@ Example, with a file commands.json:
 \b
   numbering batch commands.json --atomic
 
-The exit code is 1 when a command was refused."""
+The exit code is 1 when a command was refused, and 3 when one could not be served."""
 )
 @click.argument("file", type=click.File("rb"))
 @click.option("--atomic", is_flag=True, help="Carry out all, or none.")
@@ -48,8 +49,9 @@ def batch(session: Session, file: BinaryIO, atomic: bool) -> None:
     if replayed:
         note(REPLAYED)
     session.tell(answer, _show)
-    if any("code" in each and "title" in each for each in answer["answers"]):
-        raise SystemExit(REJECTED)
+    worst = max(each["status"] for each in answer["answers"])
+    if worst >= REFUSED_FROM:
+        raise SystemExit(FAULT if worst >= FAULTS_FROM else REJECTED)
 
 
 def _show(answer: Answer) -> None:

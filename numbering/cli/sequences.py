@@ -186,6 +186,8 @@ def _show_sequences(answer: Answer) -> None:
     say_table(columns, [[each[name] for name in names] for each in answer["sequences"]], right=numbers)
     if answer["next"]:
         note(f"there are more; go on with --after {answer['next']}")
+    elif not answer["sequences"]:
+        note("no sequence is here; one begins with its first number")
 
 
 def _show_gaps(answer: Answer) -> None:

@@ -95,8 +95,9 @@ def _show_applied(answer: Answer) -> None:
 
 
 def _show_list(answer: Answer) -> None:
-    columns = ("code", "version", "template", "reset", "description")
-    say_table(columns, [[each[name] for name in columns] for each in answer["series"]], right=("version",))
+    retired = ("retired",) if any("retired" in each for each in answer["series"]) else ()
+    columns = ("code", "version", *retired, "template", "reset", "description")
+    say_table(columns, [[each.get(name) for name in columns] for each in answer["series"]], right=("version",))
     if not answer["series"]:
         note("no series is defined; define one with `numbering series apply FILE.toml`")
 

@@ -9,6 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from ledger.domain.rejection import Code
+from ledger.ports import Fault
+from ledger.service import Ledger
 from ledger.stores import open_store
 from tests.api.client import Time, served
 from tests.numbering.command import asked, ran, rejection, said
@@ -184,6 +187,15 @@ def test_a_batch_tells_each_answer_and_ends_with_1_when_one_is_refused() -> None
     assert "ร/1-2025-05" in said("batch", "batch.json", "--atomic")
 
 
+def test_a_batch_that_could_not_be_served_ends_with_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object) -> None:
+        raise Fault(Code.DATABASE_FULL, "no space left")
+
+    monkeypatch.setattr(Ledger, "execute", full)
+    Path("batch.json").write_text(json.dumps({"commands": [{"op": "issue", **VOUCHER}]}), encoding="utf-8")
+    assert "NB020 DATABASE_FULL: no space left" in said("batch", "batch.json", exit_code=3)
+
+
 def test_a_batch_with_a_key_has_one_effect() -> None:
     Path("batch.json").write_text(json.dumps({"commands": [{"op": "issue", **VOUCHER}]}), encoding="utf-8")
     words = ("batch", "batch.json", "--idempotency-key", "K")
@@ -191,6 +203,18 @@ def test_a_batch_with_a_key_has_one_effect() -> None:
     again = ran(*words, "--json")
     assert json.loads(again.stdout)["answers"][0] == first["answers"][0] | {"replayed": True}
     assert "the same answer as the first time" in again.stderr
+
+
+def test_a_retired_series_is_listed_as_such() -> None:
+    assert "retired" not in said("series", "list")
+    said("retire", "VOUCHER")
+    told = said("series", "list").splitlines()
+    assert told[0].split()[2] == "retired"
+    assert [line.split()[2] == "yes" for line in told[1:]] == [False, True]
+
+
+def test_a_series_without_a_sequence_is_said_to_have_none() -> None:
+    assert "no sequence is here" in said("sequences", "--series", "VOUCHER")
 
 
 @pytest.mark.parametrize(
