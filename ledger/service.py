@@ -182,6 +182,8 @@ class Ledger:
         async for entry in self._newest_first(reading.sequence, position):
             if history.take(entry.event, _cause(entry)):
                 history.take_command(await self._events_with(entry), state)
+                if history.has_begun(state):
+                    break
         history.position = position
         return history
 
@@ -228,10 +230,19 @@ class Ledger:
 
     async def _original(self, number: str) -> Original | None:
         """Look up how a confirmed number was printed; None when it is not confirmed, which `decide` explains."""
+        state = await self.writer.fresh()
         try:
-            return (await self.number(number)).confirmed
+            reading, position = reading_of(state, number, self._now()), self.position
         except Rejection:
             return None
+        sequence = state.sequence(reading.sequence)
+        if sequence is None or sequence.state_of(reading.value) is not ValueState.CONFIRMED:
+            return None
+        history = NumberHistory(number, reading)
+        async for entry in self._newest_first(reading.sequence, position):
+            if history.take(entry.event, _cause(entry)):
+                break
+        return history.confirmed
 
     def _told(self, state: State, sequence: Sequence) -> tuple[Sequence, Series, Utilisation]:
         present = state.series_now(sequence.series)

@@ -23,6 +23,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from ledger.codec import Entry, decode
+from ledger.domain.accounting import touched
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
     AdjustMaximum,
@@ -410,9 +412,12 @@ class Machine(RuleBasedStateMachine):
         for store, ledger in zip(self.stores, self.ledgers, strict=True):
             await check_store(store)
             logs.append((await read_log(store))[0])
+            events = list(map(decode, logs[-1]))
             for sequence in self.model.sequences.values():
                 await self._check_account(ledger, sequence)
-                await self._check_numbers(ledger, sequence)
+                await self._check_numbers(
+                    ledger, sequence, [each for each in events if sequence_of(each) == sequence.id]
+                )
         bodies = [[record.body for record in log] for log in logs]
         assert all(each == bodies[0] for each in bodies), "the stores hold different logs"
 
@@ -428,10 +433,14 @@ class Machine(RuleBasedStateMachine):
         frozen = closed.accounting if closed else ()
         assert {value: state.value for state, ranges in frozen for value in values_of(ranges)} == sequence.frozen
 
-    async def _check_numbers(self, ledger: Ledger, sequence: Seq) -> None:
+    async def _check_numbers(self, ledger: Ledger, sequence: Seq, events: list[Entry]) -> None:
         for value, printed in sequence.prints.items():
             if sequence.states[value] in ("CONFIRMED", "VOIDED"):
                 told = await ledger.number(printed.number)
+                about = [
+                    each.position for each in events if any(value in values_of(of) for _, of in touched(each.event))
+                ]
+                assert [step.cause.position for step in told.steps] == about
                 assert (told.state.value, told.reading.value) == (sequence.states[value], value)
                 by = self.model.replaced_by.get((sequence.id, value))
                 assert told.replaced_by == (self.model.sequences[by[0]].prints[by[1]].number if by else None)
@@ -456,6 +465,11 @@ def issued(command: Reserve, reserved: Callable[[Model], object]) -> tuple[Issue
         model.confirm(command.token, "DOC", None, release_rest=True)
 
     return Issue(command, "DOC"), judge
+
+
+def sequence_of(entry: Entry) -> str | None:
+    numbering = getattr(entry.event, "numbering", entry.event)
+    return getattr(numbering, "sequence", None)
 
 
 def states_of(sequence: Any) -> dict[int, str]:

@@ -21,6 +21,7 @@ from ledger.domain.ranges import Ranges, values_of
 from ledger.domain.reading import Reading
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import ValueState
+from ledger.domain.series import Reuse
 from ledger.domain.state import State
 
 __all__ = ["NumberHistory", "ReservationHistory", "Step"]
@@ -136,6 +137,15 @@ class NumberHistory:
         ]
         self.steps[:0] = about
         return bool(about)
+
+    def has_begun(self, state: State) -> bool:
+        """Say whether the earliest step so far is the one with which the sequence passed the value."""
+        first = self.steps[0]
+        if first.state is ValueState.RESERVED:
+            assert first.original is not None
+            version = state.series(self.reading.series.code, first.original.series_version)
+            return version.definition.reuse is Reuse.NEVER
+        return first.state in (ValueState.SKIPPED, ValueState.PRE_CONTROL)
 
     def take_command(self, events: Sequence[Event], state: State) -> None:
         """Look at all events of a command that voided the number, or gave it out, for what replaces what."""
