@@ -170,9 +170,10 @@ def series_answer(series: Series, position: int, *, retired: bool = False) -> An
 
 
 def defined(series: Series, outcome: Outcome, state: State) -> Answer:
-    """Say what holds of a series that was to be defined or amended."""
-    ((present, _),) = applied((series,), outcome, state)
-    return series_answer(present, outcome.position)
+    """Say what holds of a series that was to be defined or amended; one that is retired can only be left as it is."""
+    ((present, done),) = applied((series,), outcome, state)
+    retired = done is Done.UNCHANGED and state.is_retired(series.code)
+    return series_answer(present, outcome.position, retired=retired)
 
 
 def maximum_adjusted(code: str, outcome: Outcome, state: State) -> Answer:

@@ -15,7 +15,7 @@ from api.requests import body_of, envelope_of, flaw_of_header
 from api.responses import json_response
 from api.schemas import BatchBody, checked, parse
 from ledger.codec import command_id
-from ledger.domain.commands import Command, Envelope
+from ledger.domain.commands import Command, Envelope, Issue, Reserve
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.state import State
 from ledger.ports import Fault, Ids
@@ -25,6 +25,7 @@ from ledger.writer import Outcome
 __all__ = ["batch_routes", "carry_out"]
 
 KEY = "idempotency_key"
+MAX_NUMBERS = 100_000  # of all commands of a batch
 
 Answer = dict[str, object]
 
@@ -55,11 +56,30 @@ async def carry_out(ledger: Ledger, asked: BatchBody, envelope: Envelope, making
     A Rejection of an atomic batch names the `index` of the command.
     """
     items = [_item(index, given, envelope, making) for index, given in enumerate(asked.commands)]
+    _check_numbers(items)
     ended = await (_together(ledger, items, envelope) if asked.atomic else _each(ledger, items))
-    answers = [_answer(index, *each, ledger.state) for index, each in enumerate(zip(items, ended, strict=True))]
     outcomes = [each for each in ended if isinstance(each, Outcome)]
+    replayed = bool(outcomes) and all(each.replayed for each in outcomes)
+    told = [_answer(index, *each, ledger.state) for index, each in enumerate(zip(items, ended, strict=True))]
+    if not (replayed and envelope.idempotency_key):  # else the answer as a whole is the first one again
+        told = [_marked(answer, end) for answer, end in zip(told, ended, strict=True)]
     position = max((outcome.position for outcome in outcomes), default=ledger.position)
-    return {"answers": answers, "position": position}, bool(outcomes) and all(each.replayed for each in outcomes)
+    return {"answers": told, "position": position}, replayed
+
+
+def _check_numbers(items: list[Item | Rejection]) -> None:
+    """Refuse what would be answered with more numbers than a request can carry."""
+    commands = [item.command for item in items if isinstance(item, Item)]
+    asked = [one.reserve if isinstance(one, Issue) else one for one in commands if isinstance(one, Issue | Reserve)]
+    total = sum(each.count for each in asked)
+    if total > MAX_NUMBERS:
+        raise Rejection.invalid(
+            "commands", f"ask for {total} numbers, and a batch gives {MAX_NUMBERS} at most; split it"
+        )
+
+
+def _marked(answer: Answer, end: Outcome | Rejection | Fault) -> Answer:
+    return answer | {"replayed": True} if isinstance(end, Outcome) and end.replayed else answer
 
 
 async def _each(ledger: Ledger, items: list[Item | Rejection]) -> list[Outcome | Rejection | Fault]:
@@ -82,9 +102,7 @@ def _answer(index: int, item: Item | Rejection, told: Outcome | Rejection | Faul
     if not isinstance(told, Outcome) or isinstance(item, Rejection):
         assert not isinstance(told, Outcome)
         return problem_document(told.of_command(index) if isinstance(told, Rejection) else told)
-    answer = answer_of(item.operation, item.command, told, state)
-    marked = {"replayed": True} if told.replayed else {}
-    return {"status": status_of(item.operation, told), **answer, **marked}
+    return {"status": status_of(item.operation, told), **answer_of(item.operation, item.command, told, state)}
 
 
 # From what was sent to commands

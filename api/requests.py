@@ -51,16 +51,16 @@ def query_of(request: Request, *, lists: Container[str] = ()) -> dict[str, objec
     return query
 
 
-def envelope_of(request: Request, operation: str, body: bytes, ids: Ids, reason: str | None = None) -> Envelope:
+def envelope_of(request: Request, operation: str, body: bytes, ids: Ids) -> Envelope:
     """Say who asks and how a second delivery is recognised."""
     headers = _headers(request)
     _refuse_other_origins(request, headers.get("origin"))
     actor = request.scope.get("principal", "anonymous")
     request_id, key = headers.get("x-request-id"), headers.get("idempotency-key")
     if key is None:
-        return Envelope(ids.command_id(), actor, reason, request_id)
+        return Envelope(ids.command_id(), actor, None, request_id)
     sent = f"{request.method} {request.scope['raw_path'].decode('latin-1')}\n".encode() + body
-    return Envelope(command_id(actor, operation, key), actor, reason, request_id, key, sha256(sent).hexdigest())
+    return Envelope(command_id(actor, operation, key), actor, None, request_id, key, sha256(sent).hexdigest())
 
 
 def _refuse_other_origins(request: Request, origin: str | None) -> None:

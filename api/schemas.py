@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import Choice, Reserve
+from ledger.domain.decisions.guards import MAX_DOCUMENT_LENGTH, MAX_REASON_LENGTH
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import MAX_VALUE, Attribute, DateOrder, Definition, Dimension, Overflow, Reuse
@@ -44,10 +45,11 @@ __all__ = [
 ]
 
 MAX_ERRORS = 20
+MAX_SHOWN_LENGTH = 50
 MAX_COMMANDS = 1000
 MAX_SEQUENCES = 1000
 MAX_RANGES = 10_000
-MAX_REASON_LENGTH = 500
+MAX_WHOLE = 2**53 - 1  # as far as every JSON reader counts
 
 
 def _day(text: str) -> str:
@@ -68,6 +70,8 @@ def _reason(text: str) -> str:
 
 
 Text = Annotated[str, Field(max_length=500)]
+Document = Annotated[str, Field(max_length=MAX_DOCUMENT_LENGTH)]
+Whole = Annotated[int, Field(ge=-MAX_WHOLE, le=MAX_WHOLE)]
 Name = Annotated[str, Field(max_length=50)]
 Fields = Annotated[dict[Name, Text], Field(max_length=50)]
 Day = Annotated[str, AfterValidator(_day)]
@@ -81,8 +85,8 @@ class Body(BaseModel):
 class DimensionBody(Body):
     values: list[Text] = []
     chars: Text = ""
-    min: int = 1
-    max: int = 50
+    min: Whole = 1
+    max: Whole = 50
 
     def form(self) -> Dimension:
         return Dimension(tuple(self.values), self.chars, self.min, self.max)
@@ -98,17 +102,17 @@ class SeriesBody(Body):
     dimensions: Annotated[dict[Name, DimensionBody], Field(max_length=50)] = {}
     attributes: Annotated[dict[Name, AttributeBody], Field(max_length=50)] = {}
     reset: Annotated[Reset, Field(strict=False)] = Reset.NEVER
-    fiscal_year_start: Annotated[str, Field(pattern=r"^\d\d-\d\d$")] = "01-01"
+    fiscal_year_start: Name = "01-01"
     timezone: Annotated[str, Field(max_length=50)] = "UTC"
     date_order: Annotated[DateOrder, Field(strict=False)] = DateOrder.NONE
-    start: int = 1
-    max_value: int | None = None
+    start: Whole = 1
+    max_value: Whole | None = None
     overflow: Annotated[Overflow, Field(strict=False)] = Overflow.ERROR
     reuse: Annotated[Reuse, Field(strict=False)] = Reuse.NEVER
-    reservation_ttl_seconds: int | None = None
-    reservation_max_lifetime_seconds: int = 86_400
+    reservation_ttl_seconds: Whole | None = None
+    reservation_max_lifetime_seconds: Whole = 86_400
     manual: bool = True
-    warn_at_percent: Annotated[list[int], Field(max_length=10)] = [90, 95]
+    warn_at_percent: Annotated[list[Whole], Field(max_length=10)] = [90, 95]
     description: Annotated[str, Field(max_length=1000)] = ""
 
     def definition(self) -> Definition:
@@ -123,26 +127,26 @@ class SeriesBody(Body):
 class PreviewBody(Body):
     series: Text
     key: Fields = {}
-    count: int = 1
+    count: Whole = 1
     document_date: Day | None = None
     attributes: Fields = {}
 
-    def reserve(self, token: str, default_ttl_seconds: int, ttl_seconds: int | None = None) -> Reserve:
+    def reserve(self, token: str, default_ttl_seconds: Whole, ttl_seconds: Whole | None = None) -> Reserve:
         day = None if self.document_date is None else date.fromisoformat(self.document_date)
         return Reserve(self.series, token, self.key, self.count, ttl_seconds, default_ttl_seconds, day, self.attributes)
 
 
 class ReserveBody(PreviewBody):
-    ttl_seconds: int | None = None
+    ttl_seconds: Whole | None = None
 
 
 class IssueBody(PreviewBody):
-    document: Text
+    document: Document
 
 
 class ChoiceBody(Body):
     number: Text
-    document: Text | None = None
+    document: Document | None = None
 
 
 def _choice(value: object) -> object:
@@ -151,7 +155,7 @@ def _choice(value: object) -> object:
 
 
 class ConfirmBody(Body):
-    document: Text | None = None
+    document: Document | None = None
     numbers: Annotated[list[Annotated[ChoiceBody, BeforeValidator(_choice)]], Field(max_length=10_000)] | None = None
     release_rest: bool = True
 
@@ -162,7 +166,7 @@ class ConfirmBody(Body):
 
 
 class ExtendBody(Body):
-    ttl_seconds: int
+    ttl_seconds: Whole
 
 
 class CancelBody(Body):
@@ -171,7 +175,7 @@ class CancelBody(Body):
 
 class AssignBody(Body):
     number: Text
-    document: Text
+    document: Document
     reason: Reason
 
 
@@ -188,7 +192,7 @@ class VoidBody(Body):
 
 
 class AdjustMaximumBody(Body):
-    max_value: int
+    max_value: Whole
     reason: Reason
 
 
@@ -203,7 +207,7 @@ class OpenPeriodBody(Body):
 
 
 class AdjustSequenceBody(Body):
-    next_value: int
+    next_value: Whole
     reason: Reason
 
 
@@ -286,7 +290,7 @@ def parse(model: type[AnyBody], body: bytes) -> AnyBody:
     try:
         parsed = model.model_validate_json(body or b"{}")
     except ValidationError as error:
-        raise _rejection(model, error.errors(include_url=False, include_input=False)) from None
+        raise _rejection(model, error.errors(include_url=False)) from None
     # pydantic takes the last of two equal names; a proxy may take the first, and would see another request.
     json.loads(body or b"{}", object_pairs_hook=_refuse_repeated_names)
     return parsed
@@ -297,7 +301,7 @@ def checked(model: type[AnyBody], data: object) -> AnyBody:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise _rejection(model, error.errors(include_url=False, include_input=False)) from None
+        raise _rejection(model, error.errors(include_url=False)) from None
 
 
 def _refuse_repeated_names(pairs: list[tuple[str, object]]) -> None:
@@ -329,8 +333,41 @@ def _problem(model: type[Body], error: ErrorDetails) -> str:
         return "is missing"
     if error["type"] == "extra_forbidden":
         return "is not a known field" + _hint(model, error["loc"])
+    if error["type"] in _WANTED:
+        return f"must be {_WANTED[error['type']].format(**error.get('ctx', {}))}, not {_shortly(error['input'])}"
     message = error["msg"].removeprefix("Value error, ")
     return message if message.startswith(("must", "is ")) else f"is wrong: {message}"
+
+
+# What pydantic wants, by its error type (docs.pydantic.dev, Validation Errors), in our words.
+_WANTED = {
+    "bool_type": "true or false",
+    "dict_type": "an object",
+    "enum": "{expected}",
+    "greater_than_equal": "{ge} or more",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "less_than_equal": "{le} or less",
+    "list_type": "a list",
+    "model_attributes_type": "an object",
+    "model_type": "an object",
+    "string_too_long": "a text of {max_length} characters or less",
+    "string_type": "a text",
+    "too_long": "a list of {max_length} or less",
+    "too_short": "a list of {min_length} or more",
+}
+
+
+def _shortly(value: object) -> str:
+    match value:
+        case dict():
+            return "an object"
+        case list():
+            return f"a list of {len(value)}"
+        case None | True | False:
+            return json.dumps(value)
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}…"
 
 
 def _hint(model: type[Body], location: tuple[int | str, ...]) -> str:

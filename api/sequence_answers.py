@@ -4,10 +4,9 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from api.number_answers import cause_answer, ranges_answer
-from ledger.domain.accounting import Account, Accounting
+from ledger.domain.accounting import Account, Accounting, Cause
 from ledger.domain.events import PeriodClosed, PeriodOpened, SequenceAdjusted, SequenceReset
 from ledger.domain.ranges import count_of
-from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import Sequence as Counter
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Reuse, Series
@@ -45,7 +44,7 @@ def gaps(
     sequence: Counter,
     series: Series,
     accounting: Accounting,
-    closed: PeriodClosed | None,
+    closed: tuple[PeriodClosed, Cause] | None,
     position: int,
     *,
     first: int | None,
@@ -65,9 +64,11 @@ def gaps(
         "next": accounting.following,
     }
     if closed:
+        event, cause = closed
         answer["frozen"] = {
-            **_frozen(closed),
-            "ranges": list(_frozen_ranges(closed, first or 0, accounting.following, states)),
+            **_frozen(event),
+            "ranges": list(_frozen_ranges(event, first or 0, accounting.following, states)),
+            "cause": cause_answer(cause),
         }
     return answer | {"position": position}
 
@@ -119,7 +120,7 @@ def _sequence(sequence: Counter, series: Series, utilisation: Utilisation) -> An
         **_place(sequence, series),
         "start": sequence.start,
         "high_water": sequence.high_water,
-        "next_value": _next_value(sequence, series, utilisation.max_value),
+        "next_value": _next_value(sequence, series, utilisation),
         "max_value": utilisation.max_value,
         "left": utilisation.left,
         "percent": utilisation.percent,
@@ -152,14 +153,11 @@ def _of_event(event: SequenceAdjusted | SequenceReset | PeriodClosed, state: Sta
     }
 
 
-def _next_value(sequence: Counter, series: Series, max_value: int) -> int | None:
+def _next_value(sequence: Counter, series: Series, utilisation: Utilisation) -> int | None:
     """Give the value that is reserved next; None when there is none."""
-    if sequence.closed:
+    if not utilisation.left:
         return None
-    try:
-        return sequence.next_ranges(1, max_value, reuse=series.definition.reuse is Reuse.GAPLESS)[0][0]
-    except Rejection:
-        return None
+    return sequence.next_ranges(1, utilisation.max_value, reuse=series.definition.reuse is Reuse.GAPLESS)[0][0]
 
 
 def _counts(counts: Mapping[ValueState, int]) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """The ledger as its faces see it: carry out a command, look at what there is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Container, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from heapq import nsmallest
@@ -26,7 +26,8 @@ from ledger.domain.history import NumberHistory, ReservationHistory
 from ledger.domain.proof import prove
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
-from ledger.domain.sequence import Sequence, ValueState
+from ledger.domain.sequence import Sequence as Counter
+from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
 from ledger.domain.utilisation import Utilisation
@@ -74,46 +75,53 @@ class Ledger:
     async def execute(self, command: Command, envelope: Envelope) -> Outcome:
         """Carry out a command once; raises a Rejection, or a Fault when it could not be served."""
         if type(command) in PREPARED:
-            command = await self._prepared(command)
+            (command,) = await self._prepared([command])
         try:
             return await self.writer.submit(command, _with_reason(envelope, command))
         except Rejection as rejection:
-            if rejection.code is Code.RESERVATION_NOT_FOUND:
-                # The state forgets closed reservations; the log does not, and what is closed stays closed.
-                await self._explain(getattr(command, "token", ""))
-            raise
+            raise await self._explained(rejection, command) from None
 
-    async def execute_together(self, commands: Iterable[tuple[Command, Envelope]], envelope: Envelope) -> Outcome:
+    async def execute_together(self, commands: Sequence[tuple[Command, Envelope]], envelope: Envelope) -> Outcome:
         """Carry out all commands in order, or none; raises the first Rejection, which names its `index`."""
-        prepared = [(await self._prepared(command), its) for command, its in commands]
-        parts = tuple((command, _with_reason(its, command)) for command, its in prepared)
+        prepared = await self._prepared(command for command, _ in commands)
+        envelopes = (envelope for _, envelope in commands)
+        parts = tuple((one, _with_reason(its, one)) for one, its in zip(prepared, envelopes, strict=True))
         try:
             return await self.writer.submit(Together(parts), envelope)
         except Rejection as rejection:
-            if rejection.code is Code.RESERVATION_NOT_FOUND:
-                index = rejection.members["index"]
-                assert isinstance(index, int)
-                try:
-                    await self._explain(getattr(parts[index][0], "token", ""))
-                except Rejection as why:
-                    raise why.of_all(index) from None
-            raise
+            index = rejection.members["index"]
+            assert isinstance(index, int)
+            why = await self._explained(rejection, parts[index][0], is_together=True)
+            raise (rejection if why is rejection else why.of_all(index)) from None
 
     async def execute_each(self, commands: Iterable[tuple[Command, Envelope]]) -> list[Outcome | Rejection | Fault]:
         """Carry out the commands in order, each by itself; gives what became of each."""
-        tasks: list[asyncio.Task[Outcome]] = []
-        was_prepared = False
+        asked: list[tuple[Command, asyncio.Future[Outcome]]] = []
         for command, envelope in commands:
-            is_prepared = type(command) in PREPARED
-            if (is_prepared or was_prepared) and tasks:  # it may be about what those before it do, or they be late
-                await asyncio.wait(tasks)
-            was_prepared = is_prepared
-            tasks.append(asyncio.ensure_future(self.execute(command, envelope)))
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-        for one in ended:
-            if isinstance(one, BaseException) and not isinstance(one, Rejection | Fault):
-                raise one
-        return [one for one in ended if isinstance(one, Outcome | Rejection | Fault)]
+            if type(command) in PREPARED:  # it may be about what those before it do
+                await asyncio.gather(*(future for _, future in asked), return_exceptions=True)
+            asked.append(await self._begun(command, envelope))
+        ended = await asyncio.gather(*(future for _, future in asked), return_exceptions=True)
+        return [await self._ended(command, end) for (command, _), end in zip(asked, ended, strict=True)]
+
+    async def _begun(self, command: Command, envelope: Envelope) -> tuple[Command, asyncio.Future[Outcome]]:
+        """Let a command wait for the writer; a Fault is its outcome too."""
+        try:
+            if type(command) in PREPARED:
+                (command,) = await self._prepared([command])
+            return command, self.writer.enqueue(command, _with_reason(envelope, command))
+        except Fault as fault:
+            failed: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            failed.set_exception(fault)
+            return command, failed
+
+    async def _ended(self, command: Command, end: Outcome | BaseException) -> Outcome | Rejection | Fault:
+        match end:
+            case Rejection():
+                return await self._explained(end, command)
+            case Outcome() | Fault():
+                return end
+        raise end
 
     async def reservation(self, token: str) -> tuple[ReservationHistory, Series]:
         """Tell a reservation's history from the log, with the series that prints its numbers."""
@@ -135,14 +143,14 @@ class Ledger:
     async def all_series(self) -> tuple[list[Series], int]:
         return (await self.writer.fresh()).all_series(), self.position
 
-    async def sequence(self, id: str) -> tuple[Sequence, Series, Utilisation, int]:
+    async def sequence(self, id: str) -> tuple[Counter, Series, Utilisation, int]:
         """Give a sequence, the version that counts in it, how full it is, and the position at which that was so."""
         state = await self.writer.fresh()
         return (*self._told(state, _sequence(state, id)), self.position)
 
     async def sequences(
         self, code: str | None, *, after: str, limit: int
-    ) -> tuple[list[tuple[Sequence, Series, Utilisation]], int]:
+    ) -> tuple[list[tuple[Counter, Series, Utilisation]], int]:
         """Give sequences, of one series or of all, in the order of their ids behind one of them."""
         state = await self.writer.fresh()
         if code is not None and state.versions(code) is None:
@@ -152,8 +160,8 @@ class Ledger:
         return [self._told(state, each) for each in chosen], self.position
 
     async def accounting(
-        self, id: str, *, first: int | None, states: Container[ValueState], limit: int
-    ) -> tuple[Sequence, Series, Accounting, PeriodClosed | None, int]:
+        self, id: str, *, first: int | None, states: Iterable[ValueState], limit: int
+    ) -> tuple[Counter, Series, Accounting, tuple[PeriodClosed, Cause] | None, int]:
         """Account for the values of a sequence, a part of them from `first` on; with how it was closed, if it was."""
         state = await self.writer.fresh()
         sequence, position = _sequence(state, id).copy(), self.position
@@ -162,7 +170,7 @@ class Ledger:
         closed = None
         async for entry in self._newest_first(id, position):
             if isinstance(entry.event, PeriodClosed):
-                closed = entry.event
+                closed = entry.event, _cause(entry)
             accounting.take(entry.event, _cause(entry))
             if accounting.is_complete and (closed or not sequence.closed):
                 break
@@ -217,16 +225,17 @@ class Ledger:
         """Give the log's time as this process can tell it, for what is shown and not stored."""
         return max(self.clock.now(), self.writer.fold.recorded_at if self.writer.fold else 0)
 
-    async def _prepared(self, command: Command) -> Command:
-        """Do what would take too long under the log's lock."""
-        match command:
-            case DefineSeries(series=all_series):
-                # `decide` asks for the same proofs again, under the lock, and finds them remembered.
-                to_prove = list(proofs(await self.writer.fresh(), all_series))
-                await self._aside(lambda: _prove(to_prove))
-            case Void(number=number, original=None):
-                return replace(command, original=await self._original(number))
-        return command
+    async def _prepared(self, commands: Iterable[Command]) -> list[Command]:
+        """Do what would take too long under the log's lock; gives the commands with what was found."""
+        asked = list(commands)
+        all_series = [series for one in asked if isinstance(one, DefineSeries) for series in one.series]
+        if all_series:
+            # `decide` asks for the same proofs again, under the lock, and finds them remembered.
+            to_prove = list(proofs(await self.writer.fresh(), all_series))
+            await self._aside(lambda: _prove(to_prove))
+        return [
+            replace(one, original=await self._original(one.number)) if isinstance(one, Void) else one for one in asked
+        ]
 
     async def _original(self, number: str) -> Original | None:
         """Look up how a confirmed number was printed; None when it is not confirmed, which `decide` explains."""
@@ -244,9 +253,10 @@ class Ledger:
                 break
         return history.confirmed
 
-    def _told(self, state: State, sequence: Sequence) -> tuple[Sequence, Series, Utilisation]:
-        present = state.series_now(sequence.series)
-        return sequence, state.series_of(sequence), Utilisation.of(sequence, present, self._now())
+    def _told(self, state: State, sequence: Counter) -> tuple[Counter, Series, Utilisation]:
+        series = state.series_of(sequence)
+        utilisation = Utilisation.of(sequence, series, self._now(), is_over=state.is_over(sequence))
+        return sequence, series, utilisation
 
     async def _newest_first(self, stream: str, position: int) -> AsyncIterator[Entry]:
         """Read the events of a stream up to a position, from the last one back."""
@@ -265,10 +275,20 @@ class Ledger:
         entries = map(_decoded, await self._store.events(after=first - 1, limit=MAX_VOID_EVENTS))
         return [each.event for each in entries if each.envelope.command_id == entry.envelope.command_id]
 
-    async def _explain(self, token: str) -> None:
-        history = await self._history(token)
-        if history is not None:
-            raise history.closed() from None
+    async def _explained(self, rejection: Rejection, command: Command, *, is_together: bool = False) -> Rejection:
+        """Say why a command was rejected where the log knows more than the state, or the batch more than the log."""
+        if rejection.code is Code.RESERVATION_NOT_FOUND:
+            # The state forgets closed reservations; the log does not, and what is closed stays closed.
+            history = await self._history(getattr(command, "token", ""))
+            return history.closed() if history else rejection
+        if not (is_together and rejection.code is Code.CHANGED_MEANWHILE and isinstance(command, Void)):
+            return rejection
+        if await self._original(command.number):
+            return rejection
+        return Rejection(
+            Code.NUMBER_NOT_CONFIRMED,
+            f"{command.number!r} is given out by this request itself; void it in a request that comes after it",
+        )
 
     async def _history(self, token: str) -> ReservationHistory | None:
         records = await self._store.events_of_token(token)
@@ -302,10 +322,10 @@ def _prove(all_proofs: Iterable[tuple[Series, Iterable[Series]]]) -> None:
             prove(series, others)
 
 
-def _sequence(state: State, id: str) -> Sequence:
+def _sequence(state: State, id: str) -> Counter:
     sequence = state.sequence(id)
     if sequence is None:
-        raise no_sequence(id)
+        raise no_sequence(state, id)
     return sequence
 
 

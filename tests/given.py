@@ -133,7 +133,7 @@ def dump(state: State) -> str:
         {
             "series": {each.code: _versions(state, each.code) for each in state.all_series()},
             "retired": [each.code for each in state.all_series() if state.is_retired(each.code)],
-            "opened": sorted(state._all(lambda part: {" ".join(each): True for each in part._opened})),
+            "opened": sorted(state._all(lambda part: {" ".join(map(str, each)): True for each in part._opened})),
             "sequences": {sequence.id: _sequence(sequence) for sequence in state.sequences()},
             "latest_periods": _latest_periods(state),
             "reservations": {each.token: _reservation(each) for each in state.reservations()},
@@ -159,6 +159,7 @@ def _sequence(sequence: Sequence) -> dict[str, object]:
         "start": sequence.start,
         "high_water": sequence.high_water,
         "closed": sequence.closed,
+        "is_used": sequence.is_used,
         "pool": _pool(sequence),
         "states": {state.value: sequence.values_in(state) for state in ValueState},
         "counts": {state.value: count for state, count in sequence.counts().items()},

@@ -148,7 +148,7 @@ class SequenceModel:
         self.high_water = self.start - 1
 
     def reserve(self, values: list[int], token: str, position: int, *, gapless: bool) -> None:
-        """A version of the series that is gapless takes the lowest released values first, any other takes none."""
+        """A series that is gapless takes the lowest released values first, any other takes none."""
         reused = sorted(self.released)[: len(values)] if gapless else []
         new = range(self.high_water + 1, self.high_water + 1 + len(values) - len(reused))
         for value in values:
@@ -191,7 +191,7 @@ class SequenceModel:
         self.states[value] = ValueState.VOIDED
 
     def settle(self, values: list[int], token: str, end: ValueState, position: int, *, gapless: bool) -> None:
-        """What was reserved by a version that is gapless is released."""
+        """What is let go while the series is gapless is released."""
         for value in values:
             assert self.states.get(value) is ValueState.RESERVED, f"position {position} ends {value}, not reserved"
             assert self.holders[value] == token, f"position {position} ends {value}, held by another reservation"
@@ -207,7 +207,7 @@ class Model:
     def __init__(self) -> None:
         self.sequences: dict[str, SequenceModel] = {}
         self.expiries: dict[str, int] = {}
-        self._gapless: dict[tuple[str, int], bool] = {}
+        self._gapless: dict[str, bool] = {}
         self._starts: dict[tuple[str, int], int] = {}
         self._retired: set[str] = set()
 
@@ -247,7 +247,7 @@ class Model:
                 self._close(data, position)
             case "SeriesDefined" | "SeriesAmended":
                 key = (data["series"], data["series_version"])
-                self._gapless[key] = data["definition"]["reuse"] == "gapless"
+                self._gapless[data["series"]] = data["definition"]["reuse"] == "gapless"
                 self._starts[key] = data["definition"]["start"]
             case "SequenceReset":
                 assert data["sequence"] not in self.sequences, f"position {position} begins a sequence again"
@@ -257,7 +257,7 @@ class Model:
                 assert token not in self.expiries, f"position {position} uses a token again"
                 assert data["expires_at"] > record.recorded_at
                 self.expiries[token] = data["expires_at"]
-                gapless = self._gapless[data["series"], data["series_version"]]
+                gapless = self._gapless[data["series"]]
                 self._sequence(data).reserve(_values(data["ranges"]), token, position, gapless=gapless)
             case "NumbersImported":
                 imported = [value for each in data["prints"] for value in _values(each["ranges"])]
@@ -293,7 +293,7 @@ class Model:
             sequence.replacements[data["value"]] = (id, value)
 
     def _close(self, data: dict[str, Any], position: int) -> None:
-        sequence = self.sequences[data["sequence"]]
+        sequence = self._sequence(data)
         assert ValueState.RESERVED not in sequence.states.values(), f"position {position} closes over a reservation"
         assert (data["start"], data["high_water"]) == (sequence.start, sequence.high_water)
         frozen = {value: state for state, of in data["accounting"].items() for value in _values(of["ranges"])}
@@ -305,7 +305,7 @@ class Model:
         assert due == (record.type == "ReservationExpired"), f"position {record.position} comes too late or too early"
         end = ENDS.get(record.type, ValueState.CONFIRMED)
         sequence = self.sequences[data["sequence"]]
-        gapless, released = self._gapless[data["series"], data["series_version"]], _values(data.get("released", []))
+        gapless, released = self._gapless[data["series"]], _values(data.get("released", []))
         sequence.settle(_values(data["ranges"]), token, end, record.position, gapless=gapless)
         sequence.settle(released, token, ValueState.CANCELLED, record.position, gapless=gapless)
 

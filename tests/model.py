@@ -91,6 +91,7 @@ class Seq:
     pool: set[int] = field(default_factory=set)
     high: int = 0
     closed: bool = False
+    used: bool = False
     frozen: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -121,7 +122,7 @@ class Model:
         self.versions: dict[str, list[Version]] = {}
         self.first_used: dict[str, int] = {}
         self.retired: set[str] = set()
-        self.opened: set[tuple[str, str]] = set()
+        self.opened: set[tuple[str, object, str]] = set()
         self.sequences: dict[str, Seq] = {}
         self.held: dict[str, Held] = {}
         self.latest: dict[object, str] = {}
@@ -153,7 +154,12 @@ class Model:
         """Give a sequence that may count; a new one is not kept yet."""
         new = Seq(code, version.era, key, period)
         known = self.sequences.get(new.id)
-        if known is None and not ahead and period > version.period(self.today()) and (code, period) not in self.opened:
+        if (
+            known is None
+            and not ahead
+            and period > version.period(self.today())
+            and (code, version.counting, period) not in self.opened
+        ):
             raise Refused("NB013")
         if known and known.closed:
             raise Refused("NB045")
@@ -165,7 +171,8 @@ class Model:
 
     def use(self, sequence: Seq, version: Version) -> None:
         self.keep(sequence, version)
-        if sequence.high == 0:
+        if not sequence.used:
+            sequence.used = True
             stem = sequence.code, sequence.era, sequence.key
             self.latest[stem] = max(self.latest.get(stem, ""), sequence.period)
 
@@ -226,8 +233,10 @@ class Model:
 
     def maximum(self, code: str, max_value: int, printable: int) -> None:
         version = self.active(code)
-        if not 1 <= max_value <= printable or max_value < self._highest(code, version.counting):
+        if not 1 <= max_value <= printable:
             raise Refused("NB006")
+        if max_value < self._highest(code, version.counting):
+            raise Refused("NB012")
         version.max_value = max_value
         version.made = replace(version.made, max_value=max_value)
 
@@ -279,7 +288,7 @@ class Model:
             held.values.remove(value)
             held.gone.add(end)
             sequence.states[value] = end
-            if end != "CONFIRMED" and held.version.made.reuse.value == "gapless":
+            if end != "CONFIRMED" and self.versions[sequence.code][-1].made.reuse.value == "gapless":
                 sequence.pool.add(value)
 
     def confirm(self, token: str, document: str | None, numbers: list[str] | None, *, release_rest: bool) -> None:
@@ -319,13 +328,15 @@ class Model:
         present = self.present(sequence.code, sequence.era)
         if not present.made.manual:
             raise Refused("NB007")
-        sequence = self.begun(sequence.code, version, sequence.key, sequence.period)
-        self.check_order(sequence, version)
+        sequence = self.begun(sequence.code, present, sequence.key, sequence.period)
+        self.check_order(sequence, present)
+        if version.number != present.number and value > sequence.high:
+            raise Refused("NB033")
         if not 1 <= value <= present.max_value:
             raise Refused("NB036")
         if sequence.states.get(value, "SKIPPED") not in FREE:
             raise Refused("NB005")
-        self.use(sequence, version)
+        self.use(sequence, present)
         sequence.skip_to(value)
         sequence.high = max(sequence.high, value)
         sequence.pool.discard(value)
@@ -403,7 +414,7 @@ class Model:
             raise Refused("NB036")
         if next_value <= sequence.high + 1:
             raise Refused("NB048")
-        self.use(sequence, version)
+        self.keep(sequence, version)
         sequence.skip_to(next_value)
 
     def begin(self, code: str, version: Version, key: tuple[str, ...], period: str) -> None:
@@ -423,9 +434,9 @@ class Model:
             return
         if version.made.reset.value == "never":
             raise Refused("NB049")
-        if period <= version.period(self.today()) or (code, period) in self.opened:
+        if period <= version.period(self.today()) or (code, version.counting, period) in self.opened:
             raise Refused("NB050")
-        self.opened.add((code, period))
+        self.opened.add((code, version.counting, period))
 
     def reset(self, id: str) -> None:
         code, era, key, period = self.place(id)
@@ -440,7 +451,10 @@ class Model:
     def close(self, id: str) -> None:
         sequence = self.sequences.get(id)
         if sequence is None:
-            raise Refused("NB044")
+            code, era, key, period = self.place(id)
+            version = self.present(code, era)
+            sequence = self.begun(code, version, key, period)
+            self.keep(sequence, version)
         if sequence.closed:
             raise Refused("NB045")
         if "RESERVED" in sequence.states.values():

@@ -430,22 +430,21 @@ class Machine(RuleBasedStateMachine):
         for one in told.values():
             assert one.cause.event in CAUSES[one.state], one
             assert one.cause.actor in ("tester", "ledger"), one
-        frozen = closed.accounting if closed else ()
+        frozen = closed[0].accounting if closed else ()
         assert {value: state.value for state, ranges in frozen for value in values_of(ranges)} == sequence.frozen
 
     async def _check_numbers(self, ledger: Ledger, sequence: Seq, events: list[Entry]) -> None:
         for value, printed in sequence.prints.items():
-            if sequence.states[value] in ("CONFIRMED", "VOIDED"):
-                told = await ledger.number(printed.number)
-                about = [
-                    each.position for each in events if any(value in values_of(of) for _, of in touched(each.event))
-                ]
-                assert [step.cause.position for step in told.steps] == about
-                assert (told.state.value, told.reading.value) == (sequence.states[value], value)
-                by = self.model.replaced_by.get((sequence.id, value))
-                assert told.replaced_by == (self.model.sequences[by[0]].prints[by[1]].number if by else None)
-                back = [old for old, new in self.model.replaced_by.items() if new == (sequence.id, value)]
-                assert told.replaces == (self.model.sequences[back[0][0]].prints[back[0][1]].number if back else None)
+            told = await ledger.number(printed.number)
+            about = [each.position for each in events if any(value in values_of(of) for _, of in touched(each.event))]
+            assert [step.cause.position for step in told.steps] == about
+            assert (told.state.value, told.reading.value) == (sequence.states[value], value)
+            documents = {step.original.document for step in told.steps if step.original}
+            assert documents <= {printed.document, None}
+            by = self.model.replaced_by.get((sequence.id, value))
+            assert told.replaced_by == (self.model.sequences[by[0]].prints[by[1]].number if by else None)
+            back = [old for old, new in self.model.replaced_by.items() if new == (sequence.id, value)]
+            assert told.replaces == (self.model.sequences[back[0][0]].prints[back[0][1]].number if back else None)
 
 
 CAUSES = {

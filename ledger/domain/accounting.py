@@ -4,7 +4,7 @@ The bitmaps say which state each value is in; the last event that touched a valu
 are read from the newest back, until each value that was asked for has met its cause.
 """
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pyroaring import BitMap
@@ -57,21 +57,20 @@ class Accounting:
     `following` is where the next part begins, None when this is the last.
     """
 
-    def __init__(self, sequence: Sequence, *, first: int, states: Container[ValueState], limit: int) -> None:
+    def __init__(self, sequence: Sequence, *, first: int, states: Iterable[ValueState], limit: int) -> None:
         self.following: int | None = None
         self._accounts: list[Account] = []
         self._sought = BitMap()
-        for low, high, state in sequence.ranges(first):
+        for low, high, state in sequence.ranges(first, states):
             if limit <= 0:
                 self.following = low
                 break
-            if state in states:
-                last = high if state in _WIDE else min(high, low + limit - 1)
-                self._sought.add_range(low, last + 1)
-                limit -= 1 if state in _WIDE else last - low + 1
-                if last < high:
-                    self.following = last + 1
-                    break
+            last = high if state in _WIDE else min(high, low + limit - 1)
+            self._sought.add_range(low, last + 1)
+            limit -= 1 if state in _WIDE else last - low + 1
+            if last < high:
+                self.following = last + 1
+                break
 
     @property
     def is_complete(self) -> bool:

@@ -5,7 +5,7 @@ point), its place (of which component of the number, at which offset), and the n
 with END, a node as any other. The nodes of a part know what earlier parts said only where it matters: all date tokens
 come from one date of the ledger's window, and a field that is printed twice says twice the same.
 
-Values are all that the width can print, but 0 only for a series that starts there: a maximum can be raised.
+Values are all that the width can print: a maximum can be raised, and a sequence begun at 0 goes on in later versions.
 """
 
 from collections.abc import Iterable, Mapping
@@ -42,8 +42,7 @@ VALUE = "SEQ"  # the component that is the value; no field can have this name
 
 END = 1  # the mask of the end of a number: U+0000, which no text holds
 _DIGITS = sum(1 << ord(digit) for digit in "0123456789")
-_ZERO = 1 << ord("0")
-_NOT_ZERO = _DIGITS & ~_ZERO
+_NOT_ZERO = _DIGITS & ~(1 << ord("0"))
 _SPACE = 1 << ord(" ")
 _BLOCK = 256  # code points that are judged at a time
 
@@ -89,7 +88,6 @@ class Language:
         forms: Forms,
         key: tuple[str, ...],
         widest: int,
-        begins_at_zero: bool,
         reset: Reset,
         fiscal_year_start: tuple[int, int],
     ) -> None:
@@ -97,7 +95,6 @@ class Language:
         self.forms = dict(forms)
         self.key = key
         self.widest = widest
-        self.begins_at_zero = begins_at_zero
         self.reset = reset
         self.fiscal_year_start = fiscal_year_start
         self.tokens = tuple(part.name for part in parts if isinstance(part, DateToken))
@@ -172,7 +169,6 @@ def language(series: Series) -> Language:
         tuple(sorted(forms.items(), key=lambda form: form[0])),
         series.key,
         MAX_DIGITS if definition.overflow is Overflow.WIDEN else template.width,
-        definition.start == 0,
         definition.reset,
         series.fiscal_year_start if fiscal else (1, 1),
     )
@@ -225,15 +221,14 @@ class _Builder:
                 return self._field(index, name, dates, said)
 
     def _value(self, width: int, after: tuple[Node, ...]) -> tuple[Node, ...]:
-        """Digits are placed from the right, as in numbers of MAX_DIGITS digits; 0 only where it is printed."""
+        """Digits are placed from the right, as in numbers of MAX_DIGITS digits; a wider value does not begin with 0."""
         found: tuple[Node, ...] = ()
         for length in range(width, self._of.widest + 1):
-            digits, other, zeros = after, after, after if self._of.begins_at_zero else ()
-            for offset in range(MAX_DIGITS - 1, MAX_DIGITS - length - 1, -1):
-                other = (self._node(_NOT_ZERO, (VALUE, offset), digits),)
-                zero = (self._node(_ZERO, (VALUE, offset), zeros),) if zeros else ()
-                digits, zeros = (self._node(_DIGITS, (VALUE, offset), digits),), zero + other
-            found += zeros if length == width else other
+            digits = after
+            for offset in range(MAX_DIGITS - 1, MAX_DIGITS - length, -1):
+                digits = (self._node(_DIGITS, (VALUE, offset), digits),)
+            first = _DIGITS if length == width else _NOT_ZERO
+            found += (self._node(first, (VALUE, MAX_DIGITS - length), digits),)
         return found
 
     def _field(self, index: int, name: str, dates: int, said: tuple[tuple[str, str], ...]) -> tuple[Node, ...]:

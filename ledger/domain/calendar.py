@@ -125,6 +125,7 @@ def first_day(period: str, reset: Reset, fiscal_year_start: tuple[int, int]) -> 
 def following(period: str, reset: Reset, fiscal_year_start: tuple[int, int]) -> str | None:
     """Name the next period; None after the last, or when there is none."""
     day = first_day(period, reset, fiscal_year_start)
-    if day is None or day + timedelta(days=_LONGEST[reset]) > LAST_DATE:
+    if day is None:
         return None
-    return period_of(day + timedelta(days=_LONGEST[reset]), reset, fiscal_year_start)
+    found = period_of(min(day + timedelta(days=_LONGEST[reset]), LAST_DATE), reset, fiscal_year_start)
+    return found if found != period else None

@@ -53,17 +53,17 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
         case NumberVoided(numbering=numbering, value=value):
             state.sequence_to_change(numbering.sequence).void(value)
         case SequenceAdjusted():
-            _used(state, event).place(event.skipped, ValueState.SKIPPED)
+            _begun(state, event).place(event.skipped, ValueState.SKIPPED)
         case SequenceReset():
             _begin(state, event)
-        case PeriodClosed(sequence=id):
-            state.sequence_to_change(id).close()
+        case PeriodClosed():
+            _begun(state, event).close()
         case SeriesDefined(series=series) | SeriesAmended(series=series):
             state.put_series(series)
         case MaximumAdjusted(series=code, max_value=max_value):
             state.put_maximum(code, max_value)
-        case PeriodOpened(series=code, period=period):
-            state.put_opened(code, period)
+        case PeriodOpened(series=code, series_version=version, period=period):
+            state.put_opened(state.series(code, version), period)
         case SeriesRetired(series=code):
             state.put_retired(code)
 
@@ -89,19 +89,20 @@ def _assigned(state: State, event: NumberAssigned) -> None:
     sequence.place(((event.value, event.value),), ValueState.CONFIRMED)
 
 
-Counted = Numbering | NumbersImported | SequenceAdjusted | SequenceReset
+Counted = Numbering | NumbersImported | SequenceAdjusted | SequenceReset | PeriodClosed
 
 
 def _used(state: State, of: Counted) -> Sequence:
     """Give the sequence that is about to give out a number."""
     sequence = _begun(state, of)
-    if sequence.high_water < sequence.start:
+    if not sequence.is_used:
+        sequence.is_used = True
         state.put_used(sequence, state.series(of.series, of.series_version))
     return sequence
 
 
 def _begun(state: State, of: Counted) -> Sequence:
-    """Give the sequence to change; that of a series that never resets begins with its first value."""
+    """Give the sequence to change; that of a series that never resets begins with what first happens to it."""
     if state.sequence(of.sequence) is None:
         _begin(state, of)
     return state.sequence_to_change(of.sequence)
@@ -109,7 +110,7 @@ def _begun(state: State, of: Counted) -> Sequence:
 
 def _begin(state: State, of: Counted) -> None:
     series = state.series(of.series, of.series_version)
-    start = of.start if isinstance(of, SequenceReset) else series.definition.start
+    start = of.start if isinstance(of, SequenceReset | PeriodClosed) else series.definition.start
     state.put_sequence(Sequence(of.sequence, of.series, of.key, of.period, start), series)
 
 
@@ -117,7 +118,7 @@ def _settle(state: State, token: str, ranges: Ranges, end: ValueState) -> None:
     """Move reserved values to the state in which they end, and close the reservation when none is left."""
     reservation = _open(state, token)
     numbering = reservation.numbering
-    reuse = state.series(numbering.series, numbering.series_version).definition.reuse
+    reuse = state.series_now(numbering.series).definition.reuse
     reusable = reuse is Reuse.GAPLESS and end is not ValueState.CONFIRMED
     state.sequence_to_change(numbering.sequence).settle(ranges, end, reusable=reusable)
     left = without(reservation.ranges, ranges)

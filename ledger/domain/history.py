@@ -161,8 +161,9 @@ class NumberHistory:
 
 def _original(event: Event, value: int) -> Original | None:
     match event:
-        case NumbersConfirmed(numbering=of, document=document, documents=documents):
-            return _of_numbering(of, dict(documents).get(value, document))
+        case NumbersConfirmed(numbering=of, ranges=ranges, document=document, documents=documents):
+            is_released = not any(low <= value <= high for low, high in ranges)
+            return _of_numbering(of, None if is_released else dict(documents).get(value, document))
         case NumberAssigned(numbering=of, value=assigned, document=document) if assigned == value:
             return _of_numbering(of, document)
         case NumbersReserved() | NumberVoided() | ReservationCancelled() | ReservationExpired():

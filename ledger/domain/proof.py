@@ -70,8 +70,12 @@ def prove(series: Series, others: Iterable[Series]) -> None:
     """
     states = 0
     for other in chain((series,), others):
-        searches = _searches(series, other)
         try:
+            if not language(series).root.following:
+                raise Rejection.invalid(
+                    "template", f"prints no number of {MAX_NUMBER_LENGTH} characters or less; shorten it"
+                )
+            searches = _searches(series, other)
             found = _conflict(series, other, searches)
         except TooComplex as bound:
             raise _unproved(series, other, str(bound)) from None
@@ -109,7 +113,7 @@ def _conflict(one: Series, other: Series, searches: Iterable[Search]) -> Conflic
         if search.bound:
             raise TooComplex(search.bound)
         numbers = [number for path in search.paths for number in _spelled(path)]
-        found = next(filter(None, (_judged(one, other, number) for number in numbers)), None)
+        found = _likeliest(_judged(one, other, number) for number in numbers)
         if found or not numbers:
             return found
         doubt = numbers[0]
@@ -127,10 +131,7 @@ def _period_unsaid(series: Series) -> Conflict | None:
     forms, given = of.forms, series.definition.attributes
     key = tuple(_shortest(forms[name]) for name in series.key)
     attributes = tuple((name, _shortest(forms[name])) for name in sorted(given))
-    try:
-        number = series.frame(key, attributes, days[0]).number(1)
-    except Rejection as why:
-        raise TooComplex(why.detail) from None
+    number = series.frame(key, attributes, days[0]).number(1)
     found = _judged(series, series, number)
     if found is None:
         raise TooComplex(f"{number!r} is printed in two periods")
@@ -156,15 +157,25 @@ def _judged(one: Series, other: Series, number: str) -> Conflict | None:
     return None
 
 
+def _likeliest(conflicts: Iterable[Conflict | None]) -> Conflict | None:
+    """Choose one whose values are none below the start of their series, which only earlier versions gave out."""
+    odd = None
+    for found in filter(None, conflicts):
+        if all(reading.value >= reading.series.definition.start for reading in found.readings):
+            return found
+        odd = odd or found
+    return odd
+
+
 def _identity(reading: Reading) -> object:
     return reading.series.code, reading.series.counting, reading.key, reading.period, reading.value
 
 
 def _spelled(path: Path) -> Iterator[str]:
-    """Choose the characters of a path: the lowest, and then another one at each place in turn."""
+    """Choose the characters of a path: the lowest, and then another one at each place in turn, from the last back."""
     lowest = [character(mask) for mask in path]
     yield "".join(lowest)
-    for place, mask in enumerate(path):
+    for place, mask in reversed(list(enumerate(path))):
         other = character(mask, 1)
         if other != lowest[place]:
             yield "".join((*lowest[:place], other, *lowest[place + 1 :]))

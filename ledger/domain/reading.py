@@ -14,7 +14,7 @@ from functools import lru_cache
 from ledger.domain import calendar
 from ledger.domain.calendar import Reset
 from ledger.domain.rejection import Code, Rejection
-from ledger.domain.series import MAX_NUMBER_LENGTH, Dimension, Overflow, Series
+from ledger.domain.series import MAX_NUMBER_LENGTH, MAX_VALUE, Dimension, Overflow, Series
 from ledger.domain.template import DATE_TOKENS, DateToken, Field, Literal, Part, Seq
 
 __all__ = ["Reading", "readings"]
@@ -143,6 +143,8 @@ class _Reader:
                 value = int(text)
             elif not isinstance(part, Literal):
                 said[part.name] = text
+        if value > MAX_VALUE:
+            return
         key = tuple(said[name] for name in series.key)
         attributes = tuple((name, said[name]) for name in sorted(series.definition.attributes))
         for period, days in self._days(said, today).items():

@@ -147,7 +147,6 @@ class Register:
         today = self._today[series.code]
         if reading.document_date > today and reading.period > series.period(today):
             raise Rejection(Code.PERIOD_NOT_BEGUN, f"it is of period {reading.period}, which has not begun on {today}")
-        series.frame(reading.key, reading.attributes, reading.document_date)  # rejects what could not be printed
         mine = self._sequence(reading)
         first = mine.rows.get(value)
         if first is not None:

@@ -28,7 +28,11 @@ class Code(Enum):
     RESERVATION_NOT_FOUND = "NB009", False, "No reservation has this token."
     RESERVATION_CLOSED = "NB010", False, "The reservation was already confirmed or cancelled."
     LIFETIME_EXCEEDED = "NB011", False, "The reservation would live longer than its series allows."
-    AMENDMENT_REFUSED = "NB012", False, "The amendment would change how a series counts that is already in use."
+    AMENDMENT_REFUSED = (
+        "NB012",
+        False,
+        "The series counts otherwise now, or would be left with a maximum below what it has passed.",
+    )
     PERIOD_NOT_BEGUN = "NB013", False, "The document date lies in a period that has not begun."
     DATE_OUT_OF_ORDER = "NB014", False, "A later period of the series was already used."
     IDEMPOTENCY_KEY_REUSED = "NB015", False, "The idempotency key was used for another request."
@@ -49,7 +53,7 @@ class Code(Enum):
     UNAUTHORIZED = "NB030", False, "The request carries no valid credentials."
     CROSS_ORIGIN = "NB031", False, "A page of another site sent the request; only services may."
     IMPORT_REFUSED = "NB032", False, "Rows of the register do not fit; nothing was written."
-    NO_TEMPLATE = "NB033", False, "No template of the named series prints this number."
+    NO_TEMPLATE = "NB033", False, "No template of the named series prints this number, or none prints it any more."
     AMBIGUOUS_NUMBER = "NB034", False, "The number can be read in two ways: by two series, or twice by one."
     REPEATED_ROW = "NB035", False, "An earlier row of the register has this number."
     OUT_OF_RANGE = "NB036", False, "The value is below the start or above the maximum of its series."
@@ -60,7 +64,7 @@ class Code(Enum):
     NUMBER_NOT_FOUND = "NB041", False, "No template of the ledger prints this number, or it was never given out."
     NUMBER_NOT_CONFIRMED = "NB042", False, "Only a confirmed number can be voided."
     NUMBER_PRINTED_OTHERWISE = "NB043", False, "The value was printed as another number: name it as it was printed."
-    SEQUENCE_NOT_FOUND = "NB044", False, "No sequence has this id."
+    SEQUENCE_NOT_FOUND = "NB044", False, "No sequence has this id, or it has not begun."
     PERIOD_CLOSED = "NB045", False, "The period of the sequence is closed: its numbers can only be voided."
     RESERVATIONS_OPEN = "NB046", True, "Reservations of the sequence are still open."
     SERIES_RETIRED = "NB047", False, "The series is retired: it gives out no more numbers."

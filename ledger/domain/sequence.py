@@ -5,7 +5,7 @@ reservation. So reserving, the hottest step, only moves the high water. And the 
 confirmed are one number, not a bitmap: a sequence without gaps takes the same memory however long it grows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from heapq import heapify, heappop, heapreplace
 
@@ -47,6 +47,7 @@ class Sequence:
         "closed",
         "high_water",
         "id",
+        "is_used",
         "key",
         "period",
         "series",
@@ -61,6 +62,7 @@ class Sequence:
         self.start = start
         self.high_water = start - 1
         self.closed = False
+        self.is_used = False  # whether a number of it was given out; an adjustment gives out none
         # Confirmed values stay among the confirmed when they are voided: what is voided hides them.
         self._settled: dict[ValueState, BitMap] = {}
         self._whole = start - 1  # all from the start up to it were confirmed
@@ -72,11 +74,17 @@ class Sequence:
         twin = Sequence(self.id, self.series, self.key, self.period, self.start)
         twin.high_water = self.high_water
         twin.closed = self.closed
+        twin.is_used = self.is_used
         twin._whole = self._whole
         twin._earlier, twin._lately = self._earlier, self._lately
         twin._settled = {state: bitmap.copy() for state, bitmap in self._settled.items()}
         twin._pool = self._pool.copy() if self._pool else self._pool
         return twin
+
+    @property
+    def era(self) -> int:
+        """Give the era of the series in which the sequence counts: its id begins with `CODE~era:`, or `CODE:` for 0."""
+        return int(self.id.partition(":")[0].partition("~")[2] or 0)
 
     def next_ranges(self, count: int, max_value: int, *, reuse: bool = True) -> Ranges:
         """Choose the next `count` values: the lowest released first, if reused, then above the high water."""
@@ -109,18 +117,17 @@ class Sequence:
         bitmap = self._settled.get(state)
         if bitmap is None:
             bitmap = self._settled[state] = BitMap()
-        pool = BitMap(self._pool) if reusable else None
+        if reusable and not self._pool:
+            self._pool = BitMap()  # copies share an empty one
         for first, last in ranges:
             if state is ValueState.CONFIRMED and first == self._whole + 1:
                 self._whole = last
                 continue
             bitmap.add_range(first, last + 1)
-            if pool is not None:
-                pool.add_range(first, last + 1)
+            if reusable:
+                self._pool.add_range(first, last + 1)
             if first // OPTIMIZE_EVERY != (last + 1) // OPTIMIZE_EVERY:
                 bitmap.run_optimize()
-        if pool is not None:
-            self._pool = pool
         if state is ValueState.CONFIRMED and self._whole + 1 in bitmap:
             first, self._whole = next(runs(bitmap))
             bitmap.remove_range(first, self._whole + 1)
@@ -172,9 +179,11 @@ class Sequence:
         """Give all values in one state, as ranges."""
         return tuple(runs(self._values(state)))
 
-    def ranges(self, first: int) -> Iterator[tuple[int, int, ValueState]]:
-        """Give the passed values from `first` on, in order, as ranges of one state each."""
-        ways = {state: runs(self._values(state, first)) for state in ValueState}
+    def ranges(
+        self, first: int, states: Iterable[ValueState] = tuple(ValueState)
+    ) -> Iterator[tuple[int, int, ValueState]]:
+        """Give the passed values from `first` on that are in some states, in order, as ranges of one state each."""
+        ways = {state: runs(self._values(state, first)) for state in states}
         heads = [(*head, state) for state, way in ways.items() if (head := next(way, None))]
         heapify(heads)
         while heads:
@@ -204,12 +213,10 @@ class Sequence:
         return passed & self._settled.get(state, BitMap())
 
     def _take_back(self, ranges: Ranges) -> None:
-        taken = BitMap()
+        held = [self._settled[state] for state in FREE if state in self._settled]
         for first, last in ranges:
-            taken.add_range(first, last + 1)
-        self._pool = self._pool - taken
-        for state, bitmap in self._settled.items():
-            self._settled[state] = bitmap - taken
+            for bitmap in (self._pool, *held) if self._pool else held:
+                bitmap.remove_range(first, last + 1)
 
 
 def _all_between(first: int, last: int) -> BitMap:

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from ledger.domain import calendar
 from ledger.domain.calendar import Reset
-from ledger.domain.rejection import Code, Rejection
+from ledger.domain.rejection import Rejection
 from ledger.domain.template import DATE_TOKENS, FIELD_NAME, Frame, Template
 from ledger.domain.text import flaw_of_text
 
@@ -201,14 +201,9 @@ class Series:
 
     @lru_cache(maxsize=65_536)  # noqa: B019  series live as long as the process
     def frame(self, key: tuple[str, ...], attributes: tuple[tuple[str, str], ...], day: date) -> Frame:
-        """Fill everything but the value into the template; a Rejection when the number would be too long or not NFC."""
+        """Fill everything but the value into the template, as it was or will be printed: nothing is judged here."""
         fields = dict(zip(self.key, key, strict=True)) | dict(attributes)
-        frame = self.template.frame(day, calendar.fiscal_year(day, self.fiscal_year_start), fields)
-        # Parts that are each NFC can compose where they meet, and a number must be NFC as a whole.
-        flaw = flaw_of_text(frame.number(self.max_value), at_most=MAX_NUMBER_LENGTH)
-        if flaw:
-            raise Rejection(Code.INVALID_FORMAT, f"the number would be {frame.number(self.max_value)!r}, which {flaw}")
-        return frame
+        return self.template.frame(day, calendar.fiscal_year(day, self.fiscal_year_start), fields)
 
 
 def escaped(value: str) -> str:

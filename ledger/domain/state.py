@@ -17,7 +17,7 @@ from ledger.domain.series import Series
 __all__ = ["FOLD_VERSION", "Reservation", "State"]
 
 # Raise it whenever the same events would fold to another state: snapshots of another version are ignored.
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class State:
         self._reservations: dict[str, Reservation | None] = {}
         self._latest_periods: dict[str, str] = {}
         self._first_used: dict[str, int] = {}
-        self._opened: dict[tuple[str, str], bool] = {}
+        self._opened: dict[tuple[str, object, str], bool] = {}
         self._retired: dict[str, bool] = {}
         self._expiries: list[tuple[int, str]] = []
 
@@ -85,8 +85,13 @@ class State:
 
     def series_of(self, sequence: Sequence) -> Series:
         """Give the latest version that counts in a sequence."""
-        id, key, period = sequence.id, sequence.key, sequence.period
-        return next(each for each in reversed(self.printing(sequence.series)) if each.sequence_id(key, period) == id)
+        era = sequence.era
+        return next(each for each in reversed(self.printing(sequence.series)) if each.era == era)
+
+    def is_over(self, sequence: Sequence) -> bool:
+        """Say whether a sequence gives out no more numbers: it is closed, or its series is retired or counts anew."""
+        is_present = self.series_now(sequence.series).era == sequence.era
+        return sequence.closed or not is_present or self.is_retired(sequence.series)
 
     def first_used(self, code: str) -> int | None:
         """Give the version with which a series began to count; None when it did not yet."""
@@ -96,9 +101,10 @@ class State:
     def is_retired(self, code: str) -> bool:
         return code in self._retired or (self._base is not None and self._base.is_retired(code))
 
-    def is_opened(self, code: str, period: str) -> bool:
-        """Say whether a period of a series may be used before its time, whatever the key."""
-        return (code, period) in self._opened or (self._base is not None and self._base.is_opened(code, period))
+    def is_opened(self, series: Series, period: str) -> bool:
+        """Say whether a period of a series, as it counts in this version, may be used before its time for every key."""
+        is_here = (series.code, series.counting, period) in self._opened
+        return is_here or (self._base is not None and self._base.is_opened(series, period))
 
     def all_series(self) -> list[Series]:
         """Give the present version of each series, by code."""
@@ -141,8 +147,8 @@ class State:
         assert versions is not None
         self._series[code] = (*versions[:-1], versions[-1].with_maximum(max_value))
 
-    def put_opened(self, code: str, period: str) -> None:
-        self._opened[code, period] = True
+    def put_opened(self, series: Series, period: str) -> None:
+        self._opened[series.code, series.counting, period] = True
 
     def put_retired(self, code: str) -> None:
         self._retired[code] = True

@@ -53,6 +53,11 @@ class Waiting:
     _extended: bool = False
 
     @property
+    def size(self) -> int:
+        """Count the commands."""
+        return len(self.command.parts) if isinstance(self.command, Together) else 1
+
+    @property
     def in_doubt(self) -> bool:
         return bool(self.attempted)
 
@@ -85,29 +90,37 @@ class Waiting:
 
 
 class Queue:
+    """Its length, its `limit` and what is drawn count commands: those that are carried out together count as many."""
+
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._waiting: deque[Waiting] = deque()
+        self._size = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return self._size
 
     def put(self, waiting: Waiting) -> None:
-        if len(self._waiting) >= self._limit:
-            raise Fault(Code.QUEUE_FULL, f"{self._limit} commands are waiting already; try again in a second")
+        if self._size and self._size + waiting.size > self._limit:
+            raise Fault(Code.QUEUE_FULL, f"{self._size} commands are waiting already; try again in a second")
         self._waiting.append(waiting)
+        self._size += waiting.size
 
     def put_back(self, drawn: Iterable[Waiting]) -> None:
         """Return drawn commands to the front, in their order."""
-        self._waiting.extendleft(reversed([waiting for waiting in drawn if not waiting.future.done()]))
+        back = [waiting for waiting in drawn if not waiting.future.done()]
+        self._waiting.extendleft(reversed(back))
+        self._size += sum(waiting.size for waiting in back)
 
     def draw(self, limit: int) -> list[Waiting]:
-        """Take up to `limit` commands whose clients still wait."""
+        """Take commands whose clients still wait, until they are `limit` or more."""
         drawn: list[Waiting] = []
-        while self._waiting and len(drawn) < limit:
+        while self._waiting and limit > 0:
             waiting = self._waiting.popleft()
+            self._size -= waiting.size
             if not waiting.future.done():
                 drawn.append(waiting)
+                limit -= waiting.size
         return drawn
 
     def draw_overdue(self, now: float) -> list[Waiting]:
@@ -116,6 +129,7 @@ class Queue:
         if overdue:
             gone = set(map(id, overdue))
             self._waiting = deque(waiting for waiting in self._waiting if id(waiting) not in gone)
+            self._size -= sum(waiting.size for waiting in overdue)
         return overdue
 
     def next_deadline(self) -> float | None:

@@ -62,7 +62,7 @@ class Limits:
 
 
 class Writer:
-    """Submit commands with `submit`; follow the log with `fresh`. `start` once, `stop` once."""
+    """Submit commands with `submit` or `enqueue`; follow the log with `fresh`. `start` once, `stop` once."""
 
     def __init__(self, store: Store, *, clock: Clock, spawn: Spawn, limits: Limits = Limits()) -> None:
         self._store = store
@@ -90,6 +90,10 @@ class Writer:
 
     async def submit(self, command: Command | Together, envelope: Envelope) -> Outcome:
         """Have a command carried out, once; raises its Rejection or a Fault. Cancelling the caller cancels nothing."""
+        return await self.enqueue(command, envelope)
+
+    def enqueue(self, command: Command | Together, envelope: Envelope) -> asyncio.Future[Outcome]:
+        """Let a command wait behind all that wait already; gives its outcome later, or a Fault at once."""
         self._refuse_if_useless()
         waiting = Waiting(
             command,
@@ -99,7 +103,7 @@ class Writer:
         )
         self._queue.put(waiting)
         self._wake.set()
-        return await waiting.future
+        return waiting.future
 
     async def fresh(self) -> State:
         """Give the state folded from all that was committed when this was called. Read it before you await."""

@@ -199,7 +199,12 @@ def _show_gaps(answer: Answer) -> None:
         say_table(columns, [_range(each) for each in answer["ranges"]])
     if "frozen" in answer:
         say_line("")
-        say_facts({"frozen high_water": answer["frozen"]["high_water"]} | answer["frozen"]["counts"])
+        cause = answer["frozen"]["cause"]
+        say_facts(
+            {"frozen high_water": answer["frozen"]["high_water"]}
+            | answer["frozen"]["counts"]
+            | {f"closed_{name}": cause[name] for name in ("time", "actor", "reason", "position")}
+        )
     if answer["next"] is not None:
         note(f"there is more; go on with --first {answer['next']}")
 

@@ -226,6 +226,9 @@ async def test_a_closed_period_keeps_what_it_was_found_with(api: Api) -> None:
     told = await accounted(api, "YEARLY:2024")
     assert told["closed"] is True
     assert told["counts"] == NONE | {"CONFIRMED": 2, "VOIDED": 1}
+    cause = told["frozen"].pop("cause")
+    assert (cause["event"], cause["actor"], cause["reason"]) == ("PeriodClosed", "anonymous", "audited")
+    assert cause["position"] == closed["position"]
     assert told["frozen"] == {
         "start": 1,
         "high_water": 3,
@@ -294,11 +297,11 @@ ADJUST: Json = {"next_value": 9, "reason": "a lost book"}
         (Code.INVALID_FORMAT, "PLAIN:-", "/adjust", {"next_value": 9}),
         (Code.INVALID_FORMAT, "PLAIN:-", "/adjust", ADJUST | {"reason": "e\u0301"}),
         (Code.RESET_NOT_ALLOWED, "PLAIN:-", "/reset", {"reason": "new"}),
-        (Code.PERIOD_ALREADY_OPEN, "YEARLY:2025", "/reset", {"period": "2025", "reason": "again"}),
+        (Code.NOT_FORWARD, "YEARLY:2025", "/reset", {"period": "2025", "reason": "again"}),
         (Code.INVALID_FORMAT, "YEARLY:2025", "/reset", {"period": "ปี 2568", "reason": "new"}),
         (Code.INVALID_FORMAT, "YEARLY:2025", "/reset", {"period": 2026}),
         (Code.RESERVATIONS_OPEN, "YEARLY:2025", "/close", {}),
-        (Code.SEQUENCE_NOT_FOUND, "YEARLY:2030", "/close", {}),
+        (Code.PERIOD_NOT_BEGUN, "YEARLY:2030", "/close", {}),
         (Code.INVALID_FORMAT, "YEARLY:2025", "/close", {"reason": "\u0000"}),
         (Code.INVALID_FORMAT, "YEARLY:2025", "/close", {"force": True}),
     ],
@@ -314,6 +317,32 @@ async def test_what_may_not_be_done_to_a_sequence(api: Api, code: Code, id: str,
 # Of a whole series
 
 
+async def test_a_sequence_that_counts_no_more_is_closed_and_told_as_it_counted(api: Api) -> None:
+    values = {"values": ["x", "y"]}
+    await api.define("ERA", {"template": "E-{A}-{SEQ:2}", "dimensions": {"A": values}, "max_value": 10})
+    answer(await api.post("/v1/issue", {"series": "ERA", "key": {"A": "x"}, "count": 9, "document": "D"}), 201)
+    both = {"template": "E-{A}-{B}-{SEQ:2}", "dimensions": {"A": values, "B": values}}
+    answer(await api.http.put("/v1/series/ERA", json=both), 200)
+    told = await shown(api, "ERA:x:-")
+    assert (told["left"], told["next_value"], told["percent"], told["warnings"]) == (0, None, 90, [])
+    closed = answer(await api.post(path("ERA:x:-", then="/close"), {}, idempotency_key="K"), 200)
+    assert (closed["series_version"], closed["key"], closed["counts"]) == (1, {"A": "x"}, NONE | {"CONFIRMED": 9})
+    assert answer(await api.post(path("ERA:x:-", then="/close"), {}, idempotency_key="K"), 200) == closed
+
+
+async def test_a_maximum_that_makes_numbers_too_long_leaves_those_that_are_there(api: Api) -> None:
+    await api.define("LONG", {"template": "L" * 99 + "{SEQ:1}", "overflow": "widen", "max_value": 9})
+    reserved = answer(await api.post("/v1/reservations", {"series": "LONG", "count": 2}), 201)
+    answer(await api.post("/v1/series/LONG/maximum", {"max_value": 99, "reason": "more than planned"}), 200)
+    confirmed = answer(await api.post(f"/v1/reservations/{reserved['token']}/confirm", {"document": "D"}), 200)
+    assert [each["number"] for each in confirmed["numbers"]] == [each["number"] for each in reserved["numbers"]]
+    number = reserved["numbers"][0]["number"]
+    assert answer(await api.http.get(f"/v1/numbers/{number}"), 200)["state"] == "CONFIRMED"
+    answer(await api.post(f"/v1/numbers/{number}/void", {"reason": "found to be wrong"}), 200)
+    async with api.unchanged():
+        problem(await api.post("/v1/reservations", {"series": "LONG", "count": 9}), Code.INVALID_FORMAT)
+
+
 async def test_a_maximum_is_raised_and_no_maximum_is_lost(api: Api) -> None:
     small = await api.define("SMALL", {"template": "S{SEQ:2}", "max_value": 3})
     await confirm(api, 3, "SMALL")
@@ -326,14 +355,18 @@ async def test_a_maximum_is_raised_and_no_maximum_is_lost(api: Api) -> None:
     assert lowered["max_value"] == (await shown(api, "SMALL:-"))["max_value"] == 4
     assert answer(await api.post("/v1/series/SMALL/maximum", body, idempotency_key="K"), 200) == raised
     async with api.unchanged():
-        for wrong in (2, 100, -1, 10**30, "5", 5.0, None):
+        problem(await api.post("/v1/series/SMALL/maximum", body | {"max_value": 2}), Code.AMENDMENT_REFUSED)
+        for wrong in (100, -1, 10**30, "5", 5.0, None):
             problem(await api.post_json("/v1/series/SMALL/maximum", body | {"max_value": wrong}), Code.INVALID_FORMAT)
         problem(await api.post("/v1/series/SMALL/maximum", {"max_value": 5}), Code.INVALID_FORMAT)
         problem(await api.post("/v1/series/NOWHERE/maximum", body), Code.CONFIG_NOT_FOUND)
 
 
 async def test_a_retired_series_gives_out_no_more(api: Api) -> None:
+    same = answer(await api.http.get("/v1/series/PLAIN"), 200)
     retired = answer(await api.post("/v1/series/PLAIN/retire", {"reason": "merged"}), 200)
+    definition = {name: value for name, value in same.items() if name not in ("code", "version", "position")}
+    assert answer(await api.http.put("/v1/series/PLAIN", json=definition), 200)["retired"] is True
     assert retired["retired"] is True
     assert answer(await api.http.get("/v1/series/PLAIN"), 200) == retired
     assert answer(await api.http.get("/v1/series"), 200)["series"] == [retired]

@@ -157,7 +157,7 @@ REFUSED: list[tuple[str, Json]] = [
     ("dimensions.A", with_a(chars="A-Z", min=5, max=2)),
     ("dimensions.A", with_a(chars="A-Z", max=51)),
     ("dimensions.A", with_a(chars="A-Z", max=10**12)),
-    ("dimensions.A", with_a(chars="A-Z", min=10**30, max=10**30)),
+    ("dimensions.A", with_a(chars="A-Z", min=10**9, max=10**9)),
     ("dimensions.A.min", with_a(chars="A-Z", min="1")),
     ("dimensions.A.chars", with_a(chars="Z-A")),
     ("dimensions.A.chars", with_a(chars="A-Z\u200d")),

@@ -127,6 +127,10 @@ REFUSED = {
         series("A-{SEQ:4}", "A"),
         series("{X}-{SEQ:2}{Y}", "B", X=chars("A-Z"), Y=chars("0-9", 2, 2)),
     ],
+    "a value below the start, of a sequence that an earlier version began": [
+        series("B-{SEQ:4}-{YYYY}", "B", reset="yearly"),
+        series("B-0000-{YY}{SEQ:2}", "C", reset="yearly"),
+    ],
     "an amendment of the key alone": [
         series("{X}-{SEQ:4}", X=chars("0-9")),
         series("{R}-{SEQ:4}", version=2, R=Attribute(chars("0-9"))),
@@ -175,6 +179,12 @@ def test_says_the_same_every_time() -> None:
     found = conflict(*REFUSED["letters and memos of one form"])
     assert found is not None
     assert found.number == "EN-EN-0001-2543"
+
+
+def test_a_series_that_can_print_nothing_is_refused() -> None:
+    with pytest.raises(Rejection, match="template prints no number of 100 characters or less; shorten it"):
+        prove(series("L" * 93 + "{SEQ:8}"), [])
+    prove(series("L" * 92 + "{SEQ:8}"), [])
 
 
 def test_a_field_that_is_printed_twice_can_say_too_much() -> None:
@@ -254,7 +264,7 @@ def numbers(of: Series) -> Iterator[tuple[str, Identity]]:
             said = dict(zip(forms, texts, strict=True))
             key = tuple(said[name] for name in of.key)
             frame = of.frame(key, tuple((name, said[name]) for name in sorted(attributes)), day)
-            for value in range(definition.start, LAST_VALUE[definition.overflow] + 1):
+            for value in range(LAST_VALUE[definition.overflow] + 1):
                 yield frame.number(value), (of.code, of.counting, key, of.period(day), value)
 
 

@@ -218,13 +218,6 @@ def test_a_late_date_of_the_present_period_is_no_flaw() -> None:
     assert register("20251224-001", of=(of,)).bad() == []
 
 
-def test_a_number_that_its_series_could_never_reserve_is_bad() -> None:
-    long = Dimension(chars="A-Z", min=1, max=50)
-    wide = series("{A}.{B}.{SEQ:1}", overflow=Overflow.WIDEN, dimensions={"A": long, "B": long})
-    (bad,) = register(f"{'A' * 50}.{'B' * 46}.1", of=(wide,)).bad()
-    assert "100 characters" in bad.detail
-
-
 def test_few_of_many_series_are_named() -> None:
     many = tuple(series(f"{number}-{{SEQ:3}}", f"S{number}") for number in range(20))
     (bad,) = register("x", of=many).bad()

@@ -6,6 +6,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ledger.domain.calendar import Reset
+from ledger.domain.decisions.guards import numbering_of
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import MAX_VALUE, Attribute, Definition, Dimension, Overflow, Series
 from tests.given import LETTER, LETTER_KEY, QUICK, RFA, series
@@ -294,22 +295,25 @@ def test_a_frame(printed: Series, key: tuple[str, ...], attributes: tuple[tuple[
 def test_parts_that_are_fine_alone_must_be_fine_together(template: str, fields: dict[str, str]) -> None:
     given_series = series(template, attributes={name: Attribute(Dimension(chars="\u0300-힣 x")) for name in fields})
     with pytest.raises(Rejection) as caught:
-        given_series.frame((), tuple(sorted(fields.items())), DAY)
+        numbering_of(given_series, (), tuple(sorted(fields.items())), DAY)
     assert caught.value.code is Code.INVALID_FORMAT
 
 
-@pytest.mark.parametrize(
-    ("length", "overflow", "fits"), [(45, "error", True), (46, "error", False), (45, "widen", False)]
-)
-def test_a_number_has_at_most_100_characters_even_at_the_maximum(length: int, overflow: str, fits: bool) -> None:
+@pytest.mark.parametrize(("length", "fits"), [(45, True), (46, False)])
+def test_a_number_has_at_most_100_characters(length: int, fits: bool) -> None:
     form = Dimension(chars="A-Z")
-    long = series("{A}-{B}{SEQ:4}", dimensions={"A": form, "B": form}, overflow=Overflow(overflow))
+    long = series("{A}-{B}{SEQ:4}", dimensions={"A": form, "B": form}, overflow=Overflow.WIDEN)
     try:
-        long.frame(("A" * length, "B" * 50), (), DAY)
+        numbering_of(long, ("A" * length, "B" * 50), (), DAY)
     except Rejection:
         assert not fits
     else:
         assert fits
+
+
+def test_what_was_printed_is_printed_again_whatever_the_series_may_print_now() -> None:
+    full = series("L" * 99 + "{SEQ:1}", overflow=Overflow.WIDEN, max_value=9)
+    assert full.with_maximum(9_999).frame((), (), DAY).number(9) == full.frame((), (), DAY).number(9)
 
 
 PAIR = series("{A} {B} {SEQ:4}", dimensions={"A": Dimension(chars="!-~"), "B": Dimension(chars="!-~")})

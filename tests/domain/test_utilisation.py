@@ -52,6 +52,21 @@ def test_the_forecast_is_that_of_the_present_rate(used: int, days: int, per_day:
     assert (found.per_day, found.exhausted_on) == (per_day, exhausted_on)
 
 
+def test_a_sequence_that_is_over_has_nothing_left_and_warns_of_nothing() -> None:
+    story = Story(series("{SEQ:2}", max_value=10))
+    story.when(Reserve("S", "T", count=9))
+    found = Utilisation.of(story.sequence("S:-"), story.state.series_now("S"), story.now, is_over=True)
+    assert (found.left, found.percent, found.warnings, found.exhausted_on) == (0, 90, (), None)
+
+
+def test_a_full_sequence_of_a_period_that_is_over_was_not_exhausted_today() -> None:
+    story = Story(series("{YYYY}-{SEQ:2}", reset=Reset.YEARLY, max_value=10))
+    story.when(Reserve("S", "T", count=10))
+    assert told(story, "S:2025").exhausted_on == date(2025, 6, 15)
+    story.now += 365 * DAY
+    assert told(story, "S:2025").exhausted_on is None
+
+
 def test_values_that_outlast_their_period_have_no_forecast() -> None:
     story = Story(series("{YYYY}-{SEQ:4}", reset=Reset.YEARLY))
     story.when(Reserve("S", "T", count=10))

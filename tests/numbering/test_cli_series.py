@@ -81,9 +81,9 @@ def test_apply_with_a_key_has_one_effect() -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (simple("A") + "reset = 'hourly'\n", "series.A.reset is wrong: Input should be 'never', "),
-        (simple("A") + "start = nan\n", "series.A.start is wrong: Input should be a valid integer"),
-        (simple("A") + "timezone = 2025-01-01\n", "series.A.timezone is wrong: Input should be a valid string"),
+        (simple("A") + "reset = 'hourly'\n", "series.A.reset must be 'never', "),
+        (simple("A") + "start = nan\n", "series.A.start must be a whole number, not nan"),
+        (simple("A") + "timezone = 2025-01-01\n", "series.A.timezone must be a text, not datetime.date(2025, 1, 1)"),
         (simple("A") + f"max_value = {10**30}\n", "series.A.max_value must be"),
         (simple("A") + "dimension.X = 3\n", "series.A.dimension is not a known field; did you mean dim"),
         (simple("A") + "dimensions.X.value = 3\n", "series.A.dimensions.X.value is not a known field; did"),

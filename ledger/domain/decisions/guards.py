@@ -11,8 +11,9 @@ from ledger.domain.events import Event, Numbering, SequenceReset
 from ledger.domain.reading import Reading, readings
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import Sequence
-from ledger.domain.series import DateOrder, Series, unescaped
+from ledger.domain.series import MAX_NUMBER_LENGTH, DateOrder, Series, unescaped
 from ledger.domain.state import State
+from ledger.domain.template import Frame
 from ledger.domain.text import flaw_of_text
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "begun",
     "check_document",
     "check_order",
+    "check_printed",
     "check_reason",
     "fields_of",
     "key_of",
@@ -102,10 +104,19 @@ def fields_of(series: Series, key: Pairs, attributes: Pairs) -> tuple[Key, Pairs
 
 @lru_cache(maxsize=CACHED)
 def numbering_of(series: Series, key: Key, attributes: Pairs, day: date) -> Numbering:
-    series.frame(key, attributes, day)  # rejects what could not be printed
+    frame = series.frame(key, attributes, day)
+    check_printed(frame, 10**frame.width - 1)
     period = series.period(day)
     id = series.sequence_id(key, period)
     return Numbering(id, series.code, series.version, key, period, day, attributes, calendar.TZDATA_VERSION)
+
+
+def check_printed(frame: Frame, value: int) -> None:
+    """Refuse a number that is too long, or of which parts compose where they meet: it must be NFC as a whole."""
+    number = frame.number(value)
+    flaw = flaw_of_text(number, at_most=MAX_NUMBER_LENGTH)
+    if flaw:
+        raise Rejection(Code.INVALID_FORMAT, f"the number would be {number!r}, which {flaw}; amend the template")
 
 
 def key_of(series: Series, key: Mapping[str, str]) -> tuple[str, ...]:
@@ -190,7 +201,7 @@ def sequence_of(state: State, id: str) -> Sequence:
     """Find a sequence that has begun and is not closed."""
     sequence = state.sequence(id)
     if sequence is None:
-        raise no_sequence(id)
+        raise no_sequence(state, id)
     if sequence.closed:
         raise _closed(id, sequence.period)
     return sequence
@@ -200,19 +211,30 @@ def place_of(state: State, id: str) -> tuple[Series, Key, str]:
     """Read a sequence's id, whether it has begun or not."""
     match = _PLACE.fullmatch(id)
     if match is None or state.versions(match[1]) is None:
-        raise no_sequence(id)
+        raise _no_place(id)
     eras = [each for each in state.printing(match[1]) if each.era == int(match[2] or 0)]
     key = tuple(map(unescaped, match[3].split(":")[1:]))
     if not eras or len(key) != len(eras[-1].key) or eras[-1].sequence_id(key, match[4]) != id:
-        raise no_sequence(id)
+        raise _no_place(id)
     reset, start = eras[-1].definition.reset, eras[-1].fiscal_year_start
     if match[4] != "-" if reset is Reset.NEVER else calendar.first_day(match[4], reset, start) is None:
-        raise no_sequence(id)
+        raise _no_place(id)
     key_of(eras[-1], dict(zip(eras[-1].key, key, strict=True)))
     return eras[-1], key, match[4]
 
 
-def no_sequence(id: str) -> Rejection:
+def no_sequence(state: State, id: str) -> Rejection:
+    """Tell a sequence that has not begun from one that cannot be."""
+    try:
+        place_of(state, id)
+    except Rejection as why:
+        return why
+    return Rejection(
+        Code.SEQUENCE_NOT_FOUND, f"sequence {id} has not begun: no number of it was given out, and it was not opened"
+    )
+
+
+def _no_place(id: str) -> Rejection:
     return Rejection(
         Code.SEQUENCE_NOT_FOUND,
         f"no sequence has the id {id!r}; it is written CODE:value:…:period, as every reservation tells it",
@@ -230,7 +252,7 @@ def _closed(id: str, period: str) -> Rejection:
 def _check_period(state: State, series: Series, period: str, now: int) -> None:
     """Refuse a period that has not begun in the series' zone and was not opened."""
     today = calendar.date_at(now, series.definition.timezone)
-    if period > series.period(today) and not state.is_opened(series.code, period):
+    if period > series.period(today) and not state.is_opened(series, period):
         raise Rejection(
             Code.PERIOD_NOT_BEGUN,
             f"period {period} has not begun in {series.definition.timezone}, where it is {today.isoformat()}; open it "

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from ledger.domain.commands import Assign, Original, Reserve, Void
 from ledger.domain.decisions.guards import (
-    active_series,
     begun,
     check_document,
     check_order,
     check_reason,
+    known_series,
     numbering_of,
     present_series,
     reading_of,
@@ -36,8 +36,14 @@ def assign(state: State, command: Assign, now: int) -> list[Event]:
             Code.MANUAL_OVERRIDE_NOT_ALLOWED,
             f"series {series.code} is not manual: it gives its numbers out in order; reserve one",
         )
-    sequence, events = begun(state, reading.series, reading.key, reading.period, now)
-    check_order(state, reading.series, reading.key, reading.period)
+    sequence, events = begun(state, series, reading.key, reading.period, now)
+    check_order(state, series, reading.key, reading.period)
+    if reading.series.version != series.version and sequence.state_of(reading.value) is None:
+        raise Rejection(
+            Code.NO_TEMPLATE,
+            f"{command.number!r} is written as version {reading.series.version} of series {series.code} printed, and "
+            f"value {reading.value} was not passed yet; write it as version {series.version} prints it",
+        )
     _check_free(sequence, reading.value, series, command.number)
     numbering = numbering_of(reading.series, reading.key, reading.attributes, reading.document_date)
     first = sequence.high_water + 1
@@ -106,7 +112,7 @@ def _replacement(state: State, voided: NumberVoided, command: Void, original: Or
     """Reserve and confirm the next number of the same key for the same document."""
     old = voided.numbering
     names = state.series(old.series, old.series_version).key
-    declared = active_series(state, old.series).definition.attributes
+    declared = known_series(state, old.series).definition.attributes
     asked = Reserve(
         old.series,
         command.token,

@@ -31,6 +31,11 @@ def _imported(state: State, part: ImportedSequence, now: int) -> Iterator[Event]
     series = active_series(state, part.series.code)
     if series.version != part.series.version:
         raise Rejection(Code.SERIES_AMENDED, f"series {series.code} was amended while the register was read; try again")
+    if part.values.max() > series.max_value:
+        raise Rejection(
+            Code.SERIES_AMENDED,
+            f"series {series.code} goes up to {series.max_value} only since the register was read; try again",
+        )
     sequence, events = begun(state, series, part.key, part.period, now)
     yield from events
     if part.values.min() < sequence.start:

@@ -8,6 +8,7 @@ from ledger.domain.decisions.guards import (
     begun,
     check_document,
     check_order,
+    check_printed,
     check_reason,
     fields_of,
     numbering_of,
@@ -42,6 +43,8 @@ def reserve(state: State, command: Reserve, now: int) -> list[Event]:
     check_order(state, series, key, period)
     numbering = numbering_of(series, key, attributes, day)
     ranges = sequence.next_ranges(command.count, series.max_value, reuse=series.definition.reuse is Reuse.GAPLESS)
+    if ranges[-1][1] >= 10**series.template.width:
+        check_printed(series.frame(key, attributes, day), ranges[-1][1])
     events.append(NumbersReserved(numbering, command.token, ranges, now + lifetime))
     return events
 
@@ -57,8 +60,8 @@ def _lifetime(series: Series, command: Reserve) -> int:
     if seconds > longest:
         raise Rejection(
             Code.LIFETIME_EXCEEDED,
-            f"a reservation of series {series.code} lives at most {longest} seconds, not {seconds}; "
-            "ask for less and extend it",
+            f"a reservation of series {series.code} lives at most {longest} seconds, not {seconds}, however often it "
+            f"is extended; ask for at most {longest}",
         )
     return seconds * MICROSECONDS
 

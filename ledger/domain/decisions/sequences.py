@@ -21,7 +21,8 @@ from ledger.domain.state import State
 
 __all__ = ["MAX_CLOSED_RANGES", "adjust", "close", "open_period", "reset"]
 
-MAX_CLOSED_RANGES = 100_000  # of one closing's event, which then stays below the store's limit
+MAX_CLOSED_RANGES = 400_000  # of one closing's event, which then stays below the store's limit
+MAX_EXPIRED = 256  # expiries that a closing records by itself; the writer records more in several transactions
 MAX_NAMED = 5
 
 
@@ -49,10 +50,11 @@ def open_period(state: State, command: OpenPeriod, now: int) -> list[Event]:
     check_reason(command.reason)
     series = active_series(state, command.series)
     if command.key is not None or not series.key:
-        return _begin(state, series, key_of(series, command.key or {}), command.period, now)
-    _check_name(series, command.period)
+        key = key_of(series, command.key or {})
+        return _begin(state, series, key, _checked_name(series, command.period), now)
+    _checked_name(series, command.period)
     today = series.period(calendar.date_at(now, series.definition.timezone))
-    if command.period <= today or state.is_opened(series.code, command.period):
+    if command.period <= today or state.is_opened(series, command.period):
         raise Rejection(
             Code.PERIOD_ALREADY_OPEN, f"period {command.period} of series {series.code} is open already, for every key"
         )
@@ -66,13 +68,18 @@ def reset(state: State, command: ResetSequence, now: int) -> list[Event]:
     following = command.period or calendar.following(period, series.definition.reset, series.fiscal_year_start)
     if following is None and series.definition.reset is not Reset.NEVER:
         raise Rejection.invalid("period", f"is not given, and none follows {period} before {calendar.LAST_DATE}")
-    return _begin(state, series, key, following or "-", now)
+    following = _checked_name(series, following or "-")
+    if following <= period:
+        raise Rejection(
+            Code.NOT_FORWARD,
+            f"period {following} does not follow {period}, that of sequence {command.sequence}; name a later one",
+        )
+    return _begin(state, series, key, following, now)
 
 
 def close(state: State, command: ClosePeriod, now: int) -> list[Event]:
     check_reason(command.reason)
-    sequence = sequence_of(state, command.sequence)
-    series = state.series_now(sequence.series)
+    sequence, series, events = _to_close(state, command.sequence, now)
     expired = _expired(state, sequence, now)
     accounting = _accounting(sequence, expired)
     closed = PeriodClosed(
@@ -85,12 +92,22 @@ def close(state: State, command: ClosePeriod, now: int) -> list[Event]:
         sequence.high_water,
         accounting,
     )
-    return [*expired, closed]
+    return [*events, *expired, closed]
+
+
+def _to_close(state: State, id: str, now: int) -> tuple[Sequence, Series, list[Event]]:
+    """Find a sequence, of any era; one that has not begun begins, so that its period can be closed all the same."""
+    known = state.sequence(id)
+    if known is not None:
+        return sequence_of(state, id), state.series_of(known), []
+    place, key, period = place_of(state, id)
+    series = present_series(state, place)
+    sequence, events = begun(state, series, key, period, now)
+    return sequence, series, events
 
 
 def _begin(state: State, series: Series, key: tuple[str, ...], period: str, now: int) -> list[Event]:
     """Begin a sequence before its first number."""
-    _check_name(series, period)
     _, events = begun(state, series, key, period, now, ahead=True)
     if not events:
         raise Rejection(
@@ -100,17 +117,18 @@ def _begin(state: State, series: Series, key: tuple[str, ...], period: str, now:
     return events
 
 
-def _check_name(series: Series, period: str) -> None:
+def _checked_name(series: Series, period: str) -> str:
     reset = series.definition.reset
     if reset is Reset.NEVER:
         raise Rejection(
             Code.RESET_NOT_ALLOWED, f"series {series.code} never resets, so it has no periods; amend its reset first"
         )
     if calendar.first_day(period, reset, series.fiscal_year_start) is None:
-        today = series.period(calendar.FIRST_DATE)
+        first, last = (series.period(day) for day in (calendar.FIRST_DATE, calendar.LAST_DATE))
         raise Rejection.invalid(
-            "period", f"is {period!r}, which is no {reset.value} period; one is written like {today}"
+            "period", f"is {period!r}, which is no {reset.value} period; they are written {first} to {last}"
         )
+    return period
 
 
 def _expired(state: State, sequence: Sequence, now: int) -> list[ReservationExpired]:
@@ -124,8 +142,13 @@ def _expired(state: State, sequence: Sequence, now: int) -> list[ReservationExpi
         tokens = ", ".join(each.token for each in still[:MAX_NAMED]) + (" and others" if still[MAX_NAMED:] else "")
         raise Rejection(
             Code.RESERVATIONS_OPEN,
-            f"{len(still)} reservations of sequence {sequence.id} are open, the last until {latest}: {tokens}; "
+            f"sequence {sequence.id} has {len(still)} open reservations, the last until {latest}: {tokens}; "
             "confirm or cancel them, or wait",
+        )
+    if len(held) > MAX_EXPIRED:
+        raise Rejection(
+            Code.RESERVATIONS_OPEN,
+            f"sequence {sequence.id} has {len(held)} reservations whose expiry is being recorded; try again shortly",
         )
     return [ReservationExpired(each.numbering, each.token, each.ranges) for each in held]
 
@@ -134,12 +157,13 @@ def _accounting(sequence: Sequence, expired: list[ReservationExpired]) -> tuple[
     final = sequence.copy()
     for event in expired:
         final.settle(event.ranges, ValueState.EXPIRED)
-    states = ((state, final.values_in(state)) for state in ValueState)
-    accounting = tuple((state, ranges) for state, ranges in states if ranges)
-    total = sum(len(ranges) for _, ranges in accounting)
-    if total > MAX_CLOSED_RANGES:
-        raise Rejection(
-            Code.ACCOUNTING_TOO_LARGE,
-            f"sequence {sequence.id} has {total} ranges of values in one state; a closing holds {MAX_CLOSED_RANGES}",
-        )
-    return accounting
+    found: dict[ValueState, list[tuple[int, int]]] = {}
+    for total, (first, last, state) in enumerate(final.ranges(sequence.start)):
+        if total == MAX_CLOSED_RANGES:
+            raise Rejection(
+                Code.ACCOUNTING_TOO_LARGE,
+                f"sequence {sequence.id} has more than {MAX_CLOSED_RANGES} ranges of values in one state, and a "
+                "closing holds no more; leave its period open",
+            )
+        found.setdefault(state, []).append((first, last))
+    return tuple((state, tuple(found[state])) for state in ValueState if state in found)

@@ -30,52 +30,63 @@ def define(state: State, all_series: Sequence[Series]) -> list[Event]:
 
 
 def proofs(state: State, all_series: Sequence[Series]) -> Iterator[tuple[Series, list[Series]]]:
-    """Give each series that would change what the ledger prints, with all versions that it must not collide with."""
-    printing = {each.code: state.printing(each.code) for each in state.all_series()}
-    for series in all_series:
-        before = printing.pop(series.code, ())
-        used = before if state.first_used(series.code) else ()
-        if not before or before[-1].definition != series.definition:
-            yield series, [*used, *(each for versions in printing.values() for each in versions)]
-        printing[series.code] = (*used, series)
+    """Give each series that would change what the ledger prints, with all versions that it must not collide with.
+
+    What a version printed that none of its numbers was given out by is forgotten when the version is replaced.
+    """
+    new = [series for series in all_series if not _is_unchanged(state, series)]
+    replaced = {series.code for series in new if not state.first_used(series.code)}
+    others = [
+        each for series in state.all_series() if series.code not in replaced for each in state.printing(series.code)
+    ]
+    for series in new:
+        series = series.as_version(len(state.versions(series.code) or ()) + 1)
+        yield series, list(others)
+        others.append(series)
+
+
+def _is_unchanged(state: State, series: Series) -> bool:
+    versions = state.versions(series.code)
+    return versions is not None and versions[-1].definition == series.definition
 
 
 def _highest(state: State, codes: Collection[str]) -> Mapping[object, int]:
     """Give the highest value that any sequence of these series passed, by code and how it counts."""
+    countings = {(code, each.era): (code, each.counting) for code in codes for each in state.printing(code)}
     highest: dict[object, int] = {}
-    for each in state.sequences() if codes else ():
+    for each in state.sequences() if countings else ():
         if each.series in codes:
-            counting = each.series, state.series_of(each).counting
+            counting = countings[each.series, each.era]
             highest[counting] = max(each.high_water, highest.get(counting, -1))
     return highest
 
 
-def _defined(state: State, series: Series, all_highest: Mapping[object, int]) -> list[Event]:
+def _defined(state: State, series: Series, highest: Mapping[object, int]) -> list[Event]:
     versions = state.versions(series.code)
     if versions is None:
         return [SeriesDefined(series.as_version(1))]
-    if versions[-1].definition == series.definition:
+    if _is_unchanged(state, series):
         return []
     active_series(state, series.code)
-    highest = all_highest.get((series.code, series.counting), -1)
-    if series.max_value < highest:
+    _check_maximum(series, highest)
+    return [SeriesAmended(series.as_version(len(versions) + 1))]
+
+
+def _check_maximum(series: Series, highest: Mapping[object, int]) -> None:
+    passed = highest.get((series.code, series.counting), -1)
+    if series.max_value < passed:
         raise Rejection(
             Code.AMENDMENT_REFUSED,
-            f"series {series.code} has issued value {highest}, so its max_value cannot be {series.max_value}",
-            [("max_value", f"must be at least {highest}")],
+            f"max_value cannot be {series.max_value}: a sequence of series {series.code} has passed {passed} already",
+            [("max_value", f"must be at least {passed}")],
         )
-    return [SeriesAmended(series.as_version(len(versions) + 1))]
 
 
 def adjust_maximum(state: State, command: AdjustMaximum) -> list[Event]:
     check_reason(command.reason, at_least=1)
     series = active_series(state, command.series)
     adjusted = series.with_maximum(command.max_value)
-    highest = _highest(state, [series.code]).get((series.code, series.counting), -1)
-    if adjusted.max_value < highest:
-        raise Rejection.invalid(
-            "max_value", f"must be at least {highest}, which a sequence of {series.code} has passed already"
-        )
+    _check_maximum(adjusted, _highest(state, [series.code]))
     if adjusted.definition == series.definition:
         return []
     return [MaximumAdjusted(series.code, series.version, adjusted.max_value)]
