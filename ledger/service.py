@@ -10,10 +10,10 @@ from typing import Self
 from ledger import codec
 from ledger.codec import Entry
 from ledger.domain.accounting import Accounting, Cause
-from ledger.domain.commands import Command, DefineSeries, Envelope, Original, Reserve, Void
+from ledger.domain.commands import Assign, Command, DefineSeries, Envelope, Original, Reserve, Void
 from ledger.domain.decide import decide
 from ledger.domain.decisions.guards import no_sequence, reading_of
-from ledger.domain.decisions.series import proofs
+from ledger.domain.decisions.series import as_next, proofs
 from ledger.domain.events import (
     Event,
     NumbersConfirmed,
@@ -39,7 +39,8 @@ __all__ = ["Ledger"]
 
 PAGE = 1000  # events read at a time
 MAX_VOID_EVENTS = 4  # NumberVoided, SequenceReset, NumbersReserved, NumbersConfirmed
-PREPARED = (DefineSeries, Void)
+PREPARED = (Assign, DefineSeries, Void)
+LATE = (DefineSeries, Void)  # what they are prepared with may be changed by the commands before them
 
 
 class Ledger:
@@ -98,7 +99,7 @@ class Ledger:
         """Carry out the commands in order, each by itself; gives what became of each."""
         asked: list[tuple[Command, asyncio.Future[Outcome]]] = []
         for command, envelope in commands:
-            if type(command) in PREPARED:  # it may be about what those before it do
+            if type(command) in LATE:
                 await asyncio.gather(*(future for _, future in asked), return_exceptions=True)
             asked.append(await self._begun(command, envelope))
         ended = await asyncio.gather(*(future for _, future in asked), return_exceptions=True)
@@ -228,14 +229,32 @@ class Ledger:
     async def _prepared(self, commands: Iterable[Command]) -> list[Command]:
         """Do what would take too long under the log's lock; gives the commands with what was found."""
         asked = list(commands)
-        all_series = [series for one in asked if isinstance(one, DefineSeries) for series in one.series]
-        if all_series:
-            # `decide` asks for the same proofs again, under the lock, and finds them remembered.
-            to_prove = list(proofs(await self.writer.fresh(), all_series))
-            await self._aside(lambda: _prove(to_prove))
-        return [
-            replace(one, original=await self._original(one.number)) if isinstance(one, Void) else one for one in asked
+        if any(isinstance(one, DefineSeries) for one in asked):
+            asked = await self._proved(asked)
+        return [await self._looked_up(one) for one in asked]
+
+    async def _proved(self, commands: Iterable[Command]) -> list[Command]:
+        """Prove all series together. `decide` asks again, under the lock, and finds it remembered with these series."""
+        state = await self.writer.fresh()
+        asked = [
+            DefineSeries(tuple(as_next(state, series) for series in one.series))
+            if isinstance(one, DefineSeries)
+            else one
+            for one in commands
         ]
+        all_series = [series for one in asked if isinstance(one, DefineSeries) for series in one.series]
+        to_prove = list(proofs(state, all_series))
+        await self._aside(lambda: _prove(to_prove))
+        return asked
+
+    async def _looked_up(self, command: Command) -> Command:
+        match command:
+            case Void():
+                return replace(command, original=await self._original(command.number))
+            case Assign():
+                with suppress(Rejection):  # read once, the number need not be read under the lock
+                    reading_of(await self.writer.fresh(), command.number, self._now())
+        return command
 
     async def _original(self, number: str) -> Original | None:
         """Look up how a confirmed number was printed; None when it is not confirmed, which `decide` explains."""

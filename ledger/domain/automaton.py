@@ -8,43 +8,34 @@ come from one date of the ledger's window, and a field that is printed twice say
 Values are all that the width can print: a maximum can be raised, and a sequence begun at 0 goes on in later versions.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
-from functools import cache, cached_property, lru_cache
-from itertools import product
-from unicodedata import combining
+from collections.abc import Iterable, Sequence
+from functools import cached_property, lru_cache
+from itertools import groupby, islice, product
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from ledger.domain import calendar
 from ledger.domain.calendar import Reset
-from ledger.domain.series import MAX_NUMBER_LENGTH, Dimension, Overflow, Series, alike, pieces
-from ledger.domain.template import DATE_TOKENS, DateToken, Field, Literal, Part, Seq
-from ledger.domain.text import flaw_of_text
+from ledger.domain.characters import bits, mask_of, members
+from ledger.domain.date_texts import date_texts
+from ledger.domain.outline import Outline
+from ledger.domain.series import MAX_NUMBER_LENGTH, Dimension, Overflow, Series
+from ledger.domain.template import DateToken, Field, Literal, Part, Seq
 
-__all__ = [
-    "END",
-    "MAX_DIGITS",
-    "VALUE",
-    "Language",
-    "Node",
-    "TooComplex",
-    "character",
-    "language",
-    "members",
-    "periods",
-    "undetermined",
-]
+__all__ = ["END", "MAX_DIGITS", "VALUE", "Language", "Node", "TooComplex", "language"]
 
 MAX_NODES = 200_000  # of one series
 MAX_REPEATED = 1_000  # texts of a field that is printed twice
 MAX_DIGITS = 10  # of series.MAX_VALUE
-FILTERED = 16  # characters at each end that are compared before anything else
 VALUE = "SEQ"  # the component that is the value; no field can have this name
 
 END = 1  # the mask of the end of a number: U+0000, which no text holds
-_DIGITS = sum(1 << ord(digit) for digit in "0123456789")
-_NOT_ZERO = _DIGITS & ~(1 << ord("0"))
-_SPACE = 1 << ord(" ")
-_BLOCK = 256  # code points that are judged at a time
+_DIGITS = mask_of("0123456789")
+_NOT_ZERO = mask_of("123456789")
+_SPACE = mask_of(" ")
+
+# Nodes are looked up by character where more than so many may follow; those of wider sets are looked at one by one.
+_FEW, _WIDE = 8, 64
+# Lists of so many words are the same in many series; what larger ones come to is not kept.
+_CACHED_WORDS = 300
 
 Forms = tuple[tuple[str, Dimension], ...]
 Place = tuple[str, int] | None
@@ -57,7 +48,7 @@ class TooComplex(Exception):
 class Node:
     """One character of a number, where it stands, and what may follow."""
 
-    __slots__ = ("following", "follows", "mask", "place")
+    __slots__ = ("_by_character", "_wide", "following", "follows", "mask", "place")
 
     def __init__(self, mask: int, place: Place, following: tuple["Node", ...]) -> None:
         self.mask = mask
@@ -66,17 +57,28 @@ class Node:
         self.follows = 0
         for node in following:
             self.follows |= node.mask
+        self._by_character: dict[int, list[Node]] | None = None
+        self._wide: list[Node] = []
 
+    def followed_by(self, mask: int) -> Iterable["Node"]:
+        """Give the nodes that may follow with one of the characters."""
+        if not mask & self.follows:
+            return ()
+        if len(self.following) <= _FEW or mask.bit_count() > _WIDE:
+            return [node for node in self.following if node.mask & mask]
+        by_character = self._by_character or self._index()
+        narrow = (node for bit in bits(mask) for node in by_character.get(bit, ()))
+        return dict.fromkeys((*narrow, *(node for node in self._wide if node.mask & mask)))
 
-def character(mask: int, index: int = 0) -> str:
-    """Choose one of a set of characters: the lowest that stands by itself, or the one after it for `index` 1."""
-    found: list[str] = []
-    while mask and len(found) <= index + 1:
-        lowest = mask & -mask
-        mask ^= lowest
-        text = chr(lowest.bit_length() - 1)
-        found = [text, *found[1:]] if found and combining(found[0]) else [*found, text]
-    return found[min(index, len(found) - 1)]
+    def _index(self) -> dict[int, list["Node"]]:
+        self._by_character = {}
+        for node in self.following:
+            if node.mask.bit_count() > _WIDE:
+                self._wide.append(node)
+                continue
+            for bit in bits(node.mask):
+                self._by_character.setdefault(bit, []).append(node)
+        return self._by_character
 
 
 class Language:
@@ -104,67 +106,40 @@ class Language:
     @cached_property
     def root(self) -> Node:
         """The automaton in which a repeated field may say two things: it reads more than is printed."""
-        return self._built.root
+        return _Builder(self).root()
 
     @cached_property
     def exact_root(self) -> Node:
         """The automaton in which a repeated field says the same; raises TooComplex where it can say too much."""
-        return _Builder(self, self.repeated).root if self.repeated else self.root
+        return _Builder(self, self.repeated).root() if self.repeated else self.root
 
     def root_for_period(self, offset: int, exact: bool) -> Node:
         """Give the automaton whose END has the character at `offset` of the period's name for its place."""
-        return _Builder(self, self.repeated if exact else frozenset(), offset).root
-
-    def is_apart(self, other: "Language") -> bool:
-        """Say at a glance that no number is of both; False when it takes a longer look."""
-        if not self._lengths & other._lengths:
-            return True
-        pairs = zip(self._first, other._first, strict=False)
-        if any(not one & two for one, two in pairs):
-            return True
-        pairs = zip(self._last, other._last, strict=False)
-        return any(not one & two for one, two in pairs)
+        return _Builder(self, self.repeated if exact else frozenset(), offset).root()
 
     @cached_property
-    def _built(self) -> "_Builder":
-        return _Builder(self)
-
-    @cached_property
-    def _distances(self) -> Mapping[Node, int]:
-        return self._built.distances()
-
-    @cached_property
-    def _lengths(self) -> int:
-        """The lengths of the numbers, each a bit; the END is counted."""
-        return self._distances[self.root] & ((1 << MAX_NUMBER_LENGTH + 2) - 1)
-
-    @cached_property
-    def _first(self) -> list[int]:
-        """The characters that can stand first, second and so on, as far as all numbers go."""
-        layer, masks = {self.root}, list[int]()
-        while not (masks and masks[-1] & END) and len(masks) < FILTERED:
-            masks.append(_union(node.follows for node in layer))
-            layer = {after for node in layer for after in node.following}
-        return masks
-
-    @cached_property
-    def _last(self) -> list[int]:
-        """The characters that can stand last, last but one and so on, as far as all numbers go."""
-        shortest = (self._lengths & -self._lengths).bit_length() - 2
-        masks = [0] * max(min(shortest, FILTERED), 0)
-        places = (1 << len(masks)) - 1
-        for node, distances in self._distances.items():
-            for place in _bits(distances >> 1 & places, FILTERED):
-                masks[place] |= node.mask
-        return masks
+    def outline(self) -> Outline:
+        """What can be told of it before its automaton is built."""
+        return Outline.of(self.parts, self.forms, self.widest, self.fiscal_year_start)
 
 
-@lru_cache(maxsize=4096)
+# A language is kept as long as a series that has it, and no longer: definitions that are refused leave nothing behind.
+_BY_SERIES: WeakKeyDictionary[Series, Language] = WeakKeyDictionary()
+_BY_CONTENT: WeakValueDictionary[object, Language] = WeakValueDictionary()
+
+
 def language(series: Series) -> Language:
+    known = _BY_SERIES.get(series)
+    if known is None:
+        known = _BY_SERIES[series] = _language(series)
+    return known
+
+
+def _language(series: Series) -> Language:
     definition, template = series.definition, series.template
     forms = {**definition.dimensions, **{name: each.form for name, each in definition.attributes.items()}}
     fiscal = definition.reset is Reset.FISCAL_YEAR or DateToken("FY") in template.before + template.after
-    return _language(
+    content = (
         (*template.before, Seq(template.width), *template.after),
         tuple(sorted(forms.items(), key=lambda form: form[0])),
         series.key,
@@ -172,9 +147,10 @@ def language(series: Series) -> Language:
         definition.reset,
         series.fiscal_year_start if fiscal else (1, 1),
     )
-
-
-_language = lru_cache(maxsize=4096)(Language)
+    known = _BY_CONTENT.get(content)
+    if known is None:
+        known = _BY_CONTENT[content] = Language(*content)
+    return known
 
 
 class _Builder:
@@ -183,19 +159,15 @@ class _Builder:
     def __init__(self, of: Language, repeated: frozenset[str] = frozenset(), offset: int | None = None) -> None:
         self._of = of
         self._repeated = repeated
-        self._dates = _dates(of.tokens, of.fiscal_year_start, of.reset if offset is not None else None, offset or 0)
+        self._dates = date_texts(of.tokens, of.fiscal_year_start, of.reset if offset is not None else None, offset or 0)
         self._nodes: dict[object, Node] = {}
         self._begun: dict[object, tuple[Node, ...]] = {}
-        # A template that prints only numbers that are too long prints none.
-        first = self._begin(0, self._dates.start, ()) if _shortest(of) <= MAX_NUMBER_LENGTH else ()
-        self.root = Node(0, None, first)
+        self._masks: dict[int, int] = {}
 
-    def distances(self) -> Mapping[Node, int]:
-        """Give in how many characters each node, and the root, comes to an END: each length a bit."""
-        found: dict[Node, int] = {}
-        for node in (*self._nodes.values(), self.root):  # what follows a node was made before it
-            found[node] = _union(found[after] << 1 for after in node.following) if node.mask != END else 1
-        return found
+    def root(self) -> Node:
+        # A template that prints only numbers that are too long prints none.
+        shortest = self._of.outline.shortest
+        return Node(0, None, self._begin(0, self._dates.start, ()) if shortest <= MAX_NUMBER_LENGTH else ())
 
     def _begin(self, index: int, dates: int, said: tuple[tuple[str, str], ...]) -> tuple[Node, ...]:
         """Give the nodes with which a part can begin, after what the parts before it said."""
@@ -206,7 +178,8 @@ class _Builder:
 
     def _part(self, index: int, dates: int, said: tuple[tuple[str, str], ...]) -> tuple[Node, ...]:
         if index == len(self._of.parts):
-            return (self._node(END, self._dates.end(dates), ()),)
+            ends = self._dates.end(dates)
+            return (self._node(END, (ends, 0) if ends else None, ()),)
         part = self._of.parts[index]
         match part:
             case Literal(text=text):
@@ -263,7 +236,8 @@ class _Builder:
     def _spelled(self, words: Iterable[tuple[str, tuple[Node, ...]]], name: str | None) -> tuple[Node, ...]:
         """Give the nodes with which one of the words begins, each followed by what follows it."""
         numbers: dict[tuple[Node, ...], int] = {}
-        shape = _shape(tuple(sorted((text, numbers.setdefault(after, len(numbers))) for text, after in words)))
+        numbered = tuple(sorted((text, numbers.setdefault(after, len(numbers))) for text, after in words))
+        shape = _few_spelled(numbered) if len(numbered) <= _CACHED_WORDS else _shape(numbered, 0, {})
         return self._made(shape, list(numbers), name, 0, {})
 
     def _made(
@@ -291,6 +265,7 @@ class _Builder:
         if made is None:
             if len(self._nodes) == MAX_NODES:
                 raise TooComplex(f"its automaton has more than {MAX_NODES} nodes")
+            mask = self._masks.setdefault(mask, mask)  # masks of Thai are large: nodes share them
             made = self._nodes[mask, place, following] = Node(mask, place, following)
         return made
 
@@ -299,155 +274,32 @@ class _Builder:
 _Shape = tuple[tuple[int, "_Shape", tuple[int, ...]], ...]
 
 
-@lru_cache(maxsize=16_384)
-def _shape(words: tuple[tuple[str, int], ...]) -> _Shape:
-    """Merge the words, each with the number of what follows it, where they go on alike."""
-    rests: dict[str, list[tuple[str, int]]] = {}
-    for text, after in words:
-        rests.setdefault(text[0], []).append((text[1:], after))
+def _shape(words: Sequence[tuple[str, int]], offset: int, shapes: dict[object, _Shape]) -> _Shape:
+    """Merge what stands from `offset` on in words that agree before it, where they go on alike."""
     masks: dict[tuple[int, tuple[int, ...]], int] = {}
-    shapes: dict[int, _Shape] = {}
-    for first, rest in rests.items():
-        shape = _shape(tuple(each for each in rest if each[0]))
-        ended = tuple(after for text, after in rest if not text)
-        shapes[id(shape)] = shape
-        masks[id(shape), ended] = masks.get((id(shape), ended), 0) | 1 << ord(first)
-    return tuple((mask, shapes[shape], ended) for (shape, ended), mask in masks.items())
+    rests: dict[int, _Shape] = {}
+    for first, alike in groupby(words, key=lambda word: word[0][offset]):
+        some = list(alike)
+        ended = tuple(after for text, after in some if len(text) == offset + 1)
+        rest = _shape(some[len(ended) :], offset + 1, shapes) if len(ended) < len(some) else ()
+        rests[id(rest)] = rest
+        masks[id(rest), ended] = masks.get((id(rest), ended), 0) | 1 << ord(first)
+    shape = tuple((mask, rests[rest], ended) for (rest, ended), mask in masks.items())
+    return shapes.setdefault(tuple((mask, rest, ended) for (rest, ended), mask in masks.items()), shape)
 
 
-def _union(masks: Iterable[int]) -> int:
-    found = 0
-    for mask in masks:
-        found |= mask
-    return found
-
-
-def _shortest(of: Language) -> int:
-    """Give the length of the shortest number, were it not for what the parts must agree on."""
-    return sum(_shortest_of(part, of.forms) for part in of.parts)
-
-
-def _shortest_of(part: Part, forms: Mapping[str, Dimension]) -> int:
-    match part:
-        case Literal(text=text):
-            return len(text)
-        case DateToken(name=name):
-            return len(DATE_TOKENS[name](calendar.FIRST_DATE, calendar.FIRST_DATE.year))
-        case Seq(width=width):
-            return width
-        case Field(name=name):
-            return min(map(len, forms[name].values), default=forms[name].min)
+@lru_cache(maxsize=1024)
+def _few_spelled(words: tuple[tuple[str, int], ...]) -> _Shape:
+    return _shape(words, 0, {})
 
 
 def _texts(name: str, form: Dimension) -> list[str]:
     """List all that a repeated field can say."""
     if form.values:
         return list(form.values)
-    fit = [chr(bit) for bit in _bits(members(form.chars), MAX_REPEATED)]
+    fit = [chr(bit) for bit in islice(bits(members(form.chars)), MAX_REPEATED + 1)]
     if sum(len(fit) ** length for length in range(form.min, form.max + 1)) > MAX_REPEATED:
         raise TooComplex(f"it prints {{{name}}} twice, which can be more than {MAX_REPEATED} texts; print it once")
     spelled = (product(fit, repeat=length) for length in range(form.min, form.max + 1))
     texts = ("".join(each) for of_length in spelled for each in of_length)
     return [text for text in texts if form.flaw(text) is None]
-
-
-def _bits(mask: int, at_most: int) -> Iterable[int]:
-    while mask and at_most >= 0:
-        at_most -= 1
-        yield (mask & -mask).bit_length() - 1
-        mask &= mask - 1
-
-
-@cache
-def members(chars: str) -> int:
-    """Give the characters of a class that can stand in a value, as a mask."""
-    found = 0
-    for first, last in pieces(chars):
-        found |= ((1 << ord(last) - ord(first) + 1) - 1) << ord(first)
-    blocks = range(ord(min(chars)) // _BLOCK, ord(max(chars)) // _BLOCK + 1)
-    fit = sum(_fit(block) << block * _BLOCK for block in blocks if found >> block * _BLOCK & ((1 << _BLOCK) - 1))
-    return found & fit
-
-
-@cache
-def _fit(block: int) -> int:
-    characters = map(chr, range(block * _BLOCK, (block + 1) * _BLOCK))
-    fit = (each == " " or (flaw_of_text(each, at_most=1) is None and alike(each) == each) for each in characters)
-    return sum(1 << place for place, is_fit in enumerate(fit) if is_fit)
-
-
-# Dates: all tokens of a number come from one date
-
-
-class _Dates:
-    """What the date tokens can say, one after the other: states that differ in what may yet be said."""
-
-    def __init__(self, rows: list[tuple[str, ...]], tokens: int) -> None:
-        self._states: list[Mapping[str, int] | str] = []
-        self._known: dict[object, int] = {}
-        self._tokens = tokens
-        self.start = self._state(rows, 0)
-
-    def following(self, state: int) -> Mapping[str, int]:
-        """Give the state after each text that the next token can say."""
-        found = self._states[state]
-        assert not isinstance(found, str)
-        return found
-
-    def end(self, state: int) -> Place:
-        found = self._states[state]
-        return (found, 0) if isinstance(found, str) and found else None
-
-    def _state(self, rows: list[tuple[str, ...]], token: int) -> int:
-        if token == self._tokens:
-            return self._made(rows[0][token:], "".join(rows[0][token:]))
-        said: dict[str, list[tuple[str, ...]]] = {}
-        for row in rows:
-            said.setdefault(row[token], []).append(row)
-        after = {text: self._state(those, token + 1) for text, those in said.items()}
-        return self._made(frozenset(after.items()), after)
-
-    def _made(self, key: object, state: Mapping[str, int] | str) -> int:
-        known = self._known.setdefault(key, len(self._states))
-        if known == len(self._states):
-            self._states.append(state)
-        return known
-
-
-@lru_cache(maxsize=256)
-def _dates(tokens: tuple[str, ...], fiscal_year_start: tuple[int, int], reset: Reset | None, offset: int) -> _Dates:
-    """With `reset`, dates are told apart by the character at `offset` of the name of their period."""
-    said = [_said(token, fiscal_year_start) for token in tokens]
-    if reset is not None:
-        said.append([period[offset] for period in periods(reset, fiscal_year_start)])
-    return _Dates(sorted(set(zip(*said, strict=True))) or [()], len(tokens))
-
-
-@cache
-def _said(token: str, fiscal_year_start: tuple[int, int]) -> list[str]:
-    printed = DATE_TOKENS[token]
-    return [printed(day, calendar.fiscal_year(day, fiscal_year_start)) for day in _window()]
-
-
-@lru_cache(maxsize=64)
-def periods(reset: Reset, fiscal_year_start: tuple[int, int]) -> list[str]:
-    """Give the period of each date of the ledger's window."""
-    return [calendar.period_of(day, reset, fiscal_year_start) for day in _window()]
-
-
-@cache
-def _window() -> list[date]:
-    days = (calendar.LAST_DATE - calendar.FIRST_DATE).days + 1
-    return [calendar.FIRST_DATE + timedelta(days=day) for day in range(days)]
-
-
-@lru_cache(maxsize=256)
-def undetermined(tokens: tuple[str, ...], reset: Reset, fiscal_year_start: tuple[int, int]) -> tuple[date, date] | None:
-    """Give two dates of different periods that the date tokens print alike, if there are any."""
-    said = [_said(token, fiscal_year_start) for token in tokens]
-    first: dict[tuple[str, ...], tuple[str, date]] = {}
-    for period, day, *texts in zip(periods(reset, fiscal_year_start), _window(), *said, strict=True):
-        known, since = first.setdefault(tuple(texts), (period, day))
-        if known != period:
-            return since, day
-    return None

@@ -239,8 +239,8 @@ _AFTER = """\
 - **Close** is refused while reservations are open. It freezes the accounting: counts and ranges by state. Then only
   Void is allowed, and it does not change the frozen figures.
 
-`numbering gaps SEQUENCE`, or `GET /v1/sequences/{id}/gaps`, accounts for every value from the start to the high water:
-its state, and the event, actor, time and reason that put it there. `numbering show NUMBER`, or
+`numbering gaps SEQUENCE --all`, or `GET /v1/sequences/{id}/gaps`, accounts for every value from the start to the high
+water: its state, and the event, actor, time and reason that put it there. `numbering show NUMBER`, or
 `GET /v1/numbers/{number}`, tells the history of one number.
 """.splitlines()
 

@@ -12,24 +12,14 @@ offset when the first of both comes to that place, remembers what stood there, a
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
+from weakref import WeakKeyDictionary
 
 from ledger.domain import calendar
-from ledger.domain.automaton import (
-    END,
-    MAX_DIGITS,
-    VALUE,
-    Language,
-    Node,
-    TooComplex,
-    character,
-    language,
-    members,
-    periods,
-    undetermined,
-)
+from ledger.domain.automaton import END, MAX_DIGITS, VALUE, Language, Node, TooComplex, language
 from ledger.domain.calendar import Reset
+from ledger.domain.characters import character, members
+from ledger.domain.date_texts import periods, undetermined
 from ledger.domain.reading import Reading, readings
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import MAX_NUMBER_LENGTH, Dimension, Series
@@ -40,7 +30,7 @@ __all__ = ["MAX_STATES", "MAX_STATES_IN_ALL", "Conflict", "conflict", "prove"]
 
 MAX_STATES = 500_000  # of one search
 MAX_STATES_IN_ALL = 3_000_000  # of all searches for one series, beside all others
-CACHED = 65_536  # pairs of series that take a longer look
+MAX_STEPS = 5_000_000  # of one search: ways from one state to another
 
 Pair = tuple[Node, Node]
 Path = tuple[int, ...]  # the characters that may stand at each place of a number, as masks
@@ -60,6 +50,7 @@ class Search:
 
     paths: tuple[Path, ...] = ()
     states: int = 0
+    steps: int = 0
     bound: str | None = None
 
 
@@ -95,13 +86,26 @@ def _searches(one: Series, other: Series) -> list[Search]:
     """Look for a number with two readings; none to do where a glance shows that there is none."""
     alike = one.code == other.code and one.counting == other.counting
     first, second = language(one), language(other)
-    if first is not second and first.is_apart(second):
+    if first is not second and first.outline.is_apart(second.outline):
         return []
     # Automata that read more than is printed are smaller; what they find and nobody prints is looked at exactly.
-    found = [_search(first, second, alike, False)]
+    found = [_remembered(first, second, alike, False)]
     if found[0].paths and (first.repeated or second.repeated):
-        found.append(_search(first, second, alike, True))
+        found.append(_remembered(first, second, alike, True))
     return found
+
+
+def _remembered(first: Language, second: Language, alike: bool, exact: bool) -> Search:
+    """Search, or say what was found before: as long as both languages are in use."""
+    known = _SEARCHES.setdefault(first, WeakKeyDictionary()).setdefault(second, {})
+    if (alike, exact) not in known:
+        known[alike, exact] = _search(first, second, alike, exact)
+    return known[alike, exact]
+
+
+_SEARCHES: WeakKeyDictionary[Language, WeakKeyDictionary[Language, dict[tuple[bool, bool], Search]]] = (
+    WeakKeyDictionary()
+)
 
 
 def _conflict(one: Series, other: Series, searches: Iterable[Search]) -> Conflict | None:
@@ -131,7 +135,9 @@ def _period_unsaid(series: Series) -> Conflict | None:
     forms, given = of.forms, series.definition.attributes
     key = tuple(_shortest(forms[name]) for name in series.key)
     attributes = tuple((name, _shortest(forms[name])) for name in sorted(given))
-    number = series.frame(key, attributes, days[0]).number(1)
+    said = dict(zip(series.key, key, strict=True)) | dict(attributes)
+    fiscal_year = calendar.fiscal_year(days[0], series.fiscal_year_start)
+    number = series.template.frame(days[0], fiscal_year, said).number(1)
     found = _judged(series, series, number)
     if found is None:
         raise TooComplex(f"{number!r} is printed in two periods")
@@ -184,7 +190,6 @@ def _spelled(path: Path) -> Iterator[str]:
 # The search: pairs of nodes that read the same characters
 
 
-@lru_cache(maxsize=CACHED)
 def _search(first: Language, second: Language, alike: bool, exact: bool) -> Search:
     """Find what both print; where they count alike, what they read as different numbers."""
     search = Search()
@@ -229,6 +234,7 @@ def _explored(search: Search, one: Node, two: Node, is_found: Callable[[Pair], b
         following: list[Pair] = []
         for pair in layer:
             for after in _following(pair):
+                search.steps += 1
                 known = reached.get(after)
                 if known is not None:
                     known.append(pair)
@@ -246,15 +252,20 @@ def _count(search: Search, states: int) -> None:
     search.states += states
     if search.states > MAX_STATES:
         raise TooComplex(f"comparing them takes more than {MAX_STATES} states")
+    if search.steps > MAX_STEPS:
+        raise TooComplex(f"comparing them takes more than {MAX_STEPS} steps")
 
 
 def _following(pair: Pair) -> Iterator[Pair]:
     one, two = pair
+    if len(one.following) > len(two.following):
+        for other in two.following:
+            for after in one.followed_by(other.mask):
+                yield after, other
+        return
     for after in one.following:
-        if after.mask & two.follows:
-            for other in two.following:
-                if after.mask & other.mask:
-                    yield after, other
+        for other in two.followed_by(after.mask):
+            yield after, other
 
 
 def _path(reached: Reached, end: Pair | None) -> Path:
@@ -304,6 +315,7 @@ class _Guess:
             following: list[tuple[Pair, Mark]] = []
             for before in layer:
                 for after in self._steps(*before):
+                    self._search.steps += 1
                     if after in origin:
                         continue
                     origin[after] = before
@@ -405,8 +417,17 @@ def _way_out(series: Series, other: Series, found: Conflict) -> str:
     if series.counting != other.counting:
         return f"numbers of version {other.version} stay in use: change the template with the key or the reset"
     if (first.key, first.value) == (second.key, second.value) and series.definition.reset is not Reset.NEVER:
-        return f"print the whole period of a {series.definition.reset} reset, such as its year"
+        return f"print the whole period of a {series.definition.reset} reset: {_PERIOD_TOKENS[series.definition.reset]}"
     return "put between the tokens a literal that none of their values holds, or declare values of one length"
+
+
+_PERIOD_TOKENS = {
+    Reset.DAILY: "its year, {MM} and {DD}",
+    Reset.MONTHLY: "its year and {MM}",
+    Reset.QUARTERLY: "its year and {MM}",
+    Reset.YEARLY: "its year",
+    Reset.FISCAL_YEAR: "{FY}",
+}
 
 
 def _shown(reading: Reading) -> dict[str, object]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 from ledger.domain import calendar
 from ledger.domain.calendar import Reset
@@ -56,21 +57,26 @@ def readings(series: Series, number: str, today: date) -> list[Reading]:
     if len(number) > MAX_NUMBER_LENGTH:
         return []
     found: dict[tuple[tuple[str, ...], str, int], Reading] = {}
-    for reading in _reader(series).readings(number, today):
+    for reading in _reader(series).readings(series, number, today):
         found.setdefault((reading.key, reading.period, reading.value), reading)
         if len(found) == MAX_READINGS:
             break
     return list(found.values())
 
 
-@lru_cache(maxsize=1024)  # versions of series, of which a ledger has hundreds
+# A reader is kept as long as its series, which it does not know, so that it keeps none.
+_READERS: WeakKeyDictionary[Series, "_Reader"] = WeakKeyDictionary()
+
+
 def _reader(series: Series) -> "_Reader":
-    return _Reader(series)
+    known = _READERS.get(series)
+    if known is None:
+        known = _READERS[series] = _Reader(series)
+    return known
 
 
 class _Reader:
     def __init__(self, series: Series) -> None:
-        self._series = series
         template = series.template
         self._parts: tuple[Part, ...] = (*template.before, Seq(template.width), *template.after)
         self._ends = [_ends(part, series) for part in self._parts]
@@ -93,9 +99,9 @@ class _Reader:
             series.fiscal_year_start,
         )
 
-    def readings(self, number: str, today: date) -> Iterator[Reading]:
+    def readings(self, series: Series, number: str, today: date) -> Iterator[Reading]:
         for texts in self._ways(number):
-            yield from self._read(texts, today)
+            yield from self._read(series, texts, today)
 
     def _ways(self, number: str) -> Iterator[Texts]:
         """Split the number among the parts, once for all ways that differ only in what does not matter."""
@@ -117,7 +123,7 @@ class _Reader:
                     known.add((place, end, matters))
                     todo.append((end, (*texts, text), matters))
             if len(known) > MAX_STEPS:
-                raise Rejection(Code.AMBIGUOUS_NUMBER, f"series {self._series.code} can split it in too many ways")
+                raise Rejection(Code.AMBIGUOUS_NUMBER, f"{number!r} can be read in too many ways")
 
     def _splits(self, number: str) -> list[dict[int, list[int]]]:
         """Give, by part, where it can begin, and where it can then end so that the others go on to the number's end."""
@@ -135,9 +141,9 @@ class _Reader:
             reachable = {start for start, found in split.items() if found}
         return splits
 
-    def _read(self, texts: Texts, today: date) -> Iterator[Reading]:
+    def _read(self, series: Series, texts: Texts, today: date) -> Iterator[Reading]:
         """Give the readings of one way: none when no date fits."""
-        series, value, said = self._series, 0, dict[str, str]()
+        value, said = 0, dict[str, str]()
         for part, text in zip(self._parts, texts, strict=True):
             if isinstance(part, Seq):
                 value = int(text)

@@ -132,7 +132,7 @@ class Definition:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Series:
     """One version of a series, checked; `definition` has every default filled in.
 

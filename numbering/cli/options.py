@@ -77,7 +77,7 @@ key_option = click.option(
 
 
 def number_options(function: Function) -> Function:
-    """Add what previewing, reserving and issuing share, as `asked_by` of `numbers` takes it."""
+    """Add what previewing, reserving and issuing share, as `_asked` of `numbers` takes it."""
     options = [
         key_option,
         click.option("--count", type=int, default=1, metavar="N", help="How many numbers, 1 to 10000.  [default: 1]"),

@@ -265,15 +265,26 @@ def _check_period(state: State, series: Series, period: str, now: int) -> None:
 
 def reading_of(state: State, number: str, now: int) -> Reading:
     """Read a number by the templates of all series, in all versions that are in use; the latest that prints it."""
-    found: dict[object, Reading] = {}
-    for series in state.all_series():
-        today = calendar.date_at(now, series.definition.timezone)
-        for version in state.printing(series.code):
-            for reading in readings(version, number, today):
-                found[reading.sequence, reading.value] = reading
+    versions = tuple(version for series in state.all_series() for version in state.printing(series.code))
+    found = _read(versions, number, tuple(calendar.date_at(now, zone) for zone in _zones(versions)))
     if not found:
         raise Rejection(Code.NUMBER_NOT_FOUND, f"no template of this ledger prints {number!r}; is it written in full?")
     if len(found) > 1:  # series of before the proof
-        one, other, *_ = (f"value {reading.value} of {reading.sequence}" for reading in found.values())
+        one, other, *_ = (f"value {reading.value} of {reading.sequence}" for reading in found)
         raise Rejection(Code.AMBIGUOUS_NUMBER, f"{number!r} can be read as {one} and as {other}")
-    return next(iter(found.values()))
+    return found[0]
+
+
+@lru_cache(maxsize=4096)  # what was read before the lock was taken is remembered under it
+def _read(versions: tuple[Series, ...], number: str, days: tuple[date, ...]) -> tuple[Reading, ...]:
+    today = dict(zip(_zones(versions), days, strict=True))
+    found: dict[object, Reading] = {}
+    for version in versions:
+        for reading in readings(version, number, today[version.definition.timezone]):
+            found[reading.sequence, reading.value] = reading
+    return tuple(found.values())
+
+
+@lru_cache(maxsize=16)
+def _zones(versions: tuple[Series, ...]) -> tuple[str, ...]:
+    return tuple(sorted({version.definition.timezone for version in versions}))

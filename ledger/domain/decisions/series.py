@@ -14,7 +14,7 @@ from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import Series
 from ledger.domain.state import State
 
-__all__ = ["adjust_maximum", "define", "proofs", "retire"]
+__all__ = ["adjust_maximum", "as_next", "define", "proofs", "retire"]
 
 
 def define(state: State, all_series: Sequence[Series]) -> list[Event]:
@@ -40,9 +40,13 @@ def proofs(state: State, all_series: Sequence[Series]) -> Iterator[tuple[Series,
         each for series in state.all_series() if series.code not in replaced for each in state.printing(series.code)
     ]
     for series in new:
-        series = series.as_version(len(state.versions(series.code) or ()) + 1)
-        yield series, list(others)
-        others.append(series)
+        yield as_next(state, series), list(others)
+        others.append(as_next(state, series))
+
+
+def as_next(state: State, series: Series) -> Series:
+    """Give a definition as the version that it would be."""
+    return series.as_version(len(state.versions(series.code) or ()) + 1)
 
 
 def _is_unchanged(state: State, series: Series) -> bool:
@@ -64,12 +68,12 @@ def _highest(state: State, codes: Collection[str]) -> Mapping[object, int]:
 def _defined(state: State, series: Series, highest: Mapping[object, int]) -> list[Event]:
     versions = state.versions(series.code)
     if versions is None:
-        return [SeriesDefined(series.as_version(1))]
+        return [SeriesDefined(as_next(state, series))]
     if _is_unchanged(state, series):
         return []
     active_series(state, series.code)
     _check_maximum(series, highest)
-    return [SeriesAmended(series.as_version(len(versions) + 1))]
+    return [SeriesAmended(as_next(state, series))]
 
 
 def _check_maximum(series: Series, highest: Mapping[object, int]) -> None:
