@@ -1,6 +1,6 @@
 """What clients are told, made from the events alone: so a repeated request gets its first answer again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -19,7 +19,7 @@ from api.sequence_answers import (
 )
 from ledger.definitions import definition_data
 from ledger.domain.calendar import instant_text
-from ledger.domain.commands import Import
+from ledger.domain.commands import AdjustMaximum, DefineSeries, Import
 from ledger.domain.events import (
     MaximumAdjusted,
     Numbering,
@@ -42,6 +42,7 @@ from ledger.writer import Outcome
 
 __all__ = [
     "Done",
+    "all_series",
     "applied",
     "as_json",
     "assigned",
@@ -159,7 +160,11 @@ def history(told: ReservationHistory, series: Series) -> Answer:
     }
 
 
-def series_answer(series: Series, position: int, *, retired: bool = False) -> Answer:
+def all_series(found: Iterable[tuple[Series, bool]], position: int) -> Answer:
+    return {"series": [series_answer(*each, position) for each in found], "position": position}
+
+
+def series_answer(series: Series, retired: bool, position: int) -> Answer:
     return {
         "code": series.code,
         "version": series.version,
@@ -169,26 +174,27 @@ def series_answer(series: Series, position: int, *, retired: bool = False) -> An
     }
 
 
-def defined(series: Series, outcome: Outcome, state: State) -> Answer:
+def defined(command: DefineSeries, outcome: Outcome, state: State) -> Answer:
     """Say what holds of a series that was to be defined or amended; one that is retired can only be left as it is."""
+    (series,) = command.series
     ((present, done),) = applied((series,), outcome, state)
     retired = done is Done.UNCHANGED and state.is_retired(series.code)
-    return series_answer(present, outcome.position, retired=retired)
+    return series_answer(present, retired, outcome.position)
 
 
-def maximum_adjusted(code: str, outcome: Outcome, state: State) -> Answer:
+def maximum_adjusted(command: AdjustMaximum, outcome: Outcome, state: State) -> Answer:
     """Say what holds of a series whose maximum was to be adjusted; it may have been so before."""
     for entry in outcome.entries:
         if isinstance(entry.event, MaximumAdjusted):
             series = state.series(entry.event.series, entry.event.series_version)
-            return series_answer(series.with_maximum(entry.event.max_value), outcome.position)
-    return series_answer(state.series_now(code), outcome.position)
+            return series_answer(series.with_maximum(entry.event.max_value), False, outcome.position)
+    return series_answer(state.series_now(command.series), False, outcome.position)
 
 
 def series_retired(outcome: Outcome, state: State) -> Answer:
     event = outcome.entries[-1].event
     assert isinstance(event, SeriesRetired)
-    return series_answer(state.series(event.series, event.series_version), outcome.position, retired=True)
+    return series_answer(state.series(event.series, event.series_version), True, outcome.position)
 
 
 class Done(StrEnum):

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.operations import OPERATIONS, Making, Operation, answer_of, status_of
+from api.operations import OPERATIONS, Making, Operation, status_of
 from api.problems import problem_document
 from api.requests import body_of, envelope_of, flaw_of_header
 from api.responses import json_response
@@ -102,7 +102,7 @@ def _answer(index: int, item: Item | Rejection, told: Outcome | Rejection | Faul
     if not isinstance(told, Outcome) or isinstance(item, Rejection):
         assert not isinstance(told, Outcome)
         return problem_document(told.of_command(index) if isinstance(told, Rejection) else told)
-    return {"status": status_of(item.operation, told), **answer_of(item.operation, item.command, told, state)}
+    return {"status": status_of(item.operation, told), **item.operation.answer(item.command, told, state)}
 
 
 # From what was sent to commands

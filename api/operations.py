@@ -56,7 +56,7 @@ from ledger.domain.state import State
 from ledger.ports import Ids
 from ledger.writer import Outcome
 
-__all__ = ["OPERATIONS", "Making", "Operation", "answer_of", "status_of"]
+__all__ = ["OPERATIONS", "Making", "Operation", "status_of"]
 
 Answer = dict[str, Any]
 
@@ -73,25 +73,16 @@ class Making:
 class Operation:
     """`names` is what its path names: token, number, sequence or series, or nothing.
 
-    `command` makes the command of a body and the name. The answer's status is 201 when one of `creates` happened.
+    `command` makes the command of a body and the name, `answer` tells the outcome of that command. The answer's status
+    is 201 when one of `creates` happened.
     """
 
     name: str
     names: str
     body: type[Body]
     command: Callable[[Any, str, Making], Command]
-    answer: Callable[[Outcome, State], Answer] | None
+    answer: Callable[[Any, Outcome, State], Answer]
     creates: tuple[type[Event], ...] = ()
-
-
-def answer_of(operation: Operation, command: Command, outcome: Outcome, state: State) -> Answer:
-    match command:
-        case DefineSeries(series=(series,)):
-            return answers.defined(series, outcome, state)
-        case AdjustMaximum(series=code):
-            return answers.maximum_adjusted(code, outcome, state)
-    assert operation.answer is not None
-    return operation.answer(outcome, state)
 
 
 def status_of(operation: Operation, outcome: Outcome) -> int:
@@ -155,21 +146,26 @@ def _close(body: ClosePeriodBody, id: str, _: Making) -> Command:
     return ClosePeriod(id, body.reason)
 
 
+def _of(answer: Callable[[Outcome, State], Answer]) -> Callable[[Command, Outcome, State], Answer]:
+    """Tell an outcome by its events alone."""
+    return lambda _, outcome, state: answer(outcome, state)
+
+
 _BEGUN = (PeriodOpened, SequenceReset)
 _ALL = (
-    Operation("reserve", "", ReserveBody, _reserve, answers.reserved, (NumbersReserved,)),
-    Operation("issue", "", IssueBody, _issue, answers.issued, (NumbersReserved,)),
-    Operation("confirm", "token", ConfirmBody, _confirm, answers.confirmed),
-    Operation("extend", "token", ExtendBody, _extend, answers.extended),
-    Operation("cancel", "token", CancelBody, _cancel, answers.cancelled),
-    Operation("assign", "", AssignBody, _assign, answers.assigned, (NumberAssigned,)),
-    Operation("void", "number", VoidBody, _void, answers.voided),
-    Operation("define_series", "series", SeriesBody, _define, None, (SeriesDefined,)),
-    Operation("adjust_maximum", "series", AdjustMaximumBody, _adjust_maximum, None),
-    Operation("retire_series", "series", RetireSeriesBody, _retire, answers.series_retired),
-    Operation("open_period", "series", OpenPeriodBody, _open_period, answers.period_opened, _BEGUN),
-    Operation("adjust_sequence", "sequence", AdjustSequenceBody, _adjust_sequence, answers.sequence_adjusted),
-    Operation("reset_sequence", "sequence", ResetSequenceBody, _reset, answers.sequence_reset, _BEGUN),
-    Operation("close_period", "sequence", ClosePeriodBody, _close, answers.period_closed),
+    Operation("reserve", "", ReserveBody, _reserve, _of(answers.reserved), (NumbersReserved,)),
+    Operation("issue", "", IssueBody, _issue, _of(answers.issued), (NumbersReserved,)),
+    Operation("confirm", "token", ConfirmBody, _confirm, _of(answers.confirmed)),
+    Operation("extend", "token", ExtendBody, _extend, _of(answers.extended)),
+    Operation("cancel", "token", CancelBody, _cancel, _of(answers.cancelled)),
+    Operation("assign", "", AssignBody, _assign, _of(answers.assigned), (NumberAssigned,)),
+    Operation("void", "number", VoidBody, _void, _of(answers.voided)),
+    Operation("define_series", "series", SeriesBody, _define, answers.defined, (SeriesDefined,)),
+    Operation("adjust_maximum", "series", AdjustMaximumBody, _adjust_maximum, answers.maximum_adjusted),
+    Operation("retire_series", "series", RetireSeriesBody, _retire, _of(answers.series_retired)),
+    Operation("open_period", "series", OpenPeriodBody, _open_period, _of(answers.period_opened), _BEGUN),
+    Operation("adjust_sequence", "sequence", AdjustSequenceBody, _adjust_sequence, _of(answers.sequence_adjusted)),
+    Operation("reset_sequence", "sequence", ResetSequenceBody, _reset, _of(answers.sequence_reset), _BEGUN),
+    Operation("close_period", "sequence", ClosePeriodBody, _close, _of(answers.period_closed)),
 )
 OPERATIONS = {operation.name: operation for operation in _ALL}

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api import answers
-from api.operations import OPERATIONS, Making, Operation, answer_of, status_of
+from api.operations import OPERATIONS, Making, Operation, status_of
 from api.paths import RawRoute, decoded
 from api.requests import body_of, envelope_of, query_of, token_of
 from api.responses import json_response
@@ -43,7 +43,7 @@ class Endpoints:
         named = decoded(request, operation.names) if operation.names else ""
         command = operation.command(parsed, named, self._making)
         outcome = await self._ledger.execute(command, envelope)
-        answer = answer_of(operation, command, outcome, self._ledger.state)
+        answer = operation.answer(command, outcome, self._ledger.state)
         return json_response(answer, status_of(operation, outcome), replayed=outcome.replayed)
 
     # Series
@@ -51,15 +51,10 @@ class Endpoints:
     async def one_series(self, request: Request) -> Response:
         if request.method == "PUT":
             return await self._carry_out(OPERATIONS["define_series"], request)
-        series, position = await self._ledger.series(decoded(request, "series"))
-        retired = self._ledger.state.is_retired(series.code)
-        return json_response(answers.series_answer(series, position, retired=retired))
+        return json_response(answers.series_answer(*await self._ledger.series(decoded(request, "series"))))
 
     async def list_series(self, _: Request) -> Response:
-        found, position = await self._ledger.all_series()
-        is_retired = self._ledger.state.is_retired
-        told = [answers.series_answer(each, position, retired=is_retired(each.code)) for each in found]
-        return json_response({"series": told, "position": position})
+        return json_response(answers.all_series(*await self._ledger.all_series()))
 
     # Reservations and numbers
 

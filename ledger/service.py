@@ -12,7 +12,7 @@ from ledger.codec import Entry
 from ledger.domain.accounting import Accounting, Cause
 from ledger.domain.commands import Assign, Command, DefineSeries, Envelope, Original, Reserve, Void
 from ledger.domain.decide import decide
-from ledger.domain.decisions.guards import no_sequence, reading_of
+from ledger.domain.decisions.guards import known_series, no_sequence, reading_of
 from ledger.domain.decisions.series import as_next, proofs
 from ledger.domain.events import (
     Event,
@@ -134,15 +134,14 @@ class Ledger:
             state = await self.writer.fresh()
         return history, state.series(history.numbering.series, history.numbering.series_version)
 
-    async def series(self, code: str) -> tuple[Series, int]:
-        """Give the present version of a series, and the position at which it was read."""
+    async def series(self, code: str) -> tuple[Series, bool, int]:
+        """Give the present version of a series, whether it is retired, and the position at which that was so."""
         state = await self.writer.fresh()
-        if state.versions(code) is None:
-            raise _unknown_series(code)
-        return state.series_now(code), self.position
+        return known_series(state, code), state.is_retired(code), self.position
 
-    async def all_series(self) -> tuple[list[Series], int]:
-        return (await self.writer.fresh()).all_series(), self.position
+    async def all_series(self) -> tuple[list[tuple[Series, bool]], int]:
+        state = await self.writer.fresh()
+        return [(series, state.is_retired(series.code)) for series in state.all_series()], self.position
 
     async def sequence(self, id: str) -> tuple[Counter, Series, Utilisation, int]:
         """Give a sequence, the version that counts in it, how full it is, and the position at which that was so."""
@@ -154,8 +153,8 @@ class Ledger:
     ) -> tuple[list[tuple[Counter, Series, Utilisation]], int]:
         """Give sequences, of one series or of all, in the order of their ids behind one of them."""
         state = await self.writer.fresh()
-        if code is not None and state.versions(code) is None:
-            raise _unknown_series(code)
+        if code is not None:
+            known_series(state, code)
         found = [each for each in state.sequences() if each.id > after and code in (None, each.series)]
         chosen = nsmallest(limit, found, key=lambda each: each.id)
         return [self._told(state, each) for each in chosen], self.position
@@ -204,10 +203,7 @@ class Ledger:
     async def register(self, codes: Collection[str]) -> Register:
         """Begin to read a register of numbers of these series, in their present versions."""
         state = await self.writer.fresh()
-        missing = [code for code in codes if state.versions(code) is None]
-        if missing:
-            raise _unknown_series(missing[0])
-        return Register([state.series_now(code) for code in codes], self._now())
+        return Register([known_series(state, code) for code in codes], self._now())
 
     async def register_again(self, codes: Collection[str], outcome: Outcome) -> Register:
         """Begin to read a register that was imported before, as it was read then."""
@@ -346,10 +342,6 @@ def _sequence(state: State, id: str) -> Counter:
     if sequence is None:
         raise no_sequence(state, id)
     return sequence
-
-
-def _unknown_series(code: str) -> Rejection:
-    return Rejection(Code.CONFIG_NOT_FOUND, f"no series has the code {code!r}; define it first")
 
 
 def _preview(state: State, command: Reserve, now: int) -> tuple[NumbersReserved, Series]:

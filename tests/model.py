@@ -16,6 +16,7 @@ __all__ = ["FREE", "Model", "Refused", "Seq"]
 SECOND = 1_000_000
 LIFETIME = 600
 FREE = ("CANCELLED", "EXPIRED", "SKIPPED", "PRE_CONTROL")
+PERIODS = {"never": "-", "yearly": r"\d{4}", "daily": r"\d{4}-\d\d-\d\d"}
 TOKEN = re.compile(r"\{([^}]*)\}")
 
 
@@ -60,11 +61,14 @@ class Version:
         pattern = ""
         for literal, name in re.findall(r"([^{]*)(?:\{([^}]*)\})?", self.made.template):
             digits = {"YYYY": 4, "MM": 2, "DD": 2}.get(name) or (int(name[4:]) if name.startswith("SEQ") else 0)
+            wider = f"|[1-9][0-9]{{{digits},9}}" if name[:3] == "SEQ" and self.made.overflow.value == "widen" else ""
             dimension = self.made.dimensions.get(name)
             values = "|".join(dimension.values) if dimension else "[A-Z]"
             pattern += re.escape(literal)
             if name:
-                pattern += f"(?P<{name[:3] if digits else name}>" + (f"[0-9]{{{digits}}}" if digits else values) + ")"
+                pattern += (
+                    f"(?P<{name[:3] if digits else name}>" + (f"[0-9]{{{digits}}}{wider}" if digits else values) + ")"
+                )
         found = re.fullmatch(pattern, number)
         return found.groupdict() if found else None
 
@@ -89,6 +93,7 @@ class Seq:
     states: dict[int, str] = field(default_factory=dict)
     prints: dict[int, Print] = field(default_factory=dict)
     pool: set[int] = field(default_factory=set)
+    start: int = 1
     high: int = 0
     closed: bool = False
     used: bool = False
@@ -118,7 +123,7 @@ class Held:
 
 class Model:
     def __init__(self) -> None:
-        self.now = 0
+        self.now = self.recorded = 0
         self.versions: dict[str, list[Version]] = {}
         self.first_used: dict[str, int] = {}
         self.retired: set[str] = set()
@@ -152,7 +157,8 @@ class Model:
 
     def begun(self, code: str, version: Version, key: tuple[str, ...], period: str, *, ahead: bool = False) -> Seq:
         """Give a sequence that may count; a new one is not kept yet."""
-        new = Seq(code, version.era, key, period)
+        start = version.made.start
+        new = Seq(code, version.era, key, period, start=start, high=start - 1)
         known = self.sequences.get(new.id)
         if (
             known is None
@@ -231,9 +237,10 @@ class Model:
         mine = (each.high for each in self.sequences.values() if each.code == code and each.era in eras)
         return max(mine, default=-1)
 
-    def maximum(self, code: str, max_value: int, printable: int) -> None:
+    def maximum(self, code: str, max_value: int) -> None:
         version = self.active(code)
-        if not 1 <= max_value <= printable:
+        printable = 10 ** int(version.made.template.partition("SEQ:")[2][0]) - 1
+        if max_value < version.made.start or (max_value > printable and version.made.overflow.value == "error"):
             raise Refused("NB006")
         if max_value < self._highest(code, version.counting):
             raise Refused("NB012")
@@ -315,11 +322,12 @@ class Model:
         self.settle(held, held.values, "CANCELLED")
 
     def pass_time(self, now: int) -> None:
-        """The clock may step back; the log's time does not."""
-        self.now = max(self.now, now)
+        """The clock may step back, but not behind the last event."""
+        self.now = max(self.recorded, now)
         for held in self.held.values():
-            if held.until <= self.now:
+            if held.values and held.until <= self.now:
                 self.settle(held, held.values, "EXPIRED")
+                self.recorded = self.now
 
     # Numbers
 
@@ -330,9 +338,9 @@ class Model:
             raise Refused("NB007")
         sequence = self.begun(sequence.code, present, sequence.key, sequence.period)
         self.check_order(sequence, present)
-        if version.number != present.number and value > sequence.high:
+        if version.number != present.number and value not in sequence.states:
             raise Refused("NB033")
-        if not 1 <= value <= present.max_value:
+        if not sequence.start <= value <= present.max_value:
             raise Refused("NB036")
         if sequence.states.get(value, "SKIPPED") not in FREE:
             raise Refused("NB005")
@@ -369,7 +377,7 @@ class Model:
         for number in numbers:
             said = version.parse(number)
             day = self._day(version, said) if said else None
-            if not said or not day or not 1 <= int(said["SEQ"]) <= version.max_value:
+            if not said or not day or not version.made.start <= int(said["SEQ"]) <= version.max_value:
                 bad += 1
                 continue
             value, period = int(said["SEQ"]), version.period(day)
@@ -386,7 +394,9 @@ class Model:
             if rows:
                 self.active(code)
                 sequence = self.begun(code, version, new.key, new.period)
-                hole = "SKIPPED" if sequence.high else "PRE_CONTROL"
+                if min(rows) < sequence.start:
+                    raise Refused("NB036")
+                hole = "SKIPPED" if sequence.high >= sequence.start else "PRE_CONTROL"
                 self.use(sequence, version)
                 for value, printed in sorted(rows.items()):
                     sequence.skip_to(value, hole)
@@ -401,8 +411,7 @@ class Model:
         head, *key, period = id.split(":")
         code, _, era = head.partition("~")
         eras = [each for each in self.in_use(code) if each.era == int(era or 0)] if code in self.versions else []
-        forms = {"never": "-", "yearly": r"\d{4}", "daily": r"\d{4}-\d\d-\d\d"}
-        if not eras or len(eras[-1].key) != len(key) or not re.fullmatch(forms[eras[-1].made.reset.value], period):
+        if not eras or len(eras[-1].key) != len(key) or not re.fullmatch(PERIODS[eras[-1].made.reset.value], period):
             raise Refused("NB044")
         return code, eras[-1].era, tuple(key), period
 
@@ -417,9 +426,14 @@ class Model:
         self.keep(sequence, version)
         sequence.skip_to(next_value)
 
-    def begin(self, code: str, version: Version, key: tuple[str, ...], period: str) -> None:
+    def check_name(self, version: Version, period: str) -> None:
         if version.made.reset.value == "never":
             raise Refused("NB049")
+        if not re.fullmatch(PERIODS[version.made.reset.value], period):
+            raise Refused("NB006")
+
+    def begin(self, code: str, version: Version, key: tuple[str, ...], period: str) -> None:
+        self.check_name(version, period)
         sequence = self.begun(code, version, key, period, ahead=True)
         if sequence.id in self.sequences:
             raise Refused("NB050")
@@ -432,8 +446,7 @@ class Model:
                 raise Refused("NB006")
             self.begin(code, version, tuple((key or {})[name] for name in version.key), period)
             return
-        if version.made.reset.value == "never":
-            raise Refused("NB049")
+        self.check_name(version, period)
         if period <= version.period(self.today()) or (code, version.counting, period) in self.opened:
             raise Refused("NB050")
         self.opened.add((code, version.counting, period))

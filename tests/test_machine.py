@@ -48,7 +48,7 @@ from ledger.domain.commands import (
 from ledger.domain.ranges import values_of
 from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import ValueState
-from ledger.domain.series import Attribute, DateOrder, Definition, Dimension, Reuse, Series
+from ledger.domain.series import Attribute, DateOrder, Definition, Dimension, Overflow, Reuse, Series
 from ledger.ports import Head, Record, Store
 from ledger.service import Ledger
 from ledger.stores import MemoryLog, MemoryStore, migrate, open_store
@@ -88,15 +88,28 @@ FORMS: dict[str, list[Definition]] = {
         definition(DAILY, dimensions={"X": LETTERS}, reset=Reset.DAILY, date_order=DateOrder.PERIOD, manual=False),
         definition(DAILY, dimensions={"X": LETTERS}, reset=Reset.DAILY),
     ],
+    "W": [
+        definition("W{SEQ:1}", overflow=Overflow.WIDEN, max_value=12, start=0),
+        definition("W{SEQ:1}", overflow=Overflow.WIDEN, start=5),
+        definition("{YYYY}/W{SEQ:1}", overflow=Overflow.WIDEN, reset=Reset.YEARLY, start=3),
+    ],
 }  # fmt: skip
 
 CODES = st.sampled_from([*FORMS, *FORMS, *FORMS, "NONE"])
 DAYS = st.sampled_from([None, None, date(2025, 12, 31), date(2026, 1, 1), date(2024, 2, 29), date(2027, 1, 1)])
 KEYS = st.sampled_from([{"X": "a"}, {"X": "b"}, {}, {"X": "c"}])
-TTLS = st.sampled_from([60, 300, 600, 601])
+TTLS = st.sampled_from([60, 300, 600, 600, 601])
 COUNTS = st.sampled_from([1, 1, 2, 3, 9])
 PERIODS = st.sampled_from(["2024", "2025", "2026", "2027", "2026-01-01", "2026-01-02"])
-VALUES = st.integers(1, 13)
+VALUES = st.integers(0, 13)
+NUMBERS = [
+    "Y-a-1-2025", "Y-a-4-2025", "Y-a-9-2025", "Y-b-01-2026", "YY-2-2025", "G-1-B", "G-5-B", "G-8-B", "G-07",
+    "D-a-20251231-3", "W0", "W7", "W11", "2025/W4", "X",
+]  # fmt: skip
+
+
+Judge = Callable[[Model], object]
+Asked = tuple[Command, Judge]
 
 
 class Timed:
@@ -204,6 +217,8 @@ class Machine(RuleBasedStateMachine):
             assert bool(told) == bool(codes), f"the ledger says {answer!r}, and the model {codes}"
         if codes:
             return None
+        if any(answer.entries for answer in answers):
+            trial.recorded = trial.now
         self.model = trial
         self.acknowledged += answers[:1]
         return answers
@@ -222,43 +237,51 @@ class Machine(RuleBasedStateMachine):
         self.commands += 1
         return f"{self.commands:032x}"
 
+    def hold(self, data: st.DataObject) -> None:
+        """Reserve something, if nothing is held."""
+        if not any(held.values for held in self.model.held.values()):
+            self.reserve(data)
+
     def some_token(self, data: st.DataObject) -> str:
-        return data.draw(st.sampled_from([*self.model.held, "0" * 32]), label="token")
+        """Mostly one that holds something."""
+        held = [token for token, each in self.model.held.items() if each.values]
+        return data.draw(st.sampled_from([*held, *held, *held, *self.model.held, "0" * 32]), label="token")
 
     def some_sequence(self, data: st.DataObject) -> str:
         return data.draw(
-            st.sampled_from([*self.model.sequences, "Y:a:2025", "G:-", "Y:a", "D:b:2026-01-01"]), label="sequence"
+            st.sampled_from([*self.model.sequences, "Y:a:2025", "G:-", "Y:a", "D:b:2026-01-01", "W:-"]),
+            label="sequence",
         )
 
     def some_number(self, data: st.DataObject) -> str:
+        """Mostly one that was given out."""
         given = sorted({each.number for one in self.model.sequences.values() for each in one.prints.values()})
-        made = [f"Y-a-{value}-2025" for value in (1, 4, 9)] + [f"G-{value}-B" for value in (1, 5, 8)] + ["G-07", "X"]
-        return data.draw(st.sampled_from([*given, *made, "D-a-20251231-3", "YY-2-2025", "Y-b-01-2026"]), label="number")
+        made = st.sampled_from(NUMBERS)
+        number: str = data.draw(st.one_of(*[st.sampled_from(given)] * 2, made) if given else made, label="number")
+        return number
 
-    # Series
+    # What can be asked: a command, and how the model judges it
 
     def define(self, code: str, made: Definition) -> None:
+        self.ask(*self.defining(code, made))
+
+    def defining(self, code: str, made: Definition) -> Asked:
         series = Series.define(code, made)
-        self.ask(DefineSeries((series,)), lambda model: model.define(code, series.definition, series.max_value))
+        return DefineSeries((series,)), lambda model: model.define(code, series.definition, series.max_value)
 
-    @rule(code=st.sampled_from(list(FORMS)), form=st.integers(0, 2))
-    def amend(self, code: str, form: int) -> None:
-        self.define(code, FORMS[code][form % len(FORMS[code])])
+    def amending(self, data: st.DataObject) -> Asked:
+        code, form = data.draw(st.sampled_from(list(FORMS))), data.draw(st.integers(0, 2))
+        return self.defining(code, FORMS[code][form % len(FORMS[code])])
 
-    @rule(code=CODES, max_value=st.sampled_from([3, 5, 9, 11, 99, 100]))
-    def adjust_maximum(self, code: str, max_value: int) -> None:
-        versions = self.model.versions.get(code)
-        printable = 10 ** int(versions[-1].made.template.partition("SEQ:")[2][0]) - 1 if versions else 0
-        self.ask(AdjustMaximum(code, max_value, REASON), lambda model: model.maximum(code, max_value, printable))
+    def adjusting_the_maximum(self, data: st.DataObject) -> Asked:
+        code, max_value = data.draw(CODES), data.draw(st.sampled_from([3, 5, 9, 11, 99, 100]))
+        return AdjustMaximum(code, max_value, REASON), lambda model: model.maximum(code, max_value)
 
-    @rule(code=CODES, rarely=st.integers(0, 5))
-    def retire(self, code: str, rarely: int) -> None:
-        if not rarely:
-            self.ask(RetireSeries(code, REASON), lambda model: model.retire(code))
+    def retiring(self, data: st.DataObject) -> Asked:
+        code = data.draw(CODES)
+        return RetireSeries(code, REASON), lambda model: model.retire(code)
 
-    # Reservations
-
-    def reservation(self, data: st.DataObject) -> tuple[Reserve, Callable[[Model], object]]:
+    def reserving(self, data: st.DataObject) -> tuple[Reserve, Judge]:
         code, count, ttl, day = data.draw(CODES), data.draw(COUNTS), data.draw(TTLS), data.draw(DAYS)
         versions = self.model.versions.get(code)
         key = data.draw(KEYS)
@@ -269,38 +292,97 @@ class Machine(RuleBasedStateMachine):
         command = Reserve(code, token, key, count, ttl, document_date=day, attributes={"REV": rev} if rev else {})
         return command, lambda model: model.reserve(code, token, key, count, ttl, day, rev)
 
-    @rule(data=st.data())
-    def reserve(self, data: st.DataObject) -> None:
-        self.ask(*self.reservation(data))
+    def issuing(self, data: st.DataObject) -> Asked:
+        reserve, reserved = self.reserving(data)
 
-    @rule(data=st.data())
-    def issue(self, data: st.DataObject) -> None:
-        command, reserved = self.reservation(data)
-        self.ask(*issued(command, reserved))
+        def judge(model: Model) -> None:
+            reserved(model)
+            model.confirm(reserve.token, "DOC", None, release_rest=True)
 
-    @rule(data=st.data(), release_rest=st.booleans(), some=st.booleans())
-    def confirm(self, data: st.DataObject, release_rest: bool, some: bool) -> None:
-        token = self.some_token(data)
+        return Issue(reserve, "DOC"), judge
+
+    def confirming(self, data: st.DataObject) -> Asked:
+        token, release_rest = self.some_token(data), data.draw(st.booleans())
         numbers = None
-        if some:
+        if data.draw(st.booleans()):
             held = self.model.held.get(token)
             prints = self.model.sequences[held.sequence].prints if held else {}
             numbers = [prints[value].number for value in held.values[:1]] if held else ["G-1-A"]
         choices = None if numbers is None else tuple(map(Choice, numbers))
-        self.ask(
-            Confirm(token, "DOC", choices, release_rest),
-            lambda model: model.confirm(token, "DOC", numbers, release_rest=release_rest),
-        )
+        command = Confirm(token, "DOC", choices, release_rest)
+        return command, lambda model: model.confirm(token, "DOC", numbers, release_rest=release_rest)
 
-    @rule(data=st.data(), ttl=TTLS)
-    def extend(self, data: st.DataObject, ttl: int) -> None:
+    def extending(self, data: st.DataObject) -> Asked:
+        token, ttl = self.some_token(data), data.draw(TTLS)
+        return Extend(token, ttl), lambda model: model.extend(token, ttl)
+
+    def cancelling(self, data: st.DataObject) -> Asked:
         token = self.some_token(data)
-        self.ask(Extend(token, ttl), lambda model: model.extend(token, ttl))
+        return Cancel(token, REASON), lambda model: model.cancel(token)
+
+    def assigning(self, data: st.DataObject) -> Asked:
+        number = self.some_number(data)
+        return Assign(number, "HAND", REASON), lambda model: model.assign(number, "HAND")
+
+    def voiding(self, data: st.DataObject) -> Asked:
+        number, token, replace = self.some_number(data), self.token(), data.draw(st.booleans())
+        reason = data.draw(st.sampled_from([REASON, REASON, "short"]))
+        command = Void(number, reason, None, token, replace)
+        return command, lambda model: model.void(number, reason, token, replace=replace)
+
+    def adjusting(self, data: st.DataObject) -> Asked:
+        id, next_value = self.some_sequence(data), data.draw(VALUES)
+        return AdjustSequence(id, next_value, REASON), lambda model: model.adjust(id, next_value)
+
+    def opening(self, data: st.DataObject) -> Asked:
+        code, period, key = data.draw(CODES), data.draw(PERIODS), data.draw(st.sampled_from([None, {"X": "a"}]))
+        return OpenPeriod(code, period, key, REASON), lambda model: model.open_period(code, period, key)
+
+    def resetting(self, data: st.DataObject) -> Asked:
+        id = self.some_sequence(data)
+        return ResetSequence(id, None, REASON), lambda model: model.reset(id)
+
+    def closing(self, data: st.DataObject) -> Asked:
+        id = self.some_sequence(data)
+        return ClosePeriod(id, REASON), lambda model: model.close(id)
+
+    # What is asked
+
+    @rule(data=st.data())
+    def amend(self, data: st.DataObject) -> None:
+        self.ask(*self.amending(data))
+
+    @rule(data=st.data())
+    def adjust_maximum(self, data: st.DataObject) -> None:
+        self.ask(*self.adjusting_the_maximum(data))
+
+    @rule(data=st.data(), rarely=st.integers(0, 15))
+    def retire(self, data: st.DataObject, rarely: int) -> None:
+        if not rarely:
+            self.ask(*self.retiring(data))
+
+    @rule(data=st.data())
+    def reserve(self, data: st.DataObject) -> None:
+        self.ask(*self.reserving(data))
+
+    @rule(data=st.data())
+    def issue(self, data: st.DataObject) -> None:
+        self.ask(*self.issuing(data))
+
+    @rule(data=st.data())
+    def confirm(self, data: st.DataObject) -> None:
+        self.hold(data)
+        self.ask(*self.confirming(data))
+
+    @rule(data=st.data())
+    def extend(self, data: st.DataObject) -> None:
+        self.hold(data)
+        self.ask(*self.extending(data))
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        token = self.some_token(data)
-        self.ask(Cancel(token, REASON), lambda model: model.cancel(token))
+        self.hold(data)
+        self.ask(*self.cancelling(data))
 
     @rule(seconds=st.sampled_from([30, 301, 3_700, 86_400, -40]))
     def let_time_pass(self, seconds: int) -> None:
@@ -311,20 +393,13 @@ class Machine(RuleBasedStateMachine):
             assert isinstance(ended[0], Rejection)
         self.model.pass_time(self.clock.now())
 
-    # Numbers
-
     @rule(data=st.data())
     def assign(self, data: st.DataObject) -> None:
-        number = self.some_number(data)
-        self.ask(Assign(number, "HAND", REASON), lambda model: model.assign(number, "HAND"))
+        self.ask(*self.assigning(data))
 
-    @rule(data=st.data(), replace=st.booleans(), reason=st.sampled_from([REASON, REASON, "short"]))
-    def void(self, data: st.DataObject, replace: bool, reason: str) -> None:
-        number, token = self.some_number(data), self.token()
-        self.ask(
-            Void(number, reason, None, token, replace),
-            lambda model: model.void(number, reason, token, replace=replace),
-        )
+    @rule(data=st.data())
+    def void(self, data: st.DataObject) -> None:
+        self.ask(*self.voiding(data))
 
     @rule(data=st.data(), code=st.sampled_from(list(FORMS)), skip_bad=st.booleans())
     def take_over(self, data: st.DataObject, code: str, skip_bad: bool) -> None:
@@ -342,43 +417,37 @@ class Machine(RuleBasedStateMachine):
         (ended,) = await ledger.execute_each([(register.command(skip_bad=skip_bad), envelope)])
         return ended
 
-    # Sequences
+    @rule(data=st.data())
+    def adjust(self, data: st.DataObject) -> None:
+        self.ask(*self.adjusting(data))
 
-    @rule(data=st.data(), next_value=VALUES)
-    def adjust(self, data: st.DataObject, next_value: int) -> None:
-        id = self.some_sequence(data)
-        self.ask(AdjustSequence(id, next_value, REASON), lambda model: model.adjust(id, next_value))
-
-    @rule(code=CODES, period=PERIODS, key=st.sampled_from([None, {"X": "a"}]))
-    def open_period(self, code: str, period: str, key: dict[str, str] | None) -> None:
-        version = self.model.versions.get(code, [None])[-1]
-        yearly = version is not None and version.made.reset is Reset.YEARLY
-        if version and version.made.reset is not Reset.NEVER and (len(period) == 4) != yearly:
-            period = "2027" if yearly else "2026-01-03"
-        self.ask(OpenPeriod(code, period, key, REASON), lambda model: model.open_period(code, period, key))
+    @rule(data=st.data())
+    def open_period(self, data: st.DataObject) -> None:
+        self.ask(*self.opening(data))
 
     @rule(data=st.data())
     def reset(self, data: st.DataObject) -> None:
-        id = self.some_sequence(data)
-        self.ask(ResetSequence(id, None, REASON), lambda model: model.reset(id))
+        self.ask(*self.resetting(data))
 
     @rule(data=st.data(), rarely=st.integers(0, 2))
     def close(self, data: st.DataObject, rarely: int) -> None:
         if not rarely:
-            id = self.some_sequence(data)
-            self.ask(ClosePeriod(id, REASON), lambda model: model.close(id))
+            self.ask(*self.closing(data))
 
     # Many at once, and again
 
     @rule(data=st.data(), atomic=st.booleans())
     def batch(self, data: st.DataObject, atomic: bool) -> None:
-        commands: list[Command] = []
-        judges: list[Callable[[Model], object]] = []
-        for _ in range(data.draw(st.integers(2, 3))):
-            command, judge = self.reservation(data)
-            asked = issued(command, judge) if data.draw(st.booleans()) else (command, judge)
-            commands.append(asked[0])
-            judges.append(asked[1])
+        kinds = [
+            self.reserving, self.reserving, self.issuing, self.issuing, self.confirming, self.extending,
+            self.cancelling, self.assigning, self.adjusting, self.opening, self.resetting, self.closing, self.amending,
+            self.adjusting_the_maximum,
+        ]  # fmt: skip
+        if not atomic:  # an atomic batch cannot void what it gives out itself
+            kinds.append(self.voiding)
+        chosen = data.draw(st.lists(st.sampled_from(kinds), min_size=2, max_size=4))
+        asked: list[Asked] = [kind(data) for kind in chosen]
+        commands, judges = [command for command, _ in asked], [judge for _, judge in asked]
         if not atomic:
             self.ask_all(commands, judges)
             return
@@ -456,14 +525,6 @@ CAUSES = {
     ValueState.SKIPPED: {"SequenceAdjusted", "NumberAssigned", "NumbersImported"},
     ValueState.PRE_CONTROL: {"NumbersImported"},
 }
-
-
-def issued(command: Reserve, reserved: Callable[[Model], object]) -> tuple[Issue, Callable[[Model], object]]:
-    def judge(model: Model) -> None:
-        reserved(model)
-        model.confirm(command.token, "DOC", None, release_rest=True)
-
-    return Issue(command, "DOC"), judge
 
 
 def sequence_of(entry: Entry) -> str | None:

@@ -5,15 +5,16 @@ from typing import BinaryIO
 import click
 
 from api.batch import carry_out
+from api.requests import MAX_BODY_BYTES
 from api.schemas import BatchBody, parse
+from ledger.domain.rejection import Code, Rejection
 from ledger.service import Ledger
 from numbering.cli.options import on_ledger
-from numbering.cli.output import FAULT, REJECTED, note, say_table
+from numbering.cli.output import FAULT, REJECTED, Unreadable, note, say_table
 from numbering.cli.session import REPLAYED, Answer, Session
 
 __all__ = ["batch"]
 
-MAX_BATCH_BYTES = 1 << 20  # as over HTTP
 REFUSED_FROM, FAULTS_FROM = 400, 500  # statuses, which the answers of a batch have as over HTTP
 
 
@@ -35,10 +36,10 @@ def batch(session: Session, file: BinaryIO, atomic: bool) -> None:
 
     `-` reads them from the standard input.
     """
-    text = file.read(MAX_BATCH_BYTES + 1)
-    if len(text) > MAX_BATCH_BYTES:
-        raise click.BadParameter(f"is larger than {MAX_BATCH_BYTES} bytes; split it.", param_hint="FILE")
-    asked = parse(BatchBody, text)
+    text = file.read(MAX_BODY_BYTES + 1)
+    if len(text) > MAX_BODY_BYTES:
+        raise click.BadParameter(f"is larger than {MAX_BODY_BYTES} bytes; split it.", param_hint="FILE")
+    asked = _read(text)
     if atomic:
         asked = asked.model_copy(update={"atomic": True})
 
@@ -52,6 +53,14 @@ def batch(session: Session, file: BinaryIO, atomic: bool) -> None:
     worst = max(each["status"] for each in answer["answers"])
     if worst >= REFUSED_FROM:
         raise SystemExit(FAULT if worst >= FAULTS_FROM else REJECTED)
+
+
+def _read(text: bytes) -> BatchBody:
+    try:
+        return parse(BatchBody, text)
+    except Rejection as flaw:
+        kind = Unreadable if flaw.code is Code.MALFORMED_JSON else Rejection
+        raise kind(flaw.code, flaw.detail.replace("the body", "FILE"), flaw.errors) from None
 
 
 def _show(answer: Answer) -> None:

@@ -66,13 +66,7 @@ def list_series(session: Session) -> None:
     """List the present version of every series."""
 
     async def listed(ledger: Ledger) -> Answer:
-        found, position = await ledger.all_series()
-        return {
-            "series": [
-                answers.series_answer(each, position, retired=ledger.state.is_retired(each.code)) for each in found
-            ],
-            "position": position,
-        }
+        return answers.all_series(*await ledger.all_series())
 
     session.tell(session.read(listed), _show_list)
 
@@ -84,7 +78,7 @@ def show(session: Session, code: str) -> None:
     """Show the present version of the series CODE."""
 
     async def shown(ledger: Ledger) -> Answer:
-        return answers.series_answer(*await ledger.series(code), retired=ledger.state.is_retired(code))
+        return answers.series_answer(*await ledger.series(code))
 
     session.tell(session.read(shown), _show_series)
 

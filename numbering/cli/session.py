@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from api.operations import OPERATIONS, Making, answer_of
+from api.operations import OPERATIONS, Making
 from api.requests import check_header
 from api.schemas import checked
 from ledger.codec import canonical, command_id
@@ -93,9 +93,7 @@ class Session:
         arguments = body.model_dump(mode="json", exclude_defaults=True)
         if operation.names:
             arguments[operation.names] = named
-        return self.write(
-            name, arguments, command, lambda outcome, state: answer_of(operation, command, outcome, state)
-        )
+        return self.write(name, arguments, command, lambda outcome, state: operation.answer(command, outcome, state))
 
     def write(
         self,

@@ -241,6 +241,7 @@ def test_what_the_rules_refuse_is_one_line(words: tuple[str, ...], line: str) ->
         (("gaps", "INV:2025", "--state", "LOST"), "'LOST' is not one of"),
         (("adjust", "INV:2025", "--next", "ten", *WHY), "'ten' is not a valid integer"),
         (("batch", "none.json"), "No such file"),
+        (("batch", "invoices.toml"), "NB026 MALFORMED_JSON: FILE is not JSON"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_told(words: tuple[str, ...], told: str) -> None:
