@@ -11,6 +11,7 @@ import platform
 import statistics
 import time
 import tracemalloc
+from functools import cache
 
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import Cancel, Command, Confirm, DefineSeries, Issue, Reserve
@@ -32,6 +33,7 @@ LIMIT_MICROSECONDS = 15
 LIMIT_RATIO = 1.5
 BLOCK = 10_000
 SERIES = 500
+LARGE_LIST = 3_000
 
 
 def main() -> None:
@@ -173,6 +175,7 @@ def proofs() -> None:
     for what, make in (
         ("told apart in the middle", _apart_in_the_middle),
         ("told apart at the end", _apart_at_the_end),
+        (f"with two lists of {LARGE_LIST:,} values", _with_large_lists),
     ):
         seconds = []
         for again in range(5):
@@ -192,6 +195,19 @@ def _apart_in_the_middle(number: int) -> Series:
 
 def _apart_at_the_end(number: int) -> Series:
     return _series(number, "{PROJECT}-{CONTRACT}-{FROM}-{TO}-{SUB}-{SEQ:4}-{YYYY}-{MM}-{REV}-{TYPE}")
+
+
+def _with_large_lists(number: int) -> Series:
+    codes = Dimension(values=_codes())
+    return Series.define(
+        f"L{number}",
+        Definition(template=f"L{number:04d}-{{FROM}}/{{TO}}-{{SEQ:4}}", dimensions={"FROM": codes, "TO": codes}),
+    )
+
+
+@cache
+def _codes() -> tuple[str, ...]:
+    return tuple(f"{number * 7919 % 99991:05d}"[: 2 + number % 4] + f"-{number}" for number in range(LARGE_LIST))
 
 
 def _series(number: int, template: str) -> Series:

@@ -33,7 +33,7 @@ _NOT_ZERO = mask_of("123456789")
 _SPACE = mask_of(" ")
 
 # Nodes are looked up by character where more than so many may follow; those of wider sets are looked at one by one.
-_FEW, _WIDE = 8, 64
+_FEW, _WIDE = 16, 64
 # Lists of so many words are the same in many series; what larger ones come to is not kept.
 _CACHED_WORDS = 300
 
