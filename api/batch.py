@@ -15,7 +15,8 @@ from api.requests import body_of, envelope_of, flaw_of_header
 from api.responses import json_response
 from api.schemas import BatchBody, checked, parse
 from ledger.codec import command_id
-from ledger.domain.commands import Command, Envelope, Issue, Reserve
+from ledger.domain.commands import Command, DefineSeries, Envelope, Issue, Reserve
+from ledger.domain.decisions.series import MAX_DEFINED
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.state import State
 from ledger.ports import Fault, Ids
@@ -56,7 +57,7 @@ async def carry_out(ledger: Ledger, asked: BatchBody, envelope: Envelope, making
     A Rejection of an atomic batch names the `index` of the command.
     """
     items = [_item(index, given, envelope, making) for index, given in enumerate(asked.commands)]
-    _check_numbers(items)
+    _check_size(items)
     ended = await (_together(ledger, items, envelope) if asked.atomic else _each(ledger, items))
     outcomes = [each for each in ended if isinstance(each, Outcome)]
     replayed = bool(outcomes) and all(each.replayed for each in outcomes)
@@ -67,15 +68,18 @@ async def carry_out(ledger: Ledger, asked: BatchBody, envelope: Envelope, making
     return {"answers": told, "position": position}, replayed
 
 
-def _check_numbers(items: list[Item | Rejection]) -> None:
-    """Refuse what would be answered with more numbers than a request can carry."""
+def _check_size(items: list[Item | Rejection]) -> None:
+    """Refuse what would be answered with too many numbers, or would hold the log's lock for too long."""
     commands = [item.command for item in items if isinstance(item, Item)]
     asked = [one.reserve if isinstance(one, Issue) else one for one in commands if isinstance(one, Issue | Reserve)]
-    total = sum(each.count for each in asked)
+    total = sum(max(each.count, 0) for each in asked)
     if total > MAX_NUMBERS:
         raise Rejection.invalid(
             "commands", f"ask for {total} numbers, and a batch gives {MAX_NUMBERS} at most; split it"
         )
+    defined = sum(isinstance(one, DefineSeries) for one in commands)
+    if defined > MAX_DEFINED:
+        raise Rejection.invalid("commands", f"define {defined} series, and a batch {MAX_DEFINED} at most; split it")
 
 
 def _marked(answer: Answer, end: Outcome | Rejection | Fault) -> Answer:

@@ -37,7 +37,7 @@ from ledger.writer.follower import stopped
 
 __all__ = ["Ledger"]
 
-PAGE = 1000  # events read at a time
+PAGE = 250  # events read at a time, which nobody waits for longer than some milliseconds
 MAX_VOID_EVENTS = 4  # NumberVoided, SequenceReset, NumbersReserved, NumbersConfirmed
 PREPARED = (Assign, DefineSeries, Void)
 LATE = (DefineSeries, Void)  # what they are prepared with may be changed by the commands before them

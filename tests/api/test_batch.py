@@ -240,6 +240,9 @@ async def test_a_batch_gives_so_many_numbers_and_no_more(memory_api: Api) -> Non
         for atomic in (False, True):
             told = problem(await send(memory_api, *[block] * 10, RESERVE, atomic=atomic), Code.INVALID_FORMAT)
             assert told["detail"] == "commands ask for 100001 numbers, and a batch gives 100000 at most; split it"
+            define = [{"op": "define_series", "series": f"S{each}", "template": "{SEQ:1}"} for each in range(501)]
+            told = problem(await send(memory_api, *define, atomic=atomic), Code.INVALID_FORMAT)
+            assert told["detail"] == "commands define 501 series, and a batch 500 at most; split it"
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,12 @@ def test_a_register_is_refused_when_the_maximum_was_lowered_meanwhile() -> None:
     assert refused(story, register.command(skip_bad=False)) == "NB037"
 
 
+def test_so_many_series_are_defined_at_once() -> None:
+    many = tuple(series(f"{each:03d}-{{SEQ:1}}", f"S{each}") for each in range(501))
+    assert "names 501, and 500 are defined at once" in Story().rejection(DefineSeries(many)).detail
+    assert len(Story().when(DefineSeries(many[:500]))) == 500
+
+
 def test_series_that_change_places_are_judged_as_they_will_be() -> None:
     story = Story(series("A-{SEQ:2}", "A"), series("B-{SEQ:2}", "B"))
     story.when(DefineSeries((series("B-{SEQ:2}", "A"), series("A-{SEQ:2}", "B"))))

@@ -14,10 +14,14 @@ from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import Series
 from ledger.domain.state import State
 
-__all__ = ["adjust_maximum", "as_next", "define", "proofs", "retire"]
+__all__ = ["MAX_DEFINED", "adjust_maximum", "as_next", "define", "proofs", "retire"]
+
+MAX_DEFINED = 500  # series of one command: each is compared with all others under the log's lock
 
 
 def define(state: State, all_series: Sequence[Series]) -> list[Event]:
+    if len(all_series) > MAX_DEFINED:
+        raise Rejection.invalid("series", f"names {len(all_series)}, and {MAX_DEFINED} are defined at once; split them")
     codes = [series.code for series in all_series]
     repeated = {code for code in codes if codes.count(code) > 1}
     if repeated:
