@@ -13,7 +13,7 @@ from api.operations import OPERATIONS, Making, Operation, status_of
 from api.problems import problem_document
 from api.requests import body_of, envelope_of, flaw_of_header
 from api.responses import json_response
-from api.schemas import BatchBody, checked, parse
+from api.schemas import MAX_COMMANDS, BatchBody, checked, parse
 from ledger.codec import command_id
 from ledger.domain.commands import Command, DefineSeries, Envelope, Issue, Reserve
 from ledger.domain.decisions.series import MAX_DEFINED
@@ -58,6 +58,9 @@ async def carry_out(ledger: Ledger, asked: BatchBody, envelope: Envelope, making
     """
     items = [_item(index, given, envelope, making) for index, given in enumerate(asked.commands)]
     _check_size(items)
+    if envelope.idempotency_key is not None:
+        places = (_envelope_at(place, envelope, making.ids) for place in range(MAX_COMMANDS))
+        await ledger.check_key(envelope, [each.command_id for each in places])
     ended = await (_together(ledger, items, envelope) if asked.atomic else _each(ledger, items))
     outcomes = [each for each in ended if isinstance(each, Outcome)]
     replayed = bool(outcomes) and all(each.replayed for each in outcomes)

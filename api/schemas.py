@@ -19,6 +19,7 @@ from ledger.domain.series import MAX_VALUE, Attribute, DateOrder, Definition, Di
 from ledger.domain.text import flaw_of_text
 
 __all__ = [
+    "MAX_COMMANDS",
     "AdjustMaximumBody",
     "AdjustSequenceBody",
     "AnyBody",

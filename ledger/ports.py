@@ -117,6 +117,9 @@ class Store(Protocol):
     async def events_of_token(self, token: str) -> Sequence[Record]:
         """Read all committed events of a reservation, in order of position."""
 
+    async def events_of_commands(self, command_ids: Sequence[bytes]) -> Sequence[Record]:
+        """Read all committed events of some commands, in order of position, without the lock."""
+
     async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
         """Read up to `limit` committed events of a stream in front of a position, the newest first, unlocked."""
 

@@ -33,6 +33,7 @@ from ledger.domain.state import State
 from ledger.domain.utilisation import Utilisation
 from ledger.ports import Aside, Clock, Fault, Ids, Record, Spawn, Store
 from ledger.writer import Limits, Outcome, Together, Writer
+from ledger.writer.batch import key_reused
 from ledger.writer.follower import stopped
 
 __all__ = ["Ledger"]
@@ -123,6 +124,13 @@ class Ledger:
             case Outcome() | Fault():
                 return end
         raise end
+
+    async def check_key(self, envelope: Envelope, command_ids: Sequence[bytes]) -> None:
+        """Refuse a request under a key that another one used, whichever of its parts that one carried out."""
+        for record in await self._store.events_of_commands(command_ids):
+            entry = _decoded(record)
+            if entry.envelope.fingerprint != envelope.fingerprint:
+                raise key_reused(entry, envelope)
 
     async def reservation(self, token: str) -> tuple[ReservationHistory, Series]:
         """Tell a reservation's history from the log, with the series that prints its numbers."""

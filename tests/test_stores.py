@@ -82,6 +82,8 @@ class TestReading:
         assert found == [records[1], *pair]
         assert await transaction.events_of_commands([]) == []
         await transaction.rollback()
+        assert await store.events_of_commands([command, os.urandom(32), records[1].command_id]) == [records[1], *pair]
+        assert await store.events_of_commands([]) == []
 
     @pytest.mark.parametrize("fields", [{}, {"token": None}])  # without any token asyncmy sends text, not a bulk
     async def test_large_batches_and_large_bodies(self, ledger: Ledger, fields: dict[str, Any]) -> None:

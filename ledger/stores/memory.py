@@ -77,6 +77,9 @@ class MemoryStore:
     async def events_of_token(self, token: str) -> Sequence[Record]:
         return self._log.of_token(token)
 
+    async def events_of_commands(self, command_ids: Sequence[bytes]) -> Sequence[Record]:
+        return sorted(record for command_id in set(command_ids) for record in self._log.of_command(command_id))
+
     async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
         return self._log.of_stream(stream, before, limit)
 

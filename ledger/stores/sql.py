@@ -123,6 +123,12 @@ class SqlStore(ABC):
     async def events_of_token(self, token: str) -> Sequence[Record]:
         return _records(await self._read(EVENTS_OF_TOKEN, token=token))
 
+    async def events_of_commands(self, command_ids: Sequence[bytes]) -> Sequence[Record]:
+        if not command_ids:
+            return []
+        assert len(command_ids) <= MAX_COMMANDS
+        return _records(await self._read(EVENTS_OF_COMMANDS, ids=_padded(command_ids)))
+
     async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
         return _records(await self._read(EVENTS_OF_STREAM, stream=stream, before=before, limit=limit))
 

@@ -17,7 +17,7 @@ from ledger.fold import Fold
 from ledger.ports import Fault, Record
 from ledger.writer.waiting import Answer, Outcome, Together, Waiting
 
-__all__ = ["Batch", "entries_by_command"]
+__all__ = ["Batch", "entries_by_command", "key_reused"]
 
 _log = logging.getLogger(__name__)
 
@@ -154,14 +154,17 @@ class Batch:
 
 def _repeated(earlier: tuple[Entry, ...], waiting: Waiting, envelope: Envelope) -> Answer:
     """Answer a command whose events the log holds: a repetition, or our own whose COMMIT was in doubt."""
-    first = earlier[0].envelope
-    if first.fingerprint != envelope.fingerprint:
-        return Rejection(
-            Code.IDEMPOTENCY_KEY_REUSED,
-            f"idempotency key {envelope.idempotency_key!r} was used at position {earlier[0].position} for another "
-            "request; use a new key for a new request",
-        )
+    if earlier[0].envelope.fingerprint != envelope.fingerprint:
+        return key_reused(earlier[0], envelope)
     return Outcome(earlier, earlier[-1].position, replayed=not waiting.has_attempted(earlier))
+
+
+def key_reused(earlier: Entry, envelope: Envelope) -> Rejection:
+    return Rejection(
+        Code.IDEMPOTENCY_KEY_REUSED,
+        f"idempotency key {envelope.idempotency_key!r} was used at position {earlier.position} for another request; "
+        "use a new key for a new request",
+    )
 
 
 def _internal_error() -> Fault:

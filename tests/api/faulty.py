@@ -7,7 +7,7 @@ from ledger.ports import Head, OutcomeUnknown, Record, Store, StoreFault, Transa
 
 __all__ = ["COMMITTING", "EVERYTHING", "WRITING", "FaultyStore"]
 
-EVERYTHING = frozenset({"head", "events", "events_of_stream", "events_of_token", "begin"})
+EVERYTHING = frozenset({"head", "events", "events_of_commands", "events_of_stream", "events_of_token", "begin"})
 WRITING = frozenset({"append"})
 COMMITTING = frozenset({"commit"})
 
@@ -44,6 +44,10 @@ class FaultyStore:
     async def events(self, *, after: int, limit: int) -> Sequence[Record]:
         self.check("events")
         return await self._store.events(after=after, limit=limit)
+
+    async def events_of_commands(self, command_ids: Sequence[bytes]) -> Sequence[Record]:
+        self.check("events_of_commands")
+        return await self._store.events_of_commands(command_ids)
 
     async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
         self.check("events_of_stream")

@@ -195,13 +195,16 @@ async def test_what_was_refused_is_judged_again(api: Api) -> None:
 
 @pytest.mark.parametrize("atomic", [False, True])
 async def test_the_key_of_another_batch_is_refused(api: Api, atomic: bool) -> None:
-    answer(await send(api, RESERVE, key="K", atomic=atomic), 200)
+    answer(await send(api, RESERVE, RESERVE, key="K", atomic=atomic), 200)
     async with api.unchanged():
-        response = await send(api, RESERVE | {"count": 2}, key="K", atomic=atomic)
-        if atomic:
-            problem(response, Code.IDEMPOTENCY_KEY_REUSED)
-        else:
-            assert answer(response, 200)["answers"][0]["title"] == "IDEMPOTENCY_KEY_REUSED"
+        for other in ([RESERVE | {"count": 2}], [RESERVE, RESERVE, RESERVE], [RESERVE]):
+            problem(await send(api, *other, key="K", atomic=atomic), Code.IDEMPOTENCY_KEY_REUSED)
+
+
+async def test_a_place_that_was_refused_does_not_open_the_key_to_another_batch(api: Api) -> None:
+    assert statuses(await answers(api, NOWHERE, RESERVE, key="K")) == [404, 201]
+    async with api.unchanged():
+        problem(await send(api, RESERVE, key="K"), Code.IDEMPOTENCY_KEY_REUSED)
 
 
 async def test_a_key_used_twice_inside_a_batch(api: Api) -> None:

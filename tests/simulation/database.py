@@ -165,6 +165,12 @@ class FaultyStore:
         await self.travel()
         return records
 
+    async def events_of_commands(self, command_ids: Sequence[bytes]) -> Sequence[Record]:
+        await self.travel()
+        records = [record for command_id in command_ids for record in self.database.log.of_command(command_id)]
+        await self.travel()
+        return sorted(records)
+
     async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
         await self.travel()
         records = self.database.log.of_stream(stream, before, limit)

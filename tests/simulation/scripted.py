@@ -52,6 +52,10 @@ class ScriptedStore:
         await self.step("events")
         return self.log.after(after, limit)
 
+    async def events_of_commands(self, command_ids: Sequence[bytes]) -> Sequence[Record]:
+        await self.step("commands")
+        return sorted(record for command_id in command_ids for record in self.log.of_command(command_id))
+
     async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
         await self.step("stream")
         return self.log.of_stream(stream, before, limit)
