@@ -110,7 +110,7 @@ def adjust(session: Session, sequence: str, **fields: object) -> None:
 
 @click.command(epilog='\b\nExample:\n  numbering reset INVOICE:2025 --reason "the year is over"')
 @click.argument("sequence")
-@click.option("--period", metavar="PERIOD", help="The period to begin.  [default: the one that follows]")
+@click.option("--period", metavar="PERIOD", help="A later period to begin.  [default: the one that follows]")
 @_reason()
 @on_ledger(writes=True)
 def reset(session: Session, sequence: str, **fields: object) -> None:
@@ -128,7 +128,8 @@ def reset(session: Session, sequence: str, **fields: object) -> None:
 def close(session: Session, sequence: str, **fields: object) -> None:
     """Close the period of SEQUENCE and freeze its account.
 
-    Its numbers can only be voided from then on. It is refused while reservations are open.
+    Its numbers can only be voided from then on. It is refused while reservations are open. A period that took no
+    number can be closed too.
     """
     session.tell(session.carry_out("close_period", sequence, **fields), _show_closed)
 
@@ -162,7 +163,8 @@ def maximum(session: Session, series: str, **fields: object) -> None:
 def open_period(session: Session, series: str, key: Mapping[str, str], **fields: object) -> None:
     """Open a PERIOD of SERIES before its time.
 
-    For every key, or for one, whose sequence then begins.
+    For every key, or for one, whose sequence then begins. PERIOD is written 2026, 2026-Q1, 2026-03, 2026-03-31 or
+    FY2026, as the series resets.
     """
     session.tell(session.carry_out("open_period", series, key=dict(key) or None, **fields), say_facts)
 
