@@ -1,4 +1,4 @@
-"""Clients: they reserve, confirm, extend and cancel, lose patience, ask again with the same key, and remember."""
+"""Clients: they ask for all that can be done, lose patience, ask again with the same key, and remember."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,7 +9,21 @@ from random import Random
 
 from ledger.codec import command_id
 from ledger.domain.calendar import Reset
-from ledger.domain.commands import Cancel, Choice, Command, Confirm, DefineSeries, Envelope, Extend, Issue, Reserve
+from ledger.domain.commands import (
+    AdjustSequence,
+    Assign,
+    Cancel,
+    Choice,
+    ClosePeriod,
+    Command,
+    Confirm,
+    DefineSeries,
+    Envelope,
+    Extend,
+    Issue,
+    Reserve,
+    Void,
+)
 from ledger.domain.events import NumbersReserved
 from ledger.domain.ranges import values_of
 from ledger.domain.rejection import Rejection
@@ -21,6 +35,7 @@ from tests.simulation.process import Answer, Attempt, Process
 __all__ = ["PATIENCE_SECONDS", "SERIES", "Client", "Desk", "Intent", "numbers_of"]
 
 TODAY = date(2025, 6, 15)
+REASON = "so it was simulated"
 PATIENCE_SECONDS = 40.0  # after which a client that waits for ever has been forgotten
 
 SERIES = {
@@ -97,7 +112,7 @@ class Client:
         self._keys: list[Intent] = []
         self._choices: Sequence[Callable[[], Intent | None]] = (
             self._reserve, self._reserve, self._reserve, self._issue, self._confirm, self._confirm, self._extend,
-            self._cancel, self._define, self._misuse_key, self._repeat,
+            self._cancel, self._define, self._misuse_key, self._repeat, self._assign, self._void, self._by_hand,
         )  # fmt: skip
 
     async def run(self) -> None:
@@ -154,6 +169,25 @@ class Client:
     def _cancel(self) -> Intent | None:
         held = self._some_reservation()
         return None if held is None else self._intent("cancel", lambda _: Cancel(held.token), held.token)
+
+    def _assign(self) -> Intent:
+        number = f"{self._random.choice('NG')}-{self._random.randint(1, 60):05d}"
+        return self._intent("assign", lambda _: Assign(number, "by hand", REASON), number)
+
+    def _void(self) -> Intent | None:
+        held, replace = self._some_reservation(), self._random.random() < 0.5
+        if held is None:
+            return None
+        number = self._random.choice(numbers_of(held))
+        return self._intent("void", lambda ids: Void(number, REASON, None, ids.token(), replace), f"{number} {replace}")
+
+    def _by_hand(self) -> Intent:
+        """Rarely a period is closed: the others could do little more."""
+        if self._random.random() < 0.1:
+            closed = f"DAILY:{self._random.choice(['คคง.', 'สคฉ.3'])}:{TODAY - timedelta(days=1)}"
+            return self._intent("close", lambda _: ClosePeriod(closed), closed)
+        value = self._random.randint(1, 60)
+        return self._intent("adjust", lambda _: AdjustSequence("NEVER:-", value, REASON), f"{value}")
 
     def _define(self) -> Intent:
         return define(self._random.choice(list(SERIES)), self.name, self._key())

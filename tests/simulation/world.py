@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from ledger.codec import encode
-from ledger.domain.commands import MAX_COUNT, Issue, Reserve
+from ledger.domain.commands import MAX_COUNT, Command, Issue, Reserve, Void
 from ledger.domain.events import NumbersReserved
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import ValueState
@@ -103,7 +103,7 @@ class World:
             seed = f"{self.seed}/{name}/{self._started[name]}"
             process = self.desk.processes[name] = Process(name, self.database, seed, self.limits)
             await process.gone()
-            await asyncio.sleep(self.random.choice([0.0, self.random.expovariate(1.0)]))
+            await asyncio.sleep(self.random.choice([0.0, min(self.random.expovariate(1.0), RECOVERY_SECONDS / 2)]))
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = self.loop.create_task(work, name=name)
@@ -266,7 +266,7 @@ class World:
                 token = getattr(attempt.command, "token", "")
                 assert token not in Model.of(records[:last]).held(), f"was still open: {attempt}"
             case Code.SEQUENCE_EXHAUSTED:
-                count = _reserve_of(attempt).count
+                count = _count_of(attempt.command)
                 free = (_free(Model.of(records[:position])) for position in range(first, last + 1))
                 assert any(left < count for left in free), f"there was room: {attempt}"
             case _:
@@ -299,10 +299,13 @@ class World:
             self.seen["doubt: was there" if took_effect else "doubt: done again"] += 1
 
 
-def _reserve_of(attempt: Attempt) -> Reserve:
-    command = attempt.command
-    assert isinstance(command, Reserve | Issue)
-    return command if isinstance(command, Reserve) else command.reserve
+def _count_of(command: Command) -> int:
+    match command:
+        case Reserve(count=count) | Issue(reserve=Reserve(count=count)):
+            return count
+        case _:
+            assert isinstance(command, Void)
+            return 1  # the replacement
 
 
 def _free(model: Model) -> int:
