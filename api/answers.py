@@ -176,9 +176,8 @@ def series_answer(series: Series, retired: bool, position: int) -> Answer:
 
 def defined(command: DefineSeries, outcome: Outcome, state: State) -> Answer:
     """Say what holds of a series that was to be defined or amended; one that is retired can only be left as it is."""
-    (series,) = command.series
-    ((present, done),) = applied((series,), outcome, state)
-    retired = done is Done.UNCHANGED and state.is_retired(series.code)
+    ((present, done),) = applied(command.series, outcome, state)
+    retired = done is Done.UNCHANGED and dict(outcome.found).get(present, False)
     return series_answer(present, retired, outcome.position)
 
 
@@ -188,7 +187,8 @@ def maximum_adjusted(command: AdjustMaximum, outcome: Outcome, state: State) -> 
         if isinstance(entry.event, MaximumAdjusted):
             series = state.series(entry.event.series, entry.event.series_version)
             return series_answer(series.with_maximum(entry.event.max_value), False, outcome.position)
-    return series_answer(state.series_now(command.series), False, outcome.position)
+    series = outcome.found[0][0] if outcome.found else state.series_now(command.series)
+    return series_answer(series, False, outcome.position)
 
 
 def series_retired(outcome: Outcome, state: State) -> Answer:
@@ -214,7 +214,15 @@ def applied(asked: Sequence[Series], outcome: Outcome, state: State) -> list[tup
                 done[series.code] = series, Done.DEFINED
             case SeriesAmended(series=series):
                 done[series.code] = series, Done.AMENDED
-    return [done.get(each.code) or (state.series_now(each.code), Done.UNCHANGED) for each in asked]
+    found = {series.code: series for series, _ in outcome.found}
+    return [done.get(each.code) or (found.get(each.code) or _version_of(each, state), Done.UNCHANGED) for each in asked]
+
+
+def _version_of(asked: Series, state: State) -> Series:
+    """Give the version that a definition was when it was found unchanged, as far as that can still be told."""
+    versions = state.versions(asked.code) or ()
+    alike = (each for each in reversed(versions) if each.definition == asked.definition)
+    return next(alike, versions[-1])
 
 
 def _imported_values(outcome: Outcome) -> dict[str, BitMap]:

@@ -17,6 +17,8 @@ from api.schemas import MAX_COMMANDS, BatchBody, checked, parse
 from ledger.codec import command_id
 from ledger.domain.commands import Command, DefineSeries, Envelope, Issue, Reserve
 from ledger.domain.decisions.series import MAX_DEFINED
+from ledger.domain.events import NumbersConfirmed, NumbersReserved, ReservationCancelled
+from ledger.domain.ranges import count_of
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.state import State
 from ledger.ports import Fault, Ids
@@ -64,7 +66,10 @@ async def carry_out(ledger: Ledger, asked: BatchBody, envelope: Envelope, making
     ended = await (_together(ledger, items, envelope) if asked.atomic else _each(ledger, items))
     outcomes = [each for each in ended if isinstance(each, Outcome)]
     replayed = bool(outcomes) and all(each.replayed for each in outcomes)
-    told = [_answer(index, *each, ledger.state) for index, each in enumerate(zip(items, ended, strict=True))]
+    left, told = MAX_NUMBERS, list[Answer]()
+    for index, (item, end) in enumerate(zip(items, ended, strict=True)):
+        left -= _numbers_in(end)
+        told.append(_answer(index, item, end, ledger.state) if left >= 0 else _answer_briefly(index, item, end))
     if not (replayed and envelope.idempotency_key):  # else the answer as a whole is the first one again
         told = [_marked(answer, end) for answer, end in zip(told, ended, strict=True)]
     position = max((outcome.position for outcome in outcomes), default=ledger.position)
@@ -107,9 +112,34 @@ async def _together(ledger: Ledger, items: list[Item | Rejection], envelope: Env
 def _answer(index: int, item: Item | Rejection, told: Outcome | Rejection | Fault, state: State) -> Answer:
     """Answer one command as its own endpoint would, with the status."""
     if not isinstance(told, Outcome) or isinstance(item, Rejection):
-        assert not isinstance(told, Outcome)
-        return problem_document(told.of_command(index) if isinstance(told, Rejection) else told)
+        return _refused(index, told)
     return {"status": status_of(item.operation, told), **item.operation.answer(item.command, told, state)}
+
+
+def _answer_briefly(index: int, item: Item | Rejection, told: Outcome | Rejection | Fault) -> Answer:
+    """Answer without the numbers, of which a request can carry no more; `GET /v1/reservations/{token}` has them."""
+    if not isinstance(told, Outcome) or isinstance(item, Rejection):
+        return _refused(index, told)
+    token = getattr(told.entries[-1].event, "token", None) if told.entries else None
+    named = {} if token is None else {"token": token}
+    answer = {"status": status_of(item.operation, told), **named, "position": told.position}
+    return answer | {"numbers_left_out": _numbers_in(told)}
+
+
+def _refused(index: int, told: Outcome | Rejection | Fault) -> Answer:
+    assert not isinstance(told, Outcome)
+    return problem_document(told.of_command(index) if isinstance(told, Rejection) else told)
+
+
+def _numbers_in(told: Outcome | Rejection | Fault) -> int:
+    """Count the numbers that an answer tells."""
+    event = told.entries[-1].event if isinstance(told, Outcome) and told.entries else None
+    match event:
+        case NumbersReserved(ranges=ranges) | ReservationCancelled(ranges=ranges):
+            return count_of(ranges)
+        case NumbersConfirmed(ranges=ranges, released=released):
+            return count_of(ranges) + count_of(released)
+    return 0
 
 
 # From what was sent to commands

@@ -1,11 +1,13 @@
 """The ledger as its faces see it: carry out a command, look at what there is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from heapq import nsmallest
 from typing import Self
+
+from pyroaring import BitMap
 
 from ledger import codec
 from ledger.codec import Entry
@@ -22,7 +24,7 @@ from ledger.domain.events import (
     NumberVoided,
     PeriodClosed,
 )
-from ledger.domain.history import NumberHistory, ReservationHistory
+from ledger.domain.history import NumberHistory, ReservationHistory, confirmed_by
 from ledger.domain.proof import prove
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
@@ -98,19 +100,30 @@ class Ledger:
 
     async def execute_each(self, commands: Iterable[tuple[Command, Envelope]]) -> list[Outcome | Rejection | Fault]:
         """Carry out the commands in order, each by itself; gives what became of each."""
+        given = list(commands)
+        originals = await self._originals(command.number for command, _ in given if isinstance(command, Void))
         asked: list[tuple[Command, asyncio.Future[Outcome]]] = []
-        for command, envelope in commands:
-            if type(command) in LATE:
-                await asyncio.gather(*(future for _, future in asked), return_exceptions=True)
-            asked.append(await self._begun(command, envelope))
-        ended = await asyncio.gather(*(future for _, future in asked), return_exceptions=True)
+        try:
+            for command, envelope in given:
+                if type(command) in LATE:
+                    await asyncio.gather(*(future for _, future in asked), return_exceptions=True)
+                asked.append(await self._begun(command, envelope, originals))
+            ended = await asyncio.gather(*(future for _, future in asked), return_exceptions=True)
+        except BaseException:  # the client has gone: what was not begun is not done
+            for _, future in asked:
+                if not future.cancel() and not future.cancelled():
+                    future.exception()
+            raise
         return [await self._ended(command, end) for (command, _), end in zip(asked, ended, strict=True)]
 
-    async def _begun(self, command: Command, envelope: Envelope) -> tuple[Command, asyncio.Future[Outcome]]:
+    async def _begun(
+        self, command: Command, envelope: Envelope, originals: Mapping[str, Original]
+    ) -> tuple[Command, asyncio.Future[Outcome]]:
         """Let a command wait for the writer; a Fault is its outcome too."""
         try:
-            if type(command) in PREPARED:
-                (command,) = await self._prepared([command])
+            if isinstance(command, DefineSeries):
+                (command,) = await self._proved([command])
+            command = await self._looked_up(command, originals)
             return command, self.writer.enqueue(command, _with_reason(envelope, command))
         except Fault as fault:
             failed: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -235,7 +248,8 @@ class Ledger:
         asked = list(commands)
         if any(isinstance(one, DefineSeries) for one in asked):
             asked = await self._proved(asked)
-        return [await self._looked_up(one) for one in asked]
+        originals = await self._originals(one.number for one in asked if isinstance(one, Void))
+        return [await self._looked_up(one, originals) for one in asked]
 
     async def _proved(self, commands: Iterable[Command]) -> list[Command]:
         """Prove all series together. `decide` asks again, under the lock, and finds it remembered with these series."""
@@ -251,30 +265,43 @@ class Ledger:
         await self._aside(lambda: _prove(to_prove))
         return asked
 
-    async def _looked_up(self, command: Command) -> Command:
+    async def _looked_up(self, command: Command, originals: Mapping[str, Original]) -> Command:
         match command:
-            case Void():
-                return replace(command, original=await self._original(command.number))
-            case Assign():
+            case Void(number=number):
+                original = originals.get(number) or (await self._originals([number])).get(number)
+                return replace(command, original=original)
+            case Assign(number=number):
                 with suppress(Rejection):  # read once, the number need not be read under the lock
-                    reading_of(await self.writer.fresh(), command.number, self._now())
+                    reading_of(await self.writer.fresh(), number, self._now())
         return command
 
-    async def _original(self, number: str) -> Original | None:
-        """Look up how a confirmed number was printed; None when it is not confirmed, which `decide` explains."""
-        state = await self.writer.fresh()
-        try:
-            reading, position = reading_of(state, number, self._now()), self.position
-        except Rejection:
-            return None
-        sequence = state.sequence(reading.sequence)
-        if sequence is None or sequence.state_of(reading.value) is not ValueState.CONFIRMED:
-            return None
-        history = NumberHistory(number, reading)
-        async for entry in self._newest_first(reading.sequence, position):
-            if history.take(entry.event, _cause(entry)):
-                break
-        return history.confirmed
+    async def _originals(self, numbers: Iterable[str]) -> dict[str, Original]:
+        """Look up how confirmed numbers were printed, those of one sequence together; `decide` explains the others."""
+        asked = list(numbers)
+        if not asked:
+            return {}
+        state, position = await self.writer.fresh(), self.position
+        sought: dict[str, dict[int, list[str]]] = {}
+        for number in asked:
+            with suppress(Rejection):
+                reading = reading_of(state, number, self._now())
+                sequence = state.sequence(reading.sequence)
+                if sequence and sequence.state_of(reading.value) is ValueState.CONFIRMED:
+                    sought.setdefault(reading.sequence, {}).setdefault(reading.value, []).append(number)
+        found: dict[str, Original] = {}
+        for id, values in sought.items():
+            async for value, original in self._confirmed(id, BitMap(values), position):
+                found |= dict.fromkeys(values[value], original)
+        return found
+
+    async def _confirmed(self, id: str, values: BitMap, position: int) -> AsyncIterator[tuple[int, Original]]:
+        """Find the one event that confirmed each value, which is none that can come again."""
+        async for entry in self._newest_first(id, position):
+            for value, original in confirmed_by(entry.event, values):
+                values.remove(value)
+                yield value, original
+            if not values:
+                return
 
     def _told(self, state: State, sequence: Counter) -> tuple[Counter, Series, Utilisation]:
         series = state.series_of(sequence)
@@ -303,10 +330,10 @@ class Ledger:
         if rejection.code is Code.RESERVATION_NOT_FOUND:
             # The state forgets closed reservations; the log does not, and what is closed stays closed.
             history = await self._history(getattr(command, "token", ""))
-            return history.closed() if history else rejection
+            return history.closed(together=is_together) if history else rejection
         if not (is_together and rejection.code is Code.CHANGED_MEANWHILE and isinstance(command, Void)):
             return rejection
-        if await self._original(command.number):
+        if await self._originals([command.number]):
             return rejection
         return Rejection(
             Code.NUMBER_NOT_CONFIRMED,
@@ -340,8 +367,8 @@ def _with_reason(envelope: Envelope, command: Command) -> Envelope:
 
 
 def _prove(all_proofs: Iterable[tuple[Series, Iterable[Series]]]) -> None:
-    with suppress(Rejection):
-        for series, others in all_proofs:
+    for series, others in all_proofs:
+        with suppress(Rejection):  # `decide` says it, if it is still so
             prove(series, others)
 
 

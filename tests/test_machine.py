@@ -508,8 +508,10 @@ class Machine(RuleBasedStateMachine):
             about = [each.position for each in events if any(value in values_of(of) for _, of in touched(each.event))]
             assert [step.cause.position for step in told.steps] == about
             assert (told.state.value, told.reading.value) == (sequence.states[value], value)
-            documents = {step.original.document for step in told.steps if step.original}
-            assert documents <= {printed.document, None}
+            documents = {step.state.value: step.original.document for step in told.steps if step.original}
+            is_confirmed = told.state.value in ("CONFIRMED", "VOIDED")
+            assert documents.pop("CONFIRMED", None) == (printed.document if is_confirmed else None)
+            assert not any(documents.values())
             by = self.model.replaced_by.get((sequence.id, value))
             assert told.replaced_by == (self.model.sequences[by[0]].prints[by[1]].number if by else None)
             back = [old for old, new in self.model.replaced_by.items() if new == (sequence.id, value)]

@@ -919,6 +919,19 @@ class TestTogether:
             assert values(first) + values(second) == [1, 2]
 
     @simulated
+    async def test_what_was_rejected_binds_no_key_for_its_neighbours(self) -> None:
+        async with ledger() as bench:
+            bench.store.steps["begin"] = [0.5]
+            asked = together(bench.reserve(), Cancel("-"), keys=["a"])
+            refused = asyncio.ensure_future(answer(bench.writer.submit(asked, envelope())))
+            alone = bench.start(bench.reserve(), key="a")
+            assert await refused is Code.RESERVATION_NOT_FOUND
+            outcome = await alone
+            assert isinstance(outcome, Outcome)
+            assert (values(outcome), outcome.replayed) == ([1], False)
+            assert (await bench.store.head()).position == outcome.position
+
+    @simulated
     async def test_a_repetition_gets_the_first_answers(self) -> None:
         async with ledger() as bench:
             asked = together(bench.reserve(), bench.reserve(), keys=["a", "b"])
@@ -930,6 +943,7 @@ class TestTogether:
             asked = together(bench.reserve(), bench.reserve(), keys=["b", "c"])
             mixed = await bench.writer.submit(asked, envelope())
             assert [part.replayed for part in mixed.parts] == [True, False]
+            assert not mixed.replayed
 
     @simulated
     async def test_a_key_that_stands_twice_has_one_effect(self) -> None:

@@ -53,7 +53,7 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
         case NumberVoided(numbering=numbering, value=value):
             state.sequence_to_change(numbering.sequence).void(value)
         case SequenceAdjusted():
-            _begun(state, event).place(event.skipped, ValueState.SKIPPED)
+            _adjusted(state, event)
         case SequenceReset():
             _begin(state, event)
         case PeriodClosed():
@@ -70,7 +70,9 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
 
 def _reserved(state: State, event: NumbersReserved, recorded_at: int) -> None:
     numbering = event.numbering
-    _used(state, numbering).reserve(event.ranges, recorded_at)
+    sequence = _used(state, numbering)
+    sequence.reserve(event.ranges, recorded_at)
+    state.put_passed(sequence)
     reservation = Reservation(event.token, numbering, event.ranges, recorded_at, event.expires_at)
     state.put_reservation(event.token, reservation)
 
@@ -81,12 +83,20 @@ def _imported(state: State, event: NumbersImported) -> None:
     sequence.place(event.skipped, ValueState.SKIPPED)
     for each in event.prints:
         sequence.place(each.ranges, ValueState.CONFIRMED)
+    state.put_passed(sequence)
 
 
 def _assigned(state: State, event: NumberAssigned) -> None:
     sequence = _used(state, event.numbering)
     sequence.place(event.skipped, ValueState.SKIPPED)
     sequence.place(((event.value, event.value),), ValueState.CONFIRMED)
+    state.put_passed(sequence)
+
+
+def _adjusted(state: State, event: SequenceAdjusted) -> None:
+    sequence = _begun(state, event)
+    sequence.place(event.skipped, ValueState.SKIPPED)
+    state.put_passed(sequence)
 
 
 Counted = Numbering | NumbersImported | SequenceAdjusted | SequenceReset | PeriodClosed
@@ -111,7 +121,9 @@ def _begun(state: State, of: Counted) -> Sequence:
 def _begin(state: State, of: Counted) -> None:
     series = state.series(of.series, of.series_version)
     start = of.start if isinstance(of, SequenceReset | PeriodClosed) else series.definition.start
-    state.put_sequence(Sequence(of.sequence, of.series, of.key, of.period, start), series)
+    sequence = Sequence(of.sequence, of.series, of.key, of.period, start)
+    state.put_sequence(sequence, series)
+    state.put_passed(sequence)
 
 
 def _settle(state: State, token: str, ranges: Ranges, end: ValueState) -> None:

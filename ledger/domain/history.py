@@ -1,9 +1,11 @@
 """One reservation, or one number, told from its own events."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ledger.domain.accounting import Cause, touched
+from pyroaring import BitMap
+
+from ledger.domain.accounting import Cause, among, touched
 from ledger.domain.commands import Original
 from ledger.domain.events import (
     Event,
@@ -24,7 +26,7 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Reuse
 from ledger.domain.state import State
 
-__all__ = ["NumberHistory", "ReservationHistory", "Step"]
+__all__ = ["NumberHistory", "ReservationHistory", "Step", "confirmed_by"]
 
 
 @dataclass(slots=True)
@@ -62,9 +64,14 @@ class ReservationHistory:
                 return state
         return ValueState.EXPIRED
 
-    def closed(self) -> Rejection:
-        """Say why no command can use this reservation any more."""
+    def closed(self, *, together: bool = False) -> Rejection:
+        """Say why no command can use this reservation any more; `together` with others that may have closed it."""
         state = self.state
+        if together and state is ValueState.RESERVED:
+            detail = (
+                f"reservation {self.token} is closed by a command before this one in the same request; leave one out"
+            )
+            return Rejection(Code.RESERVATION_CLOSED, detail)
         if state is ValueState.EXPIRED:
             return Rejection(Code.RESERVATION_EXPIRED, f"reservation {self.token} has expired; reserve again")
         return Rejection(
@@ -157,6 +164,16 @@ class NumberHistory:
             self.replaced_by = _printed(confirmed.numbering, confirmed.ranges[0][0], state)
         elif mine == voided.replacement:
             self.replaces = _printed(voided.numbering, voided.value, state)
+
+
+def confirmed_by(event: Event, values: BitMap) -> Iterator[tuple[int, Original]]:
+    """Give those of some values that an event confirmed, and how their numbers were printed."""
+    for state, ranges in touched(event):
+        if state is ValueState.CONFIRMED:
+            for value in list(among(values, ranges)):
+                original = _original(event, value)
+                assert original is not None
+                yield value, original
 
 
 def _original(event: Event, value: int) -> Original | None:

@@ -45,6 +45,7 @@ class Sequence:
         "_settled",
         "_whole",
         "closed",
+        "era",
         "high_water",
         "id",
         "is_used",
@@ -56,6 +57,8 @@ class Sequence:
 
     def __init__(self, id: str, series: str, key: tuple[str, ...], period: str, start: int) -> None:
         self.id = id
+        # The era of the series in which it counts: its id begins with `CODE~era:`, or `CODE:` for 0.
+        self.era = int(id.partition(":")[0].partition("~")[2] or 0)
         self.series = series
         self.key = key
         self.period = period
@@ -80,11 +83,6 @@ class Sequence:
         twin._settled = {state: bitmap.copy() for state, bitmap in self._settled.items()}
         twin._pool = self._pool.copy() if self._pool else self._pool
         return twin
-
-    @property
-    def era(self) -> int:
-        """Give the era of the series in which the sequence counts: its id begins with `CODE~era:`, or `CODE:` for 0."""
-        return int(self.id.partition(":")[0].partition("~")[2] or 0)
 
     def next_ranges(self, count: int, max_value: int, *, reuse: bool = True) -> Ranges:
         """Choose the next `count` values: the lowest released first, if reused, then above the high water."""

@@ -43,6 +43,7 @@ class State:
         self._first_used: dict[str, int] = {}
         self._opened: dict[tuple[str, object, str], bool] = {}
         self._retired: dict[str, bool] = {}
+        self._highest: dict[tuple[str, int], int] = {}
         self._expiries: list[tuple[int, str]] = []
 
     def branch(self) -> "State":
@@ -58,6 +59,7 @@ class State:
         base._first_used.update(self._first_used)
         base._opened.update(self._opened)
         base._retired.update(self._retired)
+        base._highest.update(self._highest)
         for token, reservation in self._reservations.items():
             base.put_reservation(token, reservation)
 
@@ -100,6 +102,18 @@ class State:
 
     def is_retired(self, code: str) -> bool:
         return code in self._retired or (self._base is not None and self._base.is_retired(code))
+
+    def highest(self, series: Series) -> int:
+        """Give the highest value that any sequence passed which counts as this version does; -1 for none."""
+        eras = (each.era for each in self.printing(series.code) if each.counting == series.counting)
+        era = next(eras, None)
+        return -1 if era is None else self._highest_of((series.code, era))
+
+    def _highest_of(self, era: tuple[str, int]) -> int:
+        found = self._highest.get(era)
+        if found is None:
+            return self._base._highest_of(era) if self._base else -1
+        return found
 
     def is_opened(self, series: Series, period: str) -> bool:
         """Say whether a period of a series, as it counts in this version, may be used before its time for every key."""
@@ -162,6 +176,12 @@ class State:
         """Note that a sequence gave out its first number."""
         stem = series.stem(sequence.key)
         self._latest_periods[stem] = max(sequence.period, self.latest_period(stem) or "")
+
+    def put_passed(self, sequence: Sequence) -> None:
+        """Note how far a sequence has come."""
+        era = sequence.series, sequence.era
+        if sequence.high_water > self._highest_of(era):
+            self._highest[era] = sequence.high_water
 
     def sequence_to_change(self, id: str) -> Sequence:
         found = self._sequences.get(id)

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
 from ledger.codec import Entry, canonical, encode
-from ledger.domain.commands import Command, Envelope, Expire
+from ledger.domain.commands import AdjustMaximum, Command, DefineSeries, Envelope, Expire
 from ledger.domain.decide import decide
 from ledger.domain.events import Event
 from ledger.domain.evolve import evolve
 from ledger.domain.rejection import Code, Rejection
+from ledger.domain.series import Series
+from ledger.domain.state import State
 from ledger.fold import Fold
 from ledger.ports import Fault, Record
 from ledger.writer.waiting import Answer, Outcome, Together, Waiting
@@ -108,6 +110,8 @@ class Batch:
 
     def _answer_together(self, waiting: Waiting, together: Together, known: dict[bytes, tuple[Entry, ...]]) -> Answer:
         """Answer commands that are carried out all or none: with the outcome of each, or the first rejection."""
+        if any(envelope.command_id in known for envelope in _of_request(waiting, together)):
+            return _all_repeated(waiting, together, known)
         before = self._branch, self._bytes, self._hash, self._position, len(self.records)
         self._branch = self._branch.branch()
         known_here, parts = dict(known), []
@@ -133,10 +137,11 @@ class Batch:
         events = decide(self._branch, command, self.now)
         if isinstance(events, Rejection):
             return events
+        found = _series_of(command, self._branch)
         entries = self._record(events, envelope)
         if envelope.idempotency_key is not None and entries:
             known[envelope.command_id] = entries
-        return Outcome(entries, self._position)
+        return Outcome(entries, self._position, found=found)
 
     def _record(self, events: Sequence[Event], envelope: Envelope) -> tuple[Entry, ...]:
         entries = []
@@ -150,6 +155,41 @@ class Batch:
             self.records.append(record)
             entries.append(entry)
         return tuple(entries)
+
+
+def _series_of(command: Command, state: State) -> tuple[tuple[Series, bool], ...]:
+    """Give the series that a command may leave as they are, which no event of it would tell."""
+    match command:
+        case DefineSeries(series=all_series):
+            codes = [series.code for series in all_series]
+        case AdjustMaximum(series=code):
+            codes = [code]
+        case _:
+            return ()
+    return tuple((state.series_now(code), state.is_retired(code)) for code in codes if state.versions(code))
+
+
+def _of_request(waiting: Waiting, together: Together) -> list[Envelope]:
+    """Give the envelopes of the commands that have no idempotency key of their own."""
+    fingerprint = waiting.envelope.fingerprint
+    return [envelope for _, envelope in together.parts if envelope.fingerprint == fingerprint]
+
+
+def _all_repeated(waiting: Waiting, together: Together, known: Mapping[bytes, tuple[Entry, ...]]) -> Answer:
+    """Answer what was carried out before, and so all of it: what left no event changed nothing then nor now."""
+    mine = [known[envelope.command_id] for envelope in _of_request(waiting, together) if envelope.command_id in known]
+    position, replayed = mine[0][0].position - 1, not waiting.has_attempted(mine[0])
+    parts: list[Outcome] = []
+    for index, (_, envelope) in enumerate(together.parts):
+        earlier = known.get(envelope.command_id)
+        answer = _repeated(earlier, waiting, envelope) if earlier else Outcome((), position, replayed)
+        if not isinstance(answer, Outcome):
+            return answer.of_all(index) if isinstance(answer, Rejection) else answer
+        if earlier and earlier[0].position == position + 1:
+            position = answer.position
+        parts.append(answer)
+    entries = tuple(entry for part in parts if not part.replayed for entry in part.entries)
+    return Outcome(entries, position, all(part.replayed for part in parts), tuple(parts))
 
 
 def _repeated(earlier: tuple[Entry, ...], waiting: Waiting, envelope: Envelope) -> Answer:

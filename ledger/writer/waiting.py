@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ledger.codec import Entry
 from ledger.domain.commands import Command, Envelope
 from ledger.domain.rejection import Code, Rejection
+from ledger.domain.series import Series
 from ledger.ports import Fault
 
 __all__ = ["Answer", "Outcome", "Queue", "Together", "Waiting"]
@@ -19,13 +20,15 @@ class Outcome:
 
     `position` is that of its last event, or of the log when there is none. `replayed` says that the events are
     from an earlier delivery of the same request. `parts` are the outcomes of commands that were carried out together;
-    `entries` are then those that were written now.
+    `entries` are then those that were written now. `found` are the series that the command was about as it found them,
+    and whether each was retired; none when it is replayed.
     """
 
     entries: tuple[Entry, ...]
     position: int
     replayed: bool = False
     parts: tuple["Outcome", ...] = ()
+    found: tuple[tuple[Series, bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,6 +248,65 @@ async def test_a_batch_gives_so_many_numbers_and_no_more(memory_api: Api) -> Non
             assert told["detail"] == "commands define 501 series, and a batch 500 at most; split it"
 
 
+async def test_numbers_beyond_what_a_request_can_carry_are_left_out(memory_api: Api) -> None:
+    await memory_api.define("LARGE", {"template": "L{SEQ:7}"})
+    block = {"op": "reserve", "series": "LARGE", "count": 10_000}
+    tokens = [each["token"] for _ in range(2) for each in await answers(memory_api, *[block] * 6)]
+    told = await answers(memory_api, *({"op": "cancel", "token": token} for token in tokens), {"op": "cancel"})
+    assert [len(each.get("numbers", [])) for each in told] == [10_000] * 10 + [0] * 3
+    assert told[10] == {
+        "status": 200,
+        "token": tokens[10],
+        "position": told[9]["position"] + 1,
+        "numbers_left_out": 10_000,
+    }
+    assert told[12]["title"] == "INVALID_FORMAT"
+
+
+SMALL: Json = {"template": "A-{SEQ:2}", "max_value": 10}
+UNCHANGED: Json = {"op": "define_series", "series": "A", **SMALL}
+LATER: Json = {"description": "later", "max_value": 20}
+
+
+@pytest.mark.parametrize(
+    "nothing", [UNCHANGED, {"op": "adjust_maximum", "series": "A", "max_value": 10, "reason": "as it is"}]
+)
+async def test_what_changed_nothing_in_an_atomic_batch_is_not_done_when_it_comes_again(api: Api, nothing: Json) -> None:
+    await api.define("A", SMALL)
+    issue = {"op": "issue", "series": "A", "document": "D"}
+    first = await send(api, nothing, issue, nothing, key="K", atomic=True)
+    answer(first, 200)
+    for change in (LATER, {"template": "A{SEQ:3}"}):
+        answer(await api.http.put("/v1/series/A", json=SMALL | change), 200)
+        async with api.unchanged():
+            again = await send(api, nothing, issue, nothing, key="K", atomic=True)
+            assert again.headers["idempotent-replayed"] == "true"
+            if nothing is UNCHANGED:
+                assert again.content == first.content
+    answer(await api.post("/v1/series/A/retire", {}), 200)
+    async with api.unchanged():
+        answer(await send(api, nothing, issue, nothing, key="K", atomic=True), 200)
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+async def test_what_changed_nothing_is_told_as_it_was_found(api: Api, atomic: bool) -> None:
+    await api.define("A", SMALL)
+    before = (await api.head()).position
+    told = await answers(
+        api, UNCHANGED, UNCHANGED | LATER, UNCHANGED | LATER, {"op": "retire_series", "series": "A"}, atomic=atomic
+    )
+    seen = [(each["version"], each["description"], each["position"] - before, "retired" in each) for each in told]
+    assert seen == [(1, "", 0, False), (2, "later", 1, False), (2, "later", 1, False), (2, "later", 2, True)]
+
+
+async def test_what_an_atomic_batch_closes_itself_is_said_to_be_so(api: Api) -> None:
+    token = (await api.reserve())["token"]
+    cancel = {"op": "cancel", "token": token}
+    async with api.unchanged():
+        told = problem(await send(api, cancel, cancel, atomic=True), Code.RESERVATION_CLOSED)
+    assert "is closed by a command before this one in the same request" in told["detail"]
+
+
 @pytest.mark.parametrize(
     ("field", "body"),
     [

@@ -363,10 +363,13 @@ async def test_a_maximum_is_raised_and_no_maximum_is_lost(api: Api) -> None:
 
 
 async def test_a_retired_series_gives_out_no_more(api: Api) -> None:
+    await confirm(api, 1)
     same = answer(await api.http.get("/v1/series/PLAIN"), 200)
     retired = answer(await api.post("/v1/series/PLAIN/retire", {"reason": "merged"}), 200)
     definition = {name: value for name, value in same.items() if name not in ("code", "version", "position")}
     assert answer(await api.http.put("/v1/series/PLAIN", json=definition), 200)["retired"] is True
+    told = await shown(api, "PLAIN:-")
+    assert (told["left"], told["next_value"], told["exhausted_on"]) == (0, None, None)
     assert retired["retired"] is True
     assert answer(await api.http.get("/v1/series/PLAIN"), 200) == retired
     assert answer(await api.http.get("/v1/series"), 200)["series"] == [retired]

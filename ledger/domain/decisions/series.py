@@ -4,7 +4,7 @@ A series is accepted only if it is proved that it prints no number twice, and no
 versions that are in use, retired ones included.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from ledger.domain.commands import AdjustMaximum, RetireSeries
 from ledger.domain.decisions.guards import active_series, check_reason
@@ -26,8 +26,7 @@ def define(state: State, all_series: Sequence[Series]) -> list[Event]:
     repeated = {code for code in codes if codes.count(code) > 1}
     if repeated:
         raise Rejection.invalid("series", f"names {', '.join(sorted(repeated))} twice; define each once")
-    highest = _highest(state, [code for code in codes if state.versions(code)])
-    events = [event for series in all_series for event in _defined(state, series, highest)]
+    events = [event for series in all_series for event in _defined(state, series)]
     for series, others in proofs(state, all_series):
         prove(series, others)
     return events
@@ -58,30 +57,19 @@ def _is_unchanged(state: State, series: Series) -> bool:
     return versions is not None and versions[-1].definition == series.definition
 
 
-def _highest(state: State, codes: Collection[str]) -> Mapping[object, int]:
-    """Give the highest value that any sequence of these series passed, by code and how it counts."""
-    countings = {(code, each.era): (code, each.counting) for code in codes for each in state.printing(code)}
-    highest: dict[object, int] = {}
-    for each in state.sequences() if countings else ():
-        if each.series in codes:
-            counting = countings[each.series, each.era]
-            highest[counting] = max(each.high_water, highest.get(counting, -1))
-    return highest
-
-
-def _defined(state: State, series: Series, highest: Mapping[object, int]) -> list[Event]:
+def _defined(state: State, series: Series) -> list[Event]:
     versions = state.versions(series.code)
     if versions is None:
         return [SeriesDefined(as_next(state, series))]
     if _is_unchanged(state, series):
         return []
     active_series(state, series.code)
-    _check_maximum(series, highest)
+    _check_maximum(state, series)
     return [SeriesAmended(as_next(state, series))]
 
 
-def _check_maximum(series: Series, highest: Mapping[object, int]) -> None:
-    passed = highest.get((series.code, series.counting), -1)
+def _check_maximum(state: State, series: Series) -> None:
+    passed = state.highest(series)
     if series.max_value < passed:
         raise Rejection(
             Code.AMENDMENT_REFUSED,
@@ -94,7 +82,7 @@ def adjust_maximum(state: State, command: AdjustMaximum) -> list[Event]:
     check_reason(command.reason, at_least=1)
     series = active_series(state, command.series)
     adjusted = series.with_maximum(command.max_value)
-    _check_maximum(adjusted, _highest(state, [series.code]))
+    _check_maximum(state, adjusted)
     if adjusted.definition == series.definition:
         return []
     return [MaximumAdjusted(series.code, series.version, adjusted.max_value)]
