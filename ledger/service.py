@@ -1,7 +1,7 @@
 """The ledger as its faces see it: carry out a command, look at what there is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from heapq import nsmallest
@@ -9,7 +9,6 @@ from typing import Self
 
 from pyroaring import BitMap
 
-from ledger import codec
 from ledger.codec import Entry
 from ledger.domain.accounting import Accounting, Cause
 from ledger.domain.commands import Assign, Command, DefineSeries, Envelope, Original, Reserve, Void
@@ -17,14 +16,11 @@ from ledger.domain.decide import decide
 from ledger.domain.decisions.guards import known_series, no_sequence, reading_of
 from ledger.domain.decisions.series import as_next, proofs
 from ledger.domain.events import (
-    Event,
-    NumbersConfirmed,
     NumbersImported,
     NumbersReserved,
-    NumberVoided,
     PeriodClosed,
 )
-from ledger.domain.history import NumberHistory, ReservationHistory, confirmed_by
+from ledger.domain.history import NumberHistory, ReservationHistory
 from ledger.domain.proof import prove
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
@@ -33,15 +29,13 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
 from ledger.domain.utilisation import Utilisation
-from ledger.ports import Aside, Clock, Fault, Ids, Record, Spawn, Store
+from ledger.log import Log
+from ledger.ports import Aside, Clock, Fault, Ids, Spawn, Store
 from ledger.writer import Limits, Outcome, Together, Writer
 from ledger.writer.batch import key_reused
-from ledger.writer.follower import stopped
 
 __all__ = ["Ledger"]
 
-PAGE = 250  # events read at a time, which nobody waits for longer than some milliseconds
-MAX_VOID_EVENTS = 4  # NumberVoided, SequenceReset, NumbersReserved, NumbersConfirmed
 PREPARED = (Assign, DefineSeries, Void)
 LATE = (DefineSeries, Void)  # what they are prepared with may be changed by the commands before them
 
@@ -56,6 +50,7 @@ class Ledger:
         self.ids = ids
         self.writer = Writer(store, clock=clock, spawn=spawn, limits=limits or Limits())
         self._store = store
+        self._log = Log(store)
         self._aside = aside
 
     async def __aenter__(self) -> Self:
@@ -140,14 +135,13 @@ class Ledger:
 
     async def check_key(self, envelope: Envelope, command_ids: Sequence[bytes]) -> None:
         """Refuse a request under a key that another one used, whichever of its parts that one carried out."""
-        for record in await self._store.events_of_commands(command_ids):
-            entry = _decoded(record)
+        for entry in await self._log.commands(command_ids):
             if entry.envelope.fingerprint != envelope.fingerprint:
                 raise key_reused(entry, envelope)
 
     async def reservation(self, token: str) -> tuple[ReservationHistory, Series]:
         """Tell a reservation's history from the log, with the series that prints its numbers."""
-        history = await self._history(token)
+        history = await self._log.reservation(token)
         if history is None:
             raise Rejection(Code.RESERVATION_NOT_FOUND, f"no reservation has the token {token}")
         state = self.state
@@ -189,7 +183,7 @@ class Ledger:
         series = state.series_of(sequence)
         accounting = Accounting(sequence, first=first or 0, states=states, limit=limit)
         closed = None
-        async for entry in self._newest_first(id, position):
+        async for entry in self._log.newest_first(id, position):
             if isinstance(entry.event, PeriodClosed):
                 closed = entry.event, _cause(entry)
             accounting.take(entry.event, _cause(entry))
@@ -208,9 +202,9 @@ class Ledger:
                 f"{number!r} was never given out: sequence {reading.sequence} has not passed value {reading.value}",
             )
         history = NumberHistory(number, reading)
-        async for entry in self._newest_first(reading.sequence, position):
+        async for entry in self._log.newest_first(reading.sequence, position):
             if history.take(entry.event, _cause(entry)):
-                history.take_command(await self._events_with(entry), state)
+                history.take_command(await self._log.events_with(entry), state)
                 if history.has_begun(state):
                     break
         history.position = position
@@ -290,46 +284,20 @@ class Ledger:
                     sought.setdefault(reading.sequence, {}).setdefault(reading.value, []).append(number)
         found: dict[str, Original] = {}
         for id, values in sought.items():
-            async for value, original in self._confirmed(id, BitMap(values), position):
+            async for value, original in self._log.confirmed(id, BitMap(values), position):
                 found |= dict.fromkeys(values[value], original)
         return found
-
-    async def _confirmed(self, id: str, values: BitMap, position: int) -> AsyncIterator[tuple[int, Original]]:
-        """Find the one event that confirmed each value, which is none that can come again."""
-        async for entry in self._newest_first(id, position):
-            for value, original in confirmed_by(entry.event, values):
-                values.remove(value)
-                yield value, original
-            if not values:
-                return
 
     def _told(self, state: State, sequence: Counter) -> tuple[Counter, Series, Utilisation]:
         series = state.series_of(sequence)
         utilisation = Utilisation.of(sequence, series, self._now(), is_over=state.is_over(sequence))
         return sequence, series, utilisation
 
-    async def _newest_first(self, stream: str, position: int) -> AsyncIterator[Entry]:
-        """Read the events of a stream up to a position, from the last one back."""
-        before = position + 1
-        while records := await self._store.events_of_stream(stream, before=before, limit=PAGE):
-            for record in records:
-                yield _decoded(record)
-            before = records[-1].position
-
-    async def _events_with(self, entry: Entry) -> list[Event]:
-        """Read the events of the command that caused one, if it voids a number; its events stand together."""
-        is_void = isinstance(entry.event, NumberVoided)
-        if not is_void and not (isinstance(entry.event, NumbersConfirmed) and entry.ordinal):
-            return [entry.event]
-        first = entry.position - entry.ordinal
-        entries = map(_decoded, await self._store.events(after=first - 1, limit=MAX_VOID_EVENTS))
-        return [each.event for each in entries if each.envelope.command_id == entry.envelope.command_id]
-
     async def _explained(self, rejection: Rejection, command: Command, *, is_together: bool = False) -> Rejection:
         """Say why a command was rejected where the log knows more than the state, or the batch more than the log."""
         if rejection.code is Code.RESERVATION_NOT_FOUND:
             # The state forgets closed reservations; the log does not, and what is closed stays closed.
-            history = await self._history(getattr(command, "token", ""))
+            history = await self._log.reservation(getattr(command, "token", ""))
             return history.closed(together=is_together) if history else rejection
         if not (is_together and rejection.code is Code.CHANGED_MEANWHILE and isinstance(command, Void)):
             return rejection
@@ -339,18 +307,6 @@ class Ledger:
             Code.NUMBER_NOT_CONFIRMED,
             f"{command.number!r} is given out by this request itself; void it in a request that comes after it",
         )
-
-    async def _history(self, token: str) -> ReservationHistory | None:
-        records = await self._store.events_of_token(token)
-        entries = list(map(_decoded, records))
-        return ReservationHistory.of((entry.event, entry.position, entry.recorded_at) for entry in entries)
-
-
-def _decoded(record: Record) -> Entry:
-    try:
-        return codec.decode(record)
-    except codec.UnknownEvent as why:
-        raise stopped(str(why)) from why
 
 
 def _cause(entry: Entry) -> Cause:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ledger import service
+from ledger import log
 from ledger.domain import proof
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import Command, DefineSeries, Envelope, Issue, Reserve, Void
@@ -40,7 +40,7 @@ async def do(ledger: Ledger, *commands: Command) -> Outcome:
 
 
 async def test_a_number_of_late_is_found_without_reading_its_whole_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "PAGE", PAGE)
+    monkeypatch.setattr(log, "PAGE", PAGE)
     store = Counting(MemoryLog("test"))
     async with Ledger(store, clock=Time(), ids=RandomIds(), spawn=spawn, aside=aside) as ledger:
         issues = [Issue(Reserve("PLAIN", ledger.ids.token()), "D") for _ in range(NUMBERS)]

@@ -1,0 +1,65 @@
+"""What is read from the log itself, by index: what the state forgets, of one reservation, sequence or command."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from pyroaring import BitMap
+
+from ledger import codec
+from ledger.codec import Entry
+from ledger.domain.commands import Original
+from ledger.domain.events import Event, NumbersConfirmed, NumberVoided
+from ledger.domain.history import ReservationHistory, confirmed_by
+from ledger.ports import Record, Store
+from ledger.writer.follower import stopped
+
+__all__ = ["Log"]
+
+PAGE = 250  # events read at a time, for which nobody waits longer than some milliseconds
+MAX_VOID_EVENTS = 4  # NumberVoided, SequenceReset, NumbersReserved, NumbersConfirmed
+
+
+class Log:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def commands(self, command_ids: Sequence[bytes]) -> list[Entry]:
+        """Read all events of some commands."""
+        return list(map(_decoded, await self._store.events_of_commands(command_ids)))
+
+    async def newest_first(self, stream: str, position: int) -> AsyncIterator[Entry]:
+        """Read the events of a stream up to a position, from the last one back."""
+        before = position + 1
+        while records := await self._store.events_of_stream(stream, before=before, limit=PAGE):
+            for record in records:
+                yield _decoded(record)
+            before = records[-1].position
+
+    async def events_with(self, entry: Entry) -> list[Event]:
+        """Read the events of the command that caused one, if it voids a number; its events stand together."""
+        is_void = isinstance(entry.event, NumberVoided)
+        if not is_void and not (isinstance(entry.event, NumbersConfirmed) and entry.ordinal):
+            return [entry.event]
+        first = entry.position - entry.ordinal
+        entries = map(_decoded, await self._store.events(after=first - 1, limit=MAX_VOID_EVENTS))
+        return [each.event for each in entries if each.envelope.command_id == entry.envelope.command_id]
+
+    async def confirmed(self, id: str, values: BitMap, position: int) -> AsyncIterator[tuple[int, Original]]:
+        """Find the one event that confirmed each value, which is none that can come again."""
+        async for entry in self.newest_first(id, position):
+            for value, original in confirmed_by(entry.event, values):
+                values.remove(value)
+                yield value, original
+            if not values:
+                return
+
+    async def reservation(self, token: str) -> ReservationHistory | None:
+        records = await self._store.events_of_token(token)
+        entries = list(map(_decoded, records))
+        return ReservationHistory.of((entry.event, entry.position, entry.recorded_at) for entry in entries)
+
+
+def _decoded(record: Record) -> Entry:
+    try:
+        return codec.decode(record)
+    except codec.UnknownEvent as why:
+        raise stopped(str(why)) from why
