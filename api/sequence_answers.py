@@ -5,7 +5,7 @@ from typing import Any
 
 from api.number_answers import cause_answer, ranges_answer
 from ledger.domain.accounting import Account, Accounting, Cause
-from ledger.domain.events import PeriodClosed, PeriodOpened, SequenceAdjusted, SequenceReset
+from ledger.domain.events import PeriodClosed, PeriodOpened, Place, SequenceAdjusted, SequenceReset
 from ledger.domain.ranges import count_of
 from ledger.domain.sequence import Sequence as Counter
 from ledger.domain.sequence import ValueState
@@ -142,7 +142,7 @@ def _place(sequence: Counter, series: Series) -> Answer:
     }
 
 
-def _of_event(event: SequenceAdjusted | SequenceReset | PeriodClosed, state: State) -> Answer:
+def _of_event(event: Place, state: State) -> Answer:
     series = state.series(event.series, event.series_version)
     return {
         "sequence": event.sequence,

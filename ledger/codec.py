@@ -27,6 +27,7 @@ from ledger.domain.events import (
     NumberVoided,
     PeriodClosed,
     PeriodOpened,
+    Place,
     Print,
     ReservationCancelled,
     ReservationExpired,
@@ -229,15 +230,7 @@ def _voided(data: Data, _: None) -> NumberVoided:
 
 
 def _imported_data(event: NumbersImported) -> Data:
-    data = {
-        "sequence": event.sequence,
-        "series": event.series,
-        "series_version": event.series_version,
-        "key": event.key,
-        "period": event.period,
-        "tzdata": event.tzdata,
-        "prints": [_print_data(each) for each in event.prints],
-    }
+    data = _place_data(event) | {"tzdata": event.tzdata, "prints": [_print_data(each) for each in event.prints]}
     if event.pre_control:
         data["pre_control"] = event.pre_control
     if event.skipped:
@@ -247,11 +240,7 @@ def _imported_data(event: NumbersImported) -> Data:
 
 def _imported(data: Data, _: None) -> NumbersImported:
     return NumbersImported(
-        data["sequence"],
-        data["series"],
-        data["series_version"],
-        tuple(data["key"]),
-        data["period"],
+        *_place(data),
         data["tzdata"],
         tuple(map(_print, data["prints"])),
         _ranges(data.get("pre_control", [])),
@@ -292,7 +281,7 @@ def _extended(data: Data, token: str) -> ReservationExtended:
     return ReservationExtended(data["sequence"], token, data["expires_at"])
 
 
-def _counter_data(event: SequenceReset | SequenceAdjusted | PeriodClosed) -> Data:
+def _place_data(event: Place) -> Data:
     return {
         "sequence": event.sequence,
         "series": event.series,
@@ -302,36 +291,36 @@ def _counter_data(event: SequenceReset | SequenceAdjusted | PeriodClosed) -> Dat
     }
 
 
-def _counter(data: Data) -> tuple[str, str, int, tuple[str, ...], str]:
+def _place(data: Data) -> tuple[str, str, int, tuple[str, ...], str]:
     return data["sequence"], data["series"], data["series_version"], tuple(data["key"]), data["period"]
 
 
 def _reset_data(event: SequenceReset) -> Data:
-    return _counter_data(event) | {"start": event.start}
+    return _place_data(event) | {"start": event.start}
 
 
 def _reset(data: Data, _: None) -> SequenceReset:
-    return SequenceReset(*_counter(data), data["start"])
+    return SequenceReset(*_place(data), data["start"])
 
 
 def _adjusted_data(event: SequenceAdjusted) -> Data:
-    return _counter_data(event) | {"skipped": event.skipped}
+    return _place_data(event) | {"skipped": event.skipped}
 
 
 def _adjusted(data: Data, _: None) -> SequenceAdjusted:
-    return SequenceAdjusted(*_counter(data), _ranges(data["skipped"]))
+    return SequenceAdjusted(*_place(data), _ranges(data["skipped"]))
 
 
 def _closed_data(event: PeriodClosed) -> Data:
     """The accounting has each state's count beside its ranges, for those who read the log without us."""
     accounting = {state.value: {"count": count_of(ranges), "ranges": ranges} for state, ranges in event.accounting}
-    return _counter_data(event) | {"start": event.start, "high_water": event.high_water, "accounting": accounting}
+    return _place_data(event) | {"start": event.start, "high_water": event.high_water, "accounting": accounting}
 
 
 def _closed(data: Data, _: None) -> PeriodClosed:
     accounting = ((state, data["accounting"].get(state.value)) for state in ValueState)
     states = tuple((state, _ranges(its["ranges"])) for state, its in accounting if its)
-    return PeriodClosed(*_counter(data), data["start"], data["high_water"], states)
+    return PeriodClosed(*_place(data), data["start"], data["high_water"], states)
 
 
 def _series_data(event: SeriesDefined | SeriesAmended) -> Data:

@@ -18,6 +18,7 @@ __all__ = [
     "NumbersReserved",
     "PeriodClosed",
     "PeriodOpened",
+    "Place",
     "Print",
     "ReservationCancelled",
     "ReservationExpired",
@@ -31,17 +32,20 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Numbering:
-    """All that, with a value, prints a number again years later.
-
-    `sequence` is the id of the sequence; `key` holds the values in the order of the series' key.
-    """
+class Place:
+    """The sequence that an event is about: its id, and what it is made of; `key` is in the order of the series' key."""
 
     sequence: str
     series: str
     series_version: int
     key: tuple[str, ...]
     period: str
+
+
+@dataclass(frozen=True, slots=True)
+class Numbering(Place):
+    """All that, with a value, prints a number again years later."""
+
     document_date: date
     attributes: tuple[tuple[str, str], ...]
     tzdata: str
@@ -86,14 +90,9 @@ class PeriodOpened:
 
 
 @dataclass(frozen=True, slots=True)
-class SequenceReset:
+class SequenceReset(Place):
     """A sequence of a new period began, before its first value."""
 
-    sequence: str
-    series: str
-    series_version: int
-    key: tuple[str, ...]
-    period: str
     start: int
 
 
@@ -127,17 +126,12 @@ class Print:
 
 
 @dataclass(frozen=True, slots=True)
-class NumbersImported:
+class NumbersImported(Place):
     """Numbers that a register held before the ledger, confirmed as they stand.
 
     The holes between them are `pre_control` in a sequence that the import begins, else `skipped`.
     """
 
-    sequence: str
-    series: str
-    series_version: int
-    key: tuple[str, ...]
-    period: str
     tzdata: str
     prints: tuple[Print, ...]
     pre_control: Ranges
@@ -164,26 +158,16 @@ class NumberVoided:
 
 
 @dataclass(frozen=True, slots=True)
-class SequenceAdjusted:
+class SequenceAdjusted(Place):
     """The sequence goes on above `skipped`, which it passed over."""
 
-    sequence: str
-    series: str
-    series_version: int
-    key: tuple[str, ...]
-    period: str
     skipped: Ranges
 
 
 @dataclass(frozen=True, slots=True)
-class PeriodClosed:
+class PeriodClosed(Place):
     """The period of a sequence ended; `accounting` is what became of every value, and is not changed by later voids."""
 
-    sequence: str
-    series: str
-    series_version: int
-    key: tuple[str, ...]
-    period: str
     start: int
     high_water: int
     accounting: tuple[tuple[ValueState, Ranges], ...]

@@ -6,13 +6,13 @@ from ledger.domain.events import (
     Event,
     MaximumAdjusted,
     NumberAssigned,
-    Numbering,
     NumbersConfirmed,
     NumbersImported,
     NumbersReserved,
     NumberVoided,
     PeriodClosed,
     PeriodOpened,
+    Place,
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
@@ -99,10 +99,7 @@ def _adjusted(state: State, event: SequenceAdjusted) -> None:
     state.put_passed(sequence)
 
 
-Counted = Numbering | NumbersImported | SequenceAdjusted | SequenceReset | PeriodClosed
-
-
-def _used(state: State, of: Counted) -> Sequence:
+def _used(state: State, of: Place) -> Sequence:
     """Give the sequence that is about to give out a number."""
     sequence = _begun(state, of)
     if not sequence.is_used:
@@ -111,14 +108,14 @@ def _used(state: State, of: Counted) -> Sequence:
     return sequence
 
 
-def _begun(state: State, of: Counted) -> Sequence:
+def _begun(state: State, of: Place) -> Sequence:
     """Give the sequence to change; that of a series that never resets begins with what first happens to it."""
     if state.sequence(of.sequence) is None:
         _begin(state, of)
     return state.sequence_to_change(of.sequence)
 
 
-def _begin(state: State, of: Counted) -> None:
+def _begin(state: State, of: Place) -> None:
     series = state.series(of.series, of.series_version)
     start = of.start if isinstance(of, SequenceReset | PeriodClosed) else series.definition.start
     sequence = Sequence(of.sequence, of.series, of.key, of.period, start)
