@@ -7,8 +7,17 @@ from pyroaring import BitMap
 from ledger import codec
 from ledger.codec import Entry
 from ledger.domain.commands import Original
-from ledger.domain.events import Event, NumbersConfirmed, NumberVoided
+from ledger.domain.events import (
+    Event,
+    MaximumAdjusted,
+    NumbersConfirmed,
+    NumberVoided,
+    SeriesAmended,
+    SeriesDefined,
+)
 from ledger.domain.history import ReservationHistory, confirmed_by
+from ledger.domain.series import Series
+from ledger.domain.state import State
 from ledger.ports import Record, Store
 from ledger.writer.follower import stopped
 
@@ -51,6 +60,18 @@ class Log:
                 yield value, original
             if not values:
                 return
+
+    async def series(self, state: State, code: str, position: int) -> Series:
+        """Give a series as it was in front of a position; `state` has the eras of its versions."""
+        maximum: int | None = None
+        async for entry in self.newest_first(code, position - 1):
+            match entry.event:
+                case MaximumAdjusted(max_value=max_value) if maximum is None:
+                    maximum = max_value
+                case SeriesDefined(series=series) | SeriesAmended(series=series):
+                    found = series.in_era(state.series(code, series.version).era)
+                    return found if maximum is None else found.with_maximum(maximum)
+        raise AssertionError(f"series {code} was not defined in front of position {position}")
 
     async def reservation(self, token: str) -> ReservationHistory | None:
         records = await self._store.events_of_token(token)

@@ -16,7 +16,6 @@ from ledger.domain.decide import decide
 from ledger.domain.decisions.guards import known_series, no_sequence, reading_of
 from ledger.domain.decisions.series import as_next, proofs
 from ledger.domain.events import (
-    NumbersImported,
     NumbersReserved,
     PeriodClosed,
 )
@@ -222,11 +221,9 @@ class Ledger:
 
     async def register_again(self, codes: Collection[str], outcome: Outcome) -> Register:
         """Begin to read a register that was imported before, as it was read then."""
-        state = await self.writer.fresh()
-        imports = (entry.event for entry in outcome.entries if isinstance(entry.event, NumbersImported))
-        versions = {event.series: event.series_version for event in imports}
-        series = [state.series(code, versions.get(code, state.series_now(code).version)) for code in codes]
-        return Register(series, outcome.entries[0].recorded_at)
+        state, first = await self.writer.fresh(), outcome.entries[0]
+        series = [await self._log.series(state, code, first.position) for code in codes]
+        return Register(series, first.recorded_at)
 
     async def drop_held(self, register: Register) -> int:
         """Find the rows that the ledger holds already; gives the position at which that was so."""

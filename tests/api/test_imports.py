@@ -117,6 +117,20 @@ async def test_a_repeated_request_is_told_the_same_when_much_has_changed_since(a
         assert answer(await send(api, content, query, **key), 200) == first
 
 
+async def test_a_repeated_request_reads_by_the_series_as_they_were(api: Api) -> None:
+    await api.define("LOW", {"template": "L-{SEQ:3}", "max_value": 5})
+    await api.define("NONE", {"template": "N-{SEQ:3}"})
+    answer(await api.post("/v1/series/LOW/maximum", {"max_value": 10, "reason": "more than planned"}), 200)
+    content = "document_number\nL-009\nL-011\nNN-001\n"
+    query, key = "&series=LOW&series=NONE&skip_bad=true", {"Idempotency-Key": "import-1"}
+    first = answer(await send(api, content, query, **key), 200)
+    assert [row["title"] for row in first["rejected"]] == ["OUT_OF_RANGE", "NO_TEMPLATE"]
+    answer(await api.post("/v1/series/LOW/maximum", {"max_value": 20, "reason": "more than planned"}), 200)
+    answer(await api.http.put("/v1/series/NONE", json={"template": "NN-{SEQ:3}"}), 200)
+    async with api.unchanged():
+        assert answer(await send(api, content, query, **key), 200) == first
+
+
 async def test_a_key_covers_the_options(api: Api) -> None:
     key = {"Idempotency-Key": "import-1"}
     answer(await send(api, GOOD, **key), 200)
