@@ -16,6 +16,7 @@ from ledger.codec import Entry, UnknownEvent, canonical, command_id, decode, enc
 from ledger.definitions import definition_data
 from ledger.domain.calendar import FIRST_DATE, LAST_DATE, Reset
 from ledger.domain.commands import Envelope
+from ledger.domain.decisions.sequences import MAX_CLOSED_RANGES
 from ledger.domain.events import (
     Event,
     MaximumAdjusted,
@@ -41,6 +42,7 @@ from ledger.domain.ranges import ranges_of
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import MAX_VALUE, Attribute, DateOrder, Definition, Dimension, Overflow, Reuse, Series
 from ledger.ports import Record
+from ledger.stores.checks import MAX_BODY_BYTES
 from tests.given import LETTER, NOW, PLAIN, QUICK
 from tests.golden.samples import EVENTS, SAMPLES
 
@@ -298,6 +300,19 @@ def test_a_closing_tells_each_states_count_to_those_who_read_without_us() -> Non
     data = orjson.loads(encode(SAMPLES["PeriodClosed-1"], PREVIOUS).body)["data"]
     assert data["accounting"]["CONFIRMED"] == {"count": 4, "ranges": [[1, 3], [9, 9]]}
     assert sum(each["count"] for each in data["accounting"].values()) == data["high_water"] - data["start"] + 1
+
+
+# What the store takes
+
+
+def test_the_largest_closing_stays_below_what_the_store_takes() -> None:
+    highest = MAX_VALUE - 2 * MAX_CLOSED_RANGES
+    ranges = tuple((value, value) for value in range(highest, MAX_VALUE, 2))
+    assert len(ranges) == MAX_CLOSED_RANGES
+    key = tuple("ก" * 50 for _ in range(9))
+    closed = PeriodClosed(":".join(("S", *key, "-")), "S", 1, key, "-", 1, MAX_VALUE, ((ValueState.CONFIRMED, ranges),))
+    envelope = Envelope(bytes(32), "a" * 200, "\U0001d11e" * 500, "r" * 200, "k" * 200, "f" * 64)
+    assert len(encode(Entry(2**53 - 1, closed, envelope, 300, 2**53 - 1), PREVIOUS).body) < MAX_BODY_BYTES
 
 
 # Definitions and command ids

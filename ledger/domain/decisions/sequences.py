@@ -21,7 +21,7 @@ from ledger.domain.state import State
 
 __all__ = ["MAX_CLOSED_RANGES", "adjust", "close", "open_period", "reset"]
 
-MAX_CLOSED_RANGES = 400_000  # of one closing's event, which then stays below the store's limit
+MAX_CLOSED_RANGES = 300_000  # of one closing's event, which then stays below the store's limit
 MAX_EXPIRED = 256  # expiries that a closing records by itself; the writer records more in several transactions
 MAX_NAMED = 5
 
