@@ -1,6 +1,7 @@
 """`POST /v1/batch`: many commands in one request, in order; each by itself, or with `atomic` all or none."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
@@ -66,10 +67,7 @@ async def carry_out(ledger: Ledger, asked: BatchBody, envelope: Envelope, making
     ended = await (_together(ledger, items, envelope) if asked.atomic else _each(ledger, items))
     outcomes = [each for each in ended if isinstance(each, Outcome)]
     replayed = bool(outcomes) and all(each.replayed for each in outcomes)
-    left, told = MAX_NUMBERS, list[Answer]()
-    for index, (item, end) in enumerate(zip(items, ended, strict=True)):
-        left -= _numbers_in(end)
-        told.append(_answer(index, item, end, ledger.state) if left >= 0 else _answer_briefly(index, item, end))
+    told = _tell(items, ended, ledger.state)
     if not (replayed and envelope.idempotency_key):  # else the answer as a whole is the first one again
         told = [_marked(answer, end) for answer, end in zip(told, ended, strict=True)]
     position = max((outcome.position for outcome in outcomes), default=ledger.position)
@@ -109,21 +107,26 @@ async def _together(ledger: Ledger, items: list[Item | Rejection], envelope: Env
     return list((await ledger.execute_together(sound, envelope)).parts)
 
 
-def _answer(index: int, item: Item | Rejection, told: Outcome | Rejection | Fault, state: State) -> Answer:
-    """Answer one command as its own endpoint would, with the status."""
-    if not isinstance(told, Outcome) or isinstance(item, Rejection):
-        return _refused(index, told)
-    return {"status": status_of(item.operation, told), **item.operation.answer(item.command, told, state)}
+def _tell(items: list[Item | Rejection], ended: Sequence[Outcome | Rejection | Fault], state: State) -> list[Answer]:
+    """Answer each command as its own endpoint would, with the status; without numbers beyond what a request carries."""
+    left, told = MAX_NUMBERS, list[Answer]()
+    for index, (item, end) in enumerate(zip(items, ended, strict=True)):
+        if isinstance(item, Rejection) or not isinstance(end, Outcome):
+            told.append(_refused(index, end))
+            continue
+        numbers = _numbers_in(end)
+        left -= numbers
+        is_whole = left >= 0 or not numbers
+        answer = item.operation.answer(item.command, end, state) if is_whole else _briefly(end)
+        told.append({"status": status_of(item.operation, end), **answer})
+    return told
 
 
-def _answer_briefly(index: int, item: Item | Rejection, told: Outcome | Rejection | Fault) -> Answer:
-    """Answer without the numbers, of which a request can carry no more; `GET /v1/reservations/{token}` has them."""
-    if not isinstance(told, Outcome) or isinstance(item, Rejection):
-        return _refused(index, told)
-    token = getattr(told.entries[-1].event, "token", None) if told.entries else None
+def _briefly(end: Outcome) -> Answer:
+    """Say what was done, but for the numbers; `GET /v1/reservations/{token}` has them."""
+    token = getattr(end.entries[-1].event, "token", None) if end.entries else None
     named = {} if token is None else {"token": token}
-    answer = {"status": status_of(item.operation, told), **named, "position": told.position}
-    return answer | {"numbers_left_out": _numbers_in(told)}
+    return {**named, "position": end.position, "numbers_left_out": _numbers_in(end)}
 
 
 def _refused(index: int, told: Outcome | Rejection | Fault) -> Answer:
@@ -131,10 +134,9 @@ def _refused(index: int, told: Outcome | Rejection | Fault) -> Answer:
     return problem_document(told.of_command(index) if isinstance(told, Rejection) else told)
 
 
-def _numbers_in(told: Outcome | Rejection | Fault) -> int:
+def _numbers_in(end: Outcome) -> int:
     """Count the numbers that an answer tells."""
-    event = told.entries[-1].event if isinstance(told, Outcome) and told.entries else None
-    match event:
+    match end.entries[-1].event if end.entries else None:
         case NumbersReserved(ranges=ranges) | ReservationCancelled(ranges=ranges):
             return count_of(ranges)
         case NumbersConfirmed(ranges=ranges, released=released):

@@ -132,7 +132,7 @@ class PreviewBody(Body):
     document_date: Day | None = None
     attributes: Fields = {}
 
-    def reserve(self, token: str, default_ttl_seconds: Whole, ttl_seconds: Whole | None = None) -> Reserve:
+    def reserve(self, token: str, default_ttl_seconds: int, ttl_seconds: int | None = None) -> Reserve:
         day = None if self.document_date is None else date.fromisoformat(self.document_date)
         return Reserve(self.series, token, self.key, self.count, ttl_seconds, default_ttl_seconds, day, self.attributes)
 

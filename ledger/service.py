@@ -100,7 +100,8 @@ class Ledger:
         try:
             for command, envelope in given:
                 if type(command) in LATE:
-                    await asyncio.gather(*(future for _, future in asked), return_exceptions=True)
+                    waiting = (future for _, future in asked if not future.done())
+                    await asyncio.gather(*waiting, return_exceptions=True)
                 asked.append(await self._begun(command, envelope, originals))
             ended = await asyncio.gather(*(future for _, future in asked), return_exceptions=True)
         except BaseException:  # the client has gone: what was not begun is not done
@@ -115,9 +116,8 @@ class Ledger:
     ) -> tuple[Command, asyncio.Future[Outcome]]:
         """Let a command wait for the writer; a Fault is its outcome too."""
         try:
-            if isinstance(command, DefineSeries):
-                (command,) = await self._proved([command])
-            command = await self._looked_up(command, originals)
+            if type(command) in PREPARED:
+                (command,) = await self._prepared([command], originals)
             return command, self.writer.enqueue(command, _with_reason(envelope, command))
         except Fault as fault:
             failed: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -234,12 +234,16 @@ class Ledger:
         """Give the log's time as this process can tell it, for what is shown and not stored."""
         return max(self.clock.now(), self.writer.fold.recorded_at if self.writer.fold else 0)
 
-    async def _prepared(self, commands: Iterable[Command]) -> list[Command]:
-        """Do what would take too long under the log's lock; gives the commands with what was found."""
+    async def _prepared(
+        self, commands: Iterable[Command], known: Mapping[str, Original] | None = None
+    ) -> list[Command]:
+        """Do what would take too long under the log's lock; gives the commands with what was found, or is `known`."""
         asked = list(commands)
         if any(isinstance(one, DefineSeries) for one in asked):
             asked = await self._proved(asked)
-        originals = await self._originals(one.number for one in asked if isinstance(one, Void))
+        originals = dict(known or {})
+        numbers = [one.number for one in asked if isinstance(one, Void) and one.number not in originals]
+        originals |= await self._originals(numbers)
         return [await self._looked_up(one, originals) for one in asked]
 
     async def _proved(self, commands: Iterable[Command]) -> list[Command]:
@@ -259,8 +263,7 @@ class Ledger:
     async def _looked_up(self, command: Command, originals: Mapping[str, Original]) -> Command:
         match command:
             case Void(number=number):
-                original = originals.get(number) or (await self._originals([number])).get(number)
-                return replace(command, original=original)
+                return replace(command, original=originals.get(number))
             case Assign(number=number):
                 with suppress(Rejection):  # read once, the number need not be read under the lock
                     reading_of(await self.writer.fresh(), number, self._now())

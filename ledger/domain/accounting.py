@@ -80,7 +80,7 @@ class Accounting:
     def take(self, event: Event, cause: Cause) -> None:
         """Look at the event before the one taken last."""
         for state, ranges in touched(event):
-            for low, high in _runs_among(self._sought, ranges):
+            for low, high in among(self._sought, ranges):
                 self._accounts.append(Account(low, high, state, cause))
                 self._sought.remove_range(low, high + 1)
 
@@ -114,16 +114,11 @@ def touched(event: Event) -> Iterator[tuple[ValueState, Ranges]]:
             yield ValueState.EXPIRED, ranges
 
 
-def among(sought: BitMap, ranges: Ranges) -> Iterator[int]:
-    """Give the values of the ranges that are sought."""
-    for low, high in _runs_among(sought, ranges):
-        yield from range(low, high + 1)
-
-
-def _runs_among(sought: BitMap, ranges: Ranges) -> Iterable[tuple[int, int]]:
+def among(sought: BitMap, ranges: Ranges) -> Ranges:
+    """Give what of the ranges is sought."""
     if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:  # nearly always
         return ranges if ranges[0][0] in sought else ()
     of_event = BitMap()
     for low, high in ranges:
         of_event.add_range(low, high + 1)
-    return list(runs(sought & of_event))
+    return tuple(runs(sought & of_event))

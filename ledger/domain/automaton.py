@@ -17,14 +17,13 @@ from ledger.domain.calendar import Reset
 from ledger.domain.characters import bits, mask_of, members
 from ledger.domain.date_texts import date_texts
 from ledger.domain.outline import Outline
-from ledger.domain.series import MAX_NUMBER_LENGTH, Dimension, Overflow, Series
+from ledger.domain.series import MAX_DIGITS, MAX_NUMBER_LENGTH, Dimension, Overflow, Series
 from ledger.domain.template import DateToken, Field, Literal, Part, Seq
 
-__all__ = ["END", "MAX_DIGITS", "VALUE", "Language", "Node", "TooComplex", "language"]
+__all__ = ["END", "VALUE", "Language", "Node", "TooComplex", "language"]
 
 MAX_NODES = 200_000  # of one series
 MAX_REPEATED = 1_000  # texts of a field that is printed twice
-MAX_DIGITS = 10  # of series.MAX_VALUE
 VALUE = "SEQ"  # the component that is the value; no field can have this name
 
 END = 1  # the mask of the end of a number: U+0000, which no text holds

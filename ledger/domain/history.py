@@ -19,7 +19,7 @@ from ledger.domain.events import (
     ReservationExpired,
     ReservationExtended,
 )
-from ledger.domain.ranges import Ranges, values_of
+from ledger.domain.ranges import Ranges, includes, values_of
 from ledger.domain.reading import Reading
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import ValueState
@@ -138,9 +138,7 @@ class NumberHistory:
         """Look at the event before the one taken last; says whether it was about this value."""
         value = self.reading.value
         about = [
-            Step(state, cause, _original(event, value))
-            for state, ranges in touched(event)
-            if any(low <= value <= high for low, high in ranges)
+            Step(state, cause, _original(event, value)) for state, ranges in touched(event) if includes(ranges, value)
         ]
         self.steps[:0] = about
         return bool(about)
@@ -170,7 +168,7 @@ def confirmed_by(event: Event, values: BitMap) -> Iterator[tuple[int, Original]]
     """Give those of some values that an event confirmed, and how their numbers were printed."""
     for state, ranges in touched(event):
         if state is ValueState.CONFIRMED:
-            for value in list(among(values, ranges)):
+            for value in values_of(among(values, ranges)):
                 original = _original(event, value)
                 assert original is not None
                 yield value, original
@@ -179,14 +177,14 @@ def confirmed_by(event: Event, values: BitMap) -> Iterator[tuple[int, Original]]
 def _original(event: Event, value: int) -> Original | None:
     match event:
         case NumbersConfirmed(numbering=of, ranges=ranges, document=document, documents=documents):
-            is_released = not any(low <= value <= high for low, high in ranges)
-            return _of_numbering(of, None if is_released else dict(documents).get(value, document))
+            given = dict(documents).get(value, document) if includes(ranges, value) else None
+            return _of_numbering(of, given)
         case NumberAssigned(numbering=of, value=assigned, document=document) if assigned == value:
             return _of_numbering(of, document)
         case NumbersReserved() | NumberVoided() | ReservationCancelled() | ReservationExpired():
             return _of_numbering(event.numbering, None)
         case NumbersImported(series_version=version, prints=prints):
-            mine = (each for each in prints if any(low <= value <= high for low, high in each.ranges))
+            mine = (each for each in prints if includes(each.ranges, value))
             return next((Original(version, each.document_date, each.attributes, None) for each in mine), None)
         case _:
             return None

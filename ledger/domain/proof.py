@@ -16,13 +16,13 @@ from itertools import chain
 from weakref import WeakKeyDictionary
 
 from ledger.domain import calendar
-from ledger.domain.automaton import END, MAX_DIGITS, VALUE, Language, Node, TooComplex, language
+from ledger.domain.automaton import END, VALUE, Language, Node, TooComplex, language
 from ledger.domain.calendar import Reset
 from ledger.domain.characters import character, members
 from ledger.domain.date_texts import periods, undetermined
 from ledger.domain.reading import Reading, readings
 from ledger.domain.rejection import Code, Rejection
-from ledger.domain.series import MAX_NUMBER_LENGTH, Dimension, Series
+from ledger.domain.series import MAX_DIGITS, MAX_NUMBER_LENGTH, Dimension, Series
 from ledger.domain.template import DATE_TOKENS
 from ledger.domain.text import flaw_of_text
 

@@ -4,13 +4,17 @@ from collections.abc import Iterable, Iterator
 
 from pyroaring import BitMap
 
-__all__ = ["Ranges", "between", "count_of", "ranges_of", "runs", "values_of", "without"]
+__all__ = ["Ranges", "between", "count_of", "includes", "ranges_of", "runs", "values_of", "without"]
 
 Ranges = tuple[tuple[int, int], ...]
 
 
 def count_of(ranges: Ranges) -> int:
     return sum(last - first + 1 for first, last in ranges)
+
+
+def includes(ranges: Ranges, value: int) -> bool:
+    return any(first <= value <= last for first, last in ranges)
 
 
 def values_of(ranges: Ranges) -> Iterator[int]:

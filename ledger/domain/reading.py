@@ -15,14 +15,13 @@ from weakref import WeakKeyDictionary
 from ledger.domain import calendar
 from ledger.domain.calendar import Reset
 from ledger.domain.rejection import Code, Rejection
-from ledger.domain.series import MAX_NUMBER_LENGTH, MAX_VALUE, Dimension, Overflow, Series
+from ledger.domain.series import MAX_DIGITS, MAX_NUMBER_LENGTH, MAX_VALUE, Dimension, Overflow, Series
 from ledger.domain.template import DATE_TOKENS, DateToken, Field, Literal, Part, Seq
 
 __all__ = ["Reading", "readings"]
 
 MAX_STEPS = 3_000  # of splitting one text among the tokens; templates that are of use take some dozens
 MAX_READINGS = 2  # of one number by one series: whoever asks wants to know the reading, or that there are two
-MAX_DIGITS = 10  # of MAX_VALUE
 
 _DIGITS = re.compile("[0-9]*")
 

@@ -19,6 +19,7 @@ from ledger.domain.template import DATE_TOKENS, FIELD_NAME, Frame, Template
 from ledger.domain.text import flaw_of_text
 
 __all__ = [
+    "MAX_DIGITS",
     "MAX_NUMBER_LENGTH",
     "MAX_TTL_SECONDS",
     "MAX_VALUE",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 MAX_VALUE = 4_000_000_000  # within the 32 bits of a roaring bitmap
+MAX_DIGITS = len(str(MAX_VALUE))
 MAX_TTL_SECONDS = 366 * 86_400
 MAX_NUMBER_LENGTH = 100
 MAX_DIMENSION_LENGTH = 50

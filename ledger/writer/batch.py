@@ -125,8 +125,7 @@ class Batch:
         self._branch.merge()
         self._branch = before[0]
         known.update(known_here)
-        entries = tuple(entry for part in parts if not part.replayed for entry in part.entries)
-        return Outcome(entries, self._position, all(part.replayed for part in parts), tuple(parts))
+        return _whole(parts, self._position)
 
     def _answer_one(
         self, waiting: Waiting, command: Command, envelope: Envelope, known: dict[bytes, tuple[Entry, ...]]
@@ -188,6 +187,10 @@ def _all_repeated(waiting: Waiting, together: Together, known: Mapping[bytes, tu
         if earlier and earlier[0].position == position + 1:
             position = answer.position
         parts.append(answer)
+    return _whole(parts, position)
+
+
+def _whole(parts: Sequence[Outcome], position: int) -> Outcome:
     entries = tuple(entry for part in parts if not part.replayed for entry in part.entries)
     return Outcome(entries, position, all(part.replayed for part in parts), tuple(parts))
 

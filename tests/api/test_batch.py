@@ -252,8 +252,9 @@ async def test_numbers_beyond_what_a_request_can_carry_are_left_out(memory_api: 
     await memory_api.define("LARGE", {"template": "L{SEQ:7}"})
     block = {"op": "reserve", "series": "LARGE", "count": 10_000}
     tokens = [each["token"] for _ in range(2) for each in await answers(memory_api, *[block] * 6)]
-    told = await answers(memory_api, *({"op": "cancel", "token": token} for token in tokens), {"op": "cancel"})
-    assert [len(each.get("numbers", [])) for each in told] == [10_000] * 10 + [0] * 3
+    cancels = [{"op": "cancel", "token": token} for token in tokens]
+    told = await answers(memory_api, *cancels, {"op": "cancel"}, {"op": "retire_series", "series": "LARGE"})
+    assert [len(each.get("numbers", [])) for each in told] == [10_000] * 10 + [0] * 4
     assert told[10] == {
         "status": 200,
         "token": tokens[10],
@@ -261,6 +262,7 @@ async def test_numbers_beyond_what_a_request_can_carry_are_left_out(memory_api: 
         "numbers_left_out": 10_000,
     }
     assert told[12]["title"] == "INVALID_FORMAT"
+    assert told[13]["retired"] is True
 
 
 SMALL: Json = {"template": "A-{SEQ:2}", "max_value": 10}
