@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from sqlalchemy import URL, exc, make_url
 
-from ledger.ports import Store
 from ledger.stores.mariadb import MariaDBStore
 from ledger.stores.memory import MemoryLog, MemoryStore, system_now
 from ledger.stores.migration import migrate
+from ledger.stores.sql import SqlStore
 from ledger.stores.sqlite import SQLiteStore
 
-__all__ = ["MemoryLog", "MemoryStore", "migrate", "open_store", "parse_url"]
+__all__ = ["MemoryLog", "MemoryStore", "SqlStore", "migrate", "open_store", "parse_url"]
 
 SQLITE_OPTIONS = {"uri", "mode", "immutable", "nolock", "vfs"}
 MIN_LOCK_TIMEOUT_MS = 2000  # the server's own waits are whole seconds and must be shorter
@@ -22,7 +22,7 @@ def open_store(
     lock_timeout_ms: int = 5000,
     allow_unsafe: bool = False,
     now: Callable[[], int] = system_now,
-) -> Store:
+) -> SqlStore:
     """Give the store of a database URL; nothing is connected yet.
 
     `allow_unsafe` accepts a MariaDB that could lose an acknowledged event. `now` is the clock of SQLite, whose clock

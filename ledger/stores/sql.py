@@ -68,8 +68,8 @@ class SqlStore(ABC):
 
     def __init__(self, writers: AsyncEngine, readers: AsyncEngine, *, lock_timeout_ms: int) -> None:
         self.deadline = lock_timeout_ms / 1000
-        self._writers = writers
-        self._readers = readers
+        self.writers = writers
+        self.readers = readers
         self.insert_sql = str(INSERT.compile(dialect=writers.dialect))
         self._connection: AsyncConnection | None = None
         self.driver: Any = None  # the driver's own connection, below SQLAlchemy's
@@ -151,8 +151,8 @@ class SqlStore(ABC):
                 self._connection = self._transaction = None
             except Exception:
                 self.discard()
-        await self._writers.dispose()
-        await self._readers.dispose()
+        await self.writers.dispose()
+        await self.readers.dispose()
 
     async def ask(self, answer: Awaitable[T]) -> T:
         """Wait for the writer's connection within the deadline; whatever goes wrong costs the connection."""
@@ -201,7 +201,7 @@ class SqlStore(ABC):
 
     async def _connect(self) -> None:
         self.driver = None
-        self._connection = await self._writers.connect()
+        self._connection = await self.writers.connect()
         self.driver = (await self._connection.get_raw_connection()).driver_connection
         await self.prepare(self._connection)
 
@@ -209,7 +209,7 @@ class SqlStore(ABC):
         """Read outside the lock; safe to cancel, for SQLAlchemy's pool drops a connection that was interrupted."""
         for attempt in range(READ_ATTEMPTS):
             try:
-                async with asyncio.timeout(self.deadline), self._readers.connect() as connection:
+                async with asyncio.timeout(self.deadline), self.readers.connect() as connection:
                     return (await connection.execute(statement, parameters)).all()
             except Exception as error:
                 lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated

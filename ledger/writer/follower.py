@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ledger.domain.rejection import Code
+from ledger.feed import Feed
 from ledger.fold import BrokenChain, Fold
 from ledger.ports import Fault, Head, Record, Store, Transaction
 
@@ -19,8 +20,9 @@ def stopped(why: str) -> Fault:
 class Follower:
     """`fold` is None until the log was first read; `head_stopped` is what the head said when it was last read."""
 
-    def __init__(self, store: Store, *, chunk: int, under_lock: int) -> None:
+    def __init__(self, store: Store, feed: Feed, *, chunk: int, under_lock: int) -> None:
         self._store = store
+        self._feed = feed
         self._chunk = chunk
         self._under_lock = under_lock
         self.fold: Fold | None = None
@@ -36,7 +38,7 @@ class Follower:
         _check(head, fold)
         self.head_stopped = head.stopped
         if fold.position < head.position:
-            fold.take(await self._next_events(head, fold))
+            self._take(fold, await self._next_events(head, fold))
         return None if fold.position < head.position else fold
 
     async def join(self, transaction: Transaction) -> Fold | None:
@@ -50,9 +52,13 @@ class Follower:
         _check(head, fold)
         missing = head.position - fold.position
         if missing:
-            fold.take(await transaction.events(after=fold.position, limit=missing))
+            self._take(fold, await transaction.events(after=fold.position, limit=missing))
             _check(head, fold)
         return fold
+
+    def _take(self, fold: Fold, records: Sequence[Record]) -> None:
+        fold.take(records)
+        self._feed.put(records)
 
     async def _next_events(self, head: Head, fold: Fold) -> Sequence[Record]:
         limit = min(self._chunk, head.position - fold.position)

@@ -21,6 +21,7 @@ from ledger.codec import Entry, UnknownEvent
 from ledger.domain.commands import Command, Envelope
 from ledger.domain.rejection import Code
 from ledger.domain.state import State
+from ledger.feed import Feed
 from ledger.fold import BrokenChain, Fold
 from ledger.ports import Clock, Fault, OutcomeUnknown, Record, Spawn, Store, StoreFault, Transaction
 from ledger.writer.batch import Batch, entries_by_command
@@ -65,13 +66,14 @@ class Writer:
     """Submit commands with `submit` or `enqueue`; follow the log with `fresh`. `start` once, `stop` once."""
 
     def __init__(self, store: Store, *, clock: Clock, spawn: Spawn, limits: Limits = Limits()) -> None:
+        self.feed = Feed(store)
         self._store = store
         self._clock = clock
         self._spawn = spawn
         self._limits = limits
         self._queue = Queue(limits.queue)
         self._wake = asyncio.Event()
-        self._follower = Follower(store, chunk=limits.fold_chunk, under_lock=limits.fold_under_lock)
+        self._follower = Follower(store, self.feed, chunk=limits.fold_chunk, under_lock=limits.fold_under_lock)
         self._task: asyncio.Task[None] | None = None
         self._readers: list[tuple[float, asyncio.Future[State]]] = []
         self._fault: Fault | None = Fault(Code.DATABASE_UNAVAILABLE, "the service is still reading the log")
@@ -253,6 +255,7 @@ class Writer:
             raise
         await self._end(transaction, batch, drawn)
         batch.keep()
+        self.feed.put(batch.records)
         self._queue.put_back(batch.left)
         self._decided.extend(batch.answers)
         if not self._is_answering:
