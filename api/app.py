@@ -1,7 +1,7 @@
 """The HTTP face of a ledger."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,18 +17,27 @@ from api.routes import routes
 from ledger.domain.rejection import Rejection
 from ledger.ports import Fault
 from ledger.service import Ledger
+from projections.mirror.relay import Relay
 
 __all__ = ["create_app"]
 
 
 def create_app(
-    ledger: Ledger, *, default_ttl_seconds: int = 300, secrets: Mapping[str, str] | None = None
+    ledger: Ledger,
+    *,
+    running: AbstractAsyncContextManager[object] | None = None,
+    mirror: Relay | None = None,
+    default_ttl_seconds: int = 300,
+    secrets: Mapping[str, str] | None = None,
 ) -> Starlette:
-    """Serve `ledger`, which starts and stops with the application. `secrets` maps principals to bearer secrets."""
+    """Serve `ledger`. What is `running` starts and stops with the application: the ledger alone, if nothing is given.
+
+    `secrets` maps principals to bearer secrets.
+    """
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with ledger:
+        async with running or ledger:
             yield
 
     app = Starlette(
@@ -36,7 +45,7 @@ def create_app(
             *routes(ledger, default_ttl_seconds),
             *batch_routes(ledger, default_ttl_seconds),
             *import_routes(ledger),
-            *health_routes(ledger),
+            *health_routes(ledger, mirror),
         ],
         middleware=[Middleware(CredentialsMiddleware, secrets=secrets)] if secrets else [],
         exception_handlers={

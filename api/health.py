@@ -1,44 +1,114 @@
 """Is the process alive, and can it number? Load balancers read the status, people the body."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from api.responses import json_response
+from ledger.domain.rejection import Code
+from ledger.ports import Fault
 from ledger.service import Ledger
+from projections.mirror.relay import Relay
 
 __all__ = ["health_routes"]
 
+Check = dict[str, Any]
 
-def health_routes(ledger: Ledger) -> list[Route]:
-    async def live(_: Request) -> Response:
-        return json_response({"status": "up"}, 200)
+UP: Check = {"status": "up"}
 
-    async def ready(_: Request) -> Response:
-        fault = ledger.writer.fault
-        return json_response(_status(ledger), 503 if fault else 200)
 
-    async def health(_: Request) -> Response:
-        fault = ledger.writer.fault
-        checks = {"database": _status(ledger)}
-        body = {
-            "status": checks["database"]["status"],
-            "checks": checks,
-            "ledger_id": ledger.writer.fold.ledger_id if ledger.writer.fold else None,
-            "position": ledger.position,
-            "waiting": ledger.writer.waiting,
+class Health:
+    """What can be said of one process. Its checks have the names that the clients of the present system know."""
+
+    def __init__(self, ledger: Ledger, mirror: Relay | None) -> None:
+        self._ledger = ledger
+        self._mirror = mirror
+
+    async def live(self, _: Request) -> Response:
+        return json_response(UP)
+
+    async def ready(self, _: Request) -> Response:
+        return json_response(_of_fault(self._ledger.writer.fault), self._status)
+
+    async def health(self, _: Request) -> Response:
+        return json_response(self._body(), self._status)
+
+    async def numbering(self, _: Request) -> Response:
+        writer = self._ledger.writer
+        body = self._body() | {
+            "fallback_mode": bool(self._mirror and self._mirror.status.fallback_mode),
+            "mirror": self._mirror_body(),
+            "queue_depth": writer.waiting,
+            "oldest_waiting_ms": round(writer.oldest_wait_seconds * 1000),
         }
-        return json_response(body, 503 if fault else 200)
+        return json_response(body, self._status)
 
+    @property
+    def _status(self) -> int:
+        return 503 if self._ledger.writer.fault else 200
+
+    def _body(self) -> Check:
+        writer = self._ledger.writer
+        checks = {"redis": self._redis(), "database": self._database(), "sequence_integrity": self._integrity()}
+        return {
+            "status": "down" if writer.fault else _worst(checks),
+            "checks": checks,
+            "ledger_id": writer.fold.ledger_id if writer.fold else None,
+            "position": self._ledger.position,
+            "waiting": writer.waiting,
+        }
+
+    def _redis(self) -> Check:
+        if self._mirror is None:
+            return UP | {"detail": "no mirror is configured"}
+        status = self._mirror.status
+        if status.detail is None:
+            return UP
+        return _failed("degraded" if status.is_reached else "down", Code.REDIS_UNAVAILABLE, status.detail)
+
+    def _database(self) -> Check:
+        fault = self._ledger.writer.fault
+        return UP if fault and fault.code is Code.MIRROR_NOT_COMPARED else _of_fault(fault)
+
+    def _integrity(self) -> Check:
+        for flaw in self._flaws():
+            return {"status": "degraded", "detail": flaw}
+        return UP
+
+    def _flaws(self) -> Iterator[str]:
+        state = self._ledger.state
+        for series in state.all_series():
+            if state.highest(series) > series.max_value:
+                yield f"a sequence of {series.code} is above the maximum {series.max_value}"
+
+    def _mirror_body(self) -> Check | None:
+        if self._mirror is None:
+            return None
+        position = self._mirror.status.position
+        return {"position": position, "lag": max(self._ledger.position - position, 0)}
+
+
+def health_routes(ledger: Ledger, mirror: Relay | None) -> list[Route]:
+    to = Health(ledger, mirror)
     return [
-        Route("/health", health, methods=["GET"]),
-        Route("/health/live", live, methods=["GET"]),
-        Route("/health/ready", ready, methods=["GET"]),
+        Route("/health", to.health, methods=["GET"]),
+        Route("/health/live", to.live, methods=["GET"]),
+        Route("/health/ready", to.ready, methods=["GET"]),
+        Route("/health/numbering", to.numbering, methods=["GET"]),
     ]
 
 
-def _status(ledger: Ledger) -> dict[str, str]:
-    fault = ledger.writer.fault
-    if fault is None:
-        return {"status": "up"}
-    return {"status": "down", "code": fault.code.number, "title": fault.code.name, "detail": fault.detail}
+def _of_fault(fault: Fault | None) -> Check:
+    return UP if fault is None else _failed("down", fault.code, fault.detail)
+
+
+def _failed(status: str, code: Code, detail: str) -> Check:
+    return {"status": status, "code": code.number, "title": code.name, "detail": detail}
+
+
+def _worst(checks: Mapping[str, Check]) -> str:
+    """A service without Redis still numbers: only what keeps it from that makes it down."""
+    return "up" if all(check["status"] == "up" for check in checks.values()) else "degraded"

@@ -18,15 +18,14 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from api.answers import as_json
-from api.app import create_app
 from api.requests import body_of
 from api.schemas import ReserveBody, parse
 from benchmarks.peer import Busy, RowLock
 from benchmarks.workload import KEY, TTL_SECONDS, YEAR, number_of, sequence_of
 from ledger.service import Ledger
-from numbering.server import BACKLOG, collect_less_often, uvicorn_config
+from numbering.server import BACKLOG, app_of, collect_less_often, uvicorn_config
 from numbering.settings import load
-from numbering.wiring import open_ledger
+from numbering.wiring import Node
 from tests.servers import HOST
 
 __all__ = ["main"]
@@ -79,9 +78,8 @@ def _created(body: bytes) -> Response:
     return Response(body, 201, media_type="application/json")
 
 
-def app_of(ledger: Ledger, peer: RowLock | None) -> Starlette:
+def compared(app: Starlette, ledger: Ledger, peer: RowLock | None) -> Starlette:
     """The product's application with our endpoints right behind its hottest, so that no router's walk is longer."""
-    app = create_app(ledger)
     app.router.routes[1:1] = Endpoints(ledger, peer).routes()
     product = app.router.lifespan_context
 
@@ -104,10 +102,12 @@ def app_of(ledger: Ledger, peer: RowLock | None) -> Starlette:
 def main(port: int, database_url: str, peer_database_url: str, redis_url: str) -> None:
     """Serve on 127.0.0.1 until SIGTERM."""
     collect_less_often()
-    ledger = open_ledger(load({"database_url": database_url}))
+    settings = load({"database_url": database_url})
+    node = Node(settings)
     peer = RowLock(peer_database_url, redis_url) if peer_database_url else None
+    app = compared(app_of(node, settings), node.ledger, peer)
     listener = socket.create_server((HOST, port), backlog=BACKLOG)
-    uvicorn.Server(uvicorn_config(app_of(ledger, peer))).run([listener])
+    uvicorn.Server(uvicorn_config(app)).run([listener])
 
 
 if __name__ == "__main__":

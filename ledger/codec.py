@@ -43,7 +43,7 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.ports import Record
 
-__all__ = ["Entry", "UnknownEvent", "canonical", "command_id", "decode", "encode"]
+__all__ = ["Entry", "UnknownEvent", "canonical", "command_id", "decode", "encode", "record_of"]
 
 Data = dict[str, Any]
 
@@ -127,6 +127,23 @@ def decode(record: Record) -> Entry:
     )
     event = form[2](body["data"], body.get("token"))
     return Entry(body["position"], event, envelope, body["ordinal"], body["recorded_at"])
+
+
+def record_of(body: bytes, hash: bytes) -> Record:
+    """Give the row of an event that is known by its canonical bytes and its hash, as a mirror keeps it."""
+    said = orjson.loads(body)
+    return Record(
+        said["position"],
+        said["type"],
+        said["version"],
+        said["stream"],
+        said.get("token"),
+        bytes.fromhex(said["command_id"]),
+        said["ordinal"],
+        body,
+        said["recorded_at"],
+        hash,
+    )
 
 
 def _stream(event: Event) -> str:

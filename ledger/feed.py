@@ -42,11 +42,12 @@ class Feed:
 
     async def read(self, *, after: int, limit: int) -> Sequence[Record]:
         """Read up to `limit` committed events behind a position, in order, from memory if they are there."""
+        return self.held(after=after, limit=limit) or await self._store.events(after=after, limit=limit)
+
+    def held(self, *, after: int, limit: int) -> Sequence[Record]:
+        """Give what memory has of them: nothing when the first of them is not there."""
         first = self.position - len(self._records) + 1
-        if after + 1 >= first and after < self.position:
-            start = after + 1 - first
-            return self._records[start : start + limit]
-        return await self._store.events(after=after, limit=limit)
+        return self._records[after + 1 - first :][:limit] if after + 1 >= first else ()
 
     async def wait(self, position: int, *, seconds: float) -> bool:
         """Wait until an event behind `position` is known; False when none was within `seconds`."""

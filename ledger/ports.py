@@ -94,8 +94,8 @@ class Transaction(Protocol):
         A StoreFault when the positions are out of turn.
         """
 
-    async def stop(self, why: str) -> None:
-        """Set `stopped` on the head, for every process to see."""
+    async def stop(self, why: str | None) -> None:
+        """Set `stopped` on the head, for every process to see; None lets them write again."""
 
     async def commit(self) -> None:
         """Make it durable.

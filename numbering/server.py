@@ -9,15 +9,16 @@ import sys
 from collections.abc import Callable
 
 import uvicorn
+from starlette.applications import Starlette
 
 from api.app import create_app
 from ledger.domain.rejection import Code
 from ledger.ports import StoreFault
 from ledger.stores import migrate, open_store
 from numbering.settings import Settings
-from numbering.wiring import open_ledger
+from numbering.wiring import Node
 
-__all__ = ["BACKLOG", "collect_less_often", "prepare", "serve", "uvicorn_config"]
+__all__ = ["BACKLOG", "app_of", "collect_less_often", "prepare", "serve", "uvicorn_config"]
 
 _log = logging.getLogger(__name__)
 
@@ -33,10 +34,6 @@ def prepare(settings: Settings, *, allow_unsafe: bool) -> None:
 
     A database that is merely away is waited for by the service itself, which answers 503 until it is back.
     """
-    if settings.redis_url:
-        _log.warning(
-            "NUMBERING_REDIS_URL is set, but this version keeps no mirror yet: `numbering doctor` only checks it"
-        )
     try:
         asyncio.run(_look(settings, allow_unsafe=allow_unsafe))
     except StoreFault as fault:
@@ -65,11 +62,10 @@ def collect_less_often() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def serve(settings: Settings, *, allow_unsafe: bool) -> int:
+def serve(settings: Settings, *, allow_unsafe: bool, start_unverified: bool) -> int:
     """Serve until SIGINT or SIGTERM, finish what was accepted, and give the exit code."""
     collect_less_often()
-    ledger = open_ledger(settings, allow_unsafe=allow_unsafe)
-    app = create_app(ledger, default_ttl_seconds=settings.reservation_ttl, secrets=settings.secrets())
+    app = app_of(Node(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified), settings)
     try:
         listener = _listen(settings)
     except OSError as error:
@@ -81,6 +77,17 @@ def serve(settings: Settings, *, allow_unsafe: bool) -> int:
     server = _Server(uvicorn_config(app), lambda: _say_where(listener, settings))
     server.run([listener])
     return 0 if server.started else FAULT
+
+
+def app_of(node: Node, settings: Settings) -> Starlette:
+    """Serve a node, which starts and stops with the application."""
+    return create_app(
+        node.ledger,
+        running=node,
+        mirror=node.relay,
+        default_ttl_seconds=settings.reservation_ttl,
+        secrets=settings.secrets(),
+    )
 
 
 class _Server(uvicorn.Server):

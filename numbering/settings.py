@@ -18,6 +18,7 @@ __all__ = ["PREFIX", "BadSettings", "Settings", "load"]
 PREFIX = "NUMBERING_"
 MIN_SECRET_LENGTH = 16
 MAX_NAME_LENGTH = 100
+MAX_RETENTION = 10**12
 RESERVED_NAMES = ("anonymous", "ledger")  # in events they stand for nobody, and for the service itself
 
 REDIS_OPTIONS = {"db", "username", "password"}
@@ -38,7 +39,11 @@ class Settings(BaseSettings):
         description="the ledger: sqlite+aiosqlite:///FILE or mariadb+asyncmy://USER:PASSWORD@HOST/DATABASE",
     )
     redis_url: str = Field(
-        "", description="the mirror's Redis; this version only checks it (doctor), it keeps no mirror yet"
+        "",
+        description="the Redis that mirrors the log, redis://USER:PASSWORD@HOST:PORT/DB or unix:///SOCKET; empty: none",
+    )
+    mirror_retention: Annotated[int, Field(ge=0, le=MAX_RETENTION)] = Field(
+        0, description="events that the mirror keeps, as far as its consumers have read them; 0 keeps all"
     )
     host: str = Field("127.0.0.1", description="address to listen on; not loopback needs credentials")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="port to listen on; 0 takes a free one")

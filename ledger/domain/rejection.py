@@ -25,6 +25,7 @@ class Code(Enum):
     DUPLICATE_NUMBER = "NB005", False, "The number is issued or reserved already."
     INVALID_FORMAT = "NB006", False, "A value of the request is not of its declared form."
     MANUAL_OVERRIDE_NOT_ALLOWED = "NB007", False, "The series gives its numbers out in order only: it is not `manual`."
+    REDIS_UNAVAILABLE = "NB008", True, "The mirror is away or behind; nothing else depends on it. Told by health only."
     RESERVATION_NOT_FOUND = "NB009", False, "No reservation has this token."
     RESERVATION_CLOSED = "NB010", False, "The reservation was already confirmed or cancelled."
     LIFETIME_EXCEEDED = "NB011", False, "The reservation would live longer than its series allows."
@@ -72,6 +73,7 @@ class Code(Enum):
     RESET_NOT_ALLOWED = "NB049", False, "The series never resets, so it has no periods to begin."
     PERIOD_ALREADY_OPEN = "NB050", False, "The period was begun already."
     CHANGED_MEANWHILE = "NB051", True, "The number changed while it was looked up: send the command again."
+    MIRROR_NOT_COMPARED = "NB060", True, "The mirror has not been compared with the log yet, so nothing is written."
     ACCOUNTING_TOO_LARGE = "NB052", False, "The sequence has more ranges than one closing can hold."
 
 

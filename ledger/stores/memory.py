@@ -131,7 +131,7 @@ class MemoryTransaction:
         last = records[-1]
         self.head = self.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at)
 
-    async def stop(self, why: str) -> None:
+    async def stop(self, why: str | None) -> None:
         assert not self.over, "the transaction is over"
         self.head = self.head._replace(stopped=why)
 

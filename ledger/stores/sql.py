@@ -258,7 +258,7 @@ class SqlTransaction:
         if inserted != len(records):
             raise self._bug("the database did not insert every event")
 
-    async def stop(self, why: str) -> None:
+    async def stop(self, why: str | None) -> None:
         await self._execute(STOP, {"why": why})
         self.head = self.head._replace(stopped=why)
 

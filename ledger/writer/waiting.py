@@ -43,13 +43,14 @@ Answer = Outcome | Rejection | Fault
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A command whose answer somebody awaits until `deadline`.
+    """A command whose answer somebody awaits, from `since` until `deadline`.
 
     `attempted` are the events that a COMMIT in doubt may have written for it.
     """
 
     command: Command | Together
     envelope: Envelope
+    since: float
     deadline: float
     future: asyncio.Future[Outcome]
     attempted: tuple[Entry, ...] = ()
@@ -134,6 +135,10 @@ class Queue:
             self._waiting = deque(waiting for waiting in self._waiting if id(waiting) not in gone)
             self._size -= sum(waiting.size for waiting in overdue)
         return overdue
+
+    def oldest(self) -> float | None:
+        """Give the instant since which the first has waited."""
+        return self._waiting[0].since if self._waiting else None
 
     def next_deadline(self) -> float | None:
         return min((waiting.deadline for waiting in self._waiting), default=None)

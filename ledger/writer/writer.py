@@ -5,7 +5,7 @@ While a transaction is in flight, commands gather; the next transaction takes th
 - an answer leaves only after COMMIT, and every answer of a batch, rejections too, is dropped when COMMIT is in doubt;
 - commands are decided under the head's lock, on state folded up to that head, at the database's time;
 - what failed before COMMIT was sent did not happen; what is in doubt is looked up in the log by command id;
-- it stops rather than write after a head that is behind it, forked from it, or marked as stopped;
+- it stops rather than write after a head that is behind it, forked from it, or marked as stopped, or while it is held;
 - a request task never touches a connection: cancelling a request cancels no COMMIT.
 """
 
@@ -79,11 +79,13 @@ class Writer:
         self._fault: Fault | None = Fault(Code.DATABASE_UNAVAILABLE, "the service is still reading the log")
         self._fault_since = clock.monotonic()
         self._stopped: Fault | None = None
+        self._held: Fault | None = None
+        self._held_since = 0.0
+        self._to_mark: tuple[str, int | None] | None = None
         self._backoff = 0.0
         self._behind = True
         self._more_due = False
         self._contentions = 0
-        self._untold = False
         self._closing_at: float | None = None
         self._decided: deque[tuple[Waiting, Answer]] = deque()
         self._is_answering = False
@@ -97,10 +99,14 @@ class Writer:
     def enqueue(self, command: Command | Together, envelope: Envelope) -> asyncio.Future[Outcome]:
         """Let a command wait behind all that wait already; gives its outcome later, or a Fault at once."""
         self._refuse_if_useless()
+        if self._held and self._clock.monotonic() - self._held_since > self._limits.lock_timeout_seconds:
+            raise self._again(self._held)
+        now = self._clock.monotonic()
         waiting = Waiting(
             command,
             envelope,
-            self._clock.monotonic() + self._limits.lock_timeout_seconds,
+            now,
+            now + self._limits.lock_timeout_seconds,
             asyncio.get_running_loop().create_future(),
         )
         self._queue.put(waiting)
@@ -120,7 +126,7 @@ class Writer:
         """Why commands are not served now, or None when they are."""
         if self._follower.head_stopped and not self._stopped:
             return stopped(self._follower.head_stopped)
-        return self._stopped or self._fault
+        return self._stopped or self._held or self._fault
 
     @property
     def fold(self) -> Fold | None:
@@ -131,6 +137,12 @@ class Writer:
     def waiting(self) -> int:
         return len(self._queue)
 
+    @property
+    def oldest_wait_seconds(self) -> float:
+        """How long the first of the waiting commands has waited."""
+        since = self._queue.oldest()
+        return 0.0 if since is None else self._clock.monotonic() - since
+
     def _refuse_if_useless(self) -> None:
         if self._closing_at is not None:
             raise Fault(Code.SHUTTING_DOWN, "the service is stopping; try again with another process")
@@ -138,6 +150,26 @@ class Writer:
             raise self._again(self._stopped)
         if self._fault and self._clock.monotonic() - self._fault_since > self._limits.lock_timeout_seconds:
             raise self._again(self._fault)
+
+    # What decides beside the writer whether it may write
+
+    def hold(self, why: Fault) -> None:
+        """Write nothing until `release`. Commands wait for that as long as for their turn, and are then told why."""
+        if self._held is None:
+            self._held_since = self._clock.monotonic()
+        self._held = why
+
+    def release(self) -> None:
+        self._held = None
+        if not self._stopped:
+            self._to_mark = None
+        self._wake.set()
+
+    def forbid(self, why: str, *, at: int) -> None:
+        """Write nothing until `release`, and stop every process at the head, if it still is at the position `at`."""
+        self._held, self._held_since = stopped(why), float("-inf")
+        self._to_mark = self._held.detail, at
+        self._wake.set()
 
     # Life
 
@@ -164,7 +196,7 @@ class Writer:
     def _is_finished(self) -> bool:
         if self._closing_at is None:
             return False
-        return not self._queue or self._clock.monotonic() >= self._closing_at
+        return not self._queue or self._held is not None or self._clock.monotonic() >= self._closing_at
 
     async def _rest(self) -> None:
         """Pause after a failure; else wait until there is something to do."""
@@ -184,7 +216,7 @@ class Writer:
         return min(self._backoff, max(deadline - self._clock.monotonic(), self._limits.backoff_seconds))
 
     def _has_work(self) -> bool:
-        if self._closing_at is not None or self._queue or self._readers:
+        if self._closing_at is not None or self._readers or (self._queue and not self._held):
             return True
         return (self._behind or self._more_due or self._contentions > 0) and not self._stopped
 
@@ -208,12 +240,13 @@ class Writer:
             self._suffer(StoreFault(Code.INTERNAL_ERROR, "the service failed; its log has the cause", transient=True))
 
     async def _serve(self) -> None:
+        if self._to_mark and self.fold:
+            await self._mark_head(*self._to_mark)
         if self._stopped:
-            await self._tell_others()
             raise self._again(self._stopped)
-        if self._behind or self._readers or not (self._queue or self._is_due()):
+        if self._behind or self._readers or self._held or not (self._queue or self._is_due()):
             await self._catch_up()
-        if not self._behind and (self._queue or self._more_due or self._is_due()):
+        if not self._behind and not self._held and (self._queue or self._more_due or self._is_due()):
             await self._attempt()
 
     async def _catch_up(self) -> None:
@@ -366,25 +399,28 @@ class Writer:
     async def _halt(self, why: BrokenChain | UnknownEvent) -> None:
         """Stop for good: what this process knows and what the log says cannot both be true."""
         self._stopped = stopped(str(why))
-        self._untold = isinstance(why, BrokenChain)  # a newer process knows the event that this one does not
         _log.critical("%s", self._stopped.detail)
-        await self._tell_others()
+        if isinstance(why, BrokenChain):  # a newer process knows the event that this one does not
+            self._to_mark = self._stopped.detail, None
+            await self._mark_head(*self._to_mark)
         self._fail_all(self._stopped)
 
-    async def _tell_others(self) -> None:
-        """Write into the head why writing must stop, so that every process sees it under the lock."""
-        if not self._untold or self._stopped is None:
-            return
+    async def _mark_head(self, why: str, at: int | None) -> None:
+        """Write into the head why writing must stop, so that every process sees it under the lock.
+
+        Unless it has left the position `at` meanwhile: then what was found of it there is not true of it any more.
+        """
         try:
             transaction = await self._store.begin()
             try:
                 head = transaction.head
-                if self.fold and head.ledger_id == self.fold.ledger_id and not head.stopped:
-                    await transaction.stop(self._stopped.detail)
+                is_ours = self.fold is not None and head.ledger_id == self.fold.ledger_id
+                if is_ours and not head.stopped and at in (None, head.position):
+                    await transaction.stop(why)
                     await transaction.commit()
             finally:
                 await transaction.rollback()
-            self._untold = False
+            self._to_mark = None
         except (StoreFault, OutcomeUnknown) as error:
             _log.error("the head could not be marked as stopped, trying again: %s", error)
 
@@ -405,7 +441,7 @@ class Writer:
     def _overdue(self, waiting: Waiting) -> Fault:
         if waiting.in_doubt:
             return _outcome_unknown()
-        return self._again(self._fault or _too_late(self._limits))
+        return self._again(self._held or self._fault or _too_late(self._limits))
 
     def _fail_all(self, fault: Fault) -> None:
         for waiting in self._queue.draw(len(self._queue)):

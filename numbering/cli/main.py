@@ -85,7 +85,12 @@ def main() -> None:
 @click.command()
 @settings_options(*Settings.model_fields)
 @click.option("--allow-unsafe", is_flag=True, help="Serve from a MariaDB that could lose acknowledged numbers.")
-def serve(allow_unsafe: bool, **options: str | None) -> None:
+@click.option(
+    "--start-unverified",
+    is_flag=True,
+    help="Write although the mirror cannot be compared with the log: only if this database is known to be the newest.",
+)
+def serve(allow_unsafe: bool, start_unverified: bool, **options: str | None) -> None:
     """Serve the ledger over HTTP until interrupted.
 
     An SQLite ledger is made and migrated as needed.
@@ -98,7 +103,7 @@ def serve(allow_unsafe: bool, **options: str | None) -> None:
         server.prepare(settings, allow_unsafe=allow_unsafe)
     except StoreFault as fault:
         fail(fault)
-    raise SystemExit(server.serve(settings, allow_unsafe=allow_unsafe))
+    raise SystemExit(server.serve(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified))
 
 
 @click.command()

@@ -23,7 +23,7 @@ from ledger.system import RandomIds
 from ledger.writer import Outcome
 from numbering.cli.output import INTERRUPTED, USAGE_ERROR, fail, note, say_json
 from numbering.settings import BadSettings, Settings, load
-from numbering.wiring import open_ledger
+from numbering.wiring import Node
 
 __all__ = ["REPLAYED", "Answer", "Session", "actor", "given", "read_settings"]
 
@@ -133,10 +133,10 @@ class Session:
         say_json(answer) if self._json else show(answer)
 
     async def _with_ledger(self, work: Callable[[Ledger], Awaitable[Result]]) -> Result:
-        async with open_ledger(self.settings) as ledger:
+        async with Node(self.settings) as node:
             try:
-                await _catch_up(ledger)
-                return await work(ledger)
+                await _catch_up(node.ledger)
+                return await work(node.ledger)
             except (Fault, asyncio.CancelledError) as error:
                 self._watch = threading.Timer(CLOSE_SECONDS, self._abandon, (error,))
                 self._watch.daemon = True

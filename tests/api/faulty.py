@@ -82,7 +82,7 @@ class FaultyTransaction:
         self._store.check("append")
         await self._transaction.append(records)
 
-    async def stop(self, why: str) -> None:
+    async def stop(self, why: str | None) -> None:
         await self._transaction.stop(why)
 
     async def commit(self) -> None:

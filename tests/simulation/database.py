@@ -282,7 +282,7 @@ class FaultyTransaction:
         self.head = self._inner.head
         await self._travel()
 
-    async def stop(self, why: str) -> None:
+    async def stop(self, why: str | None) -> None:
         await self._travel(writes=True)
         await self._inner.stop(why)
         await self._travel()

@@ -93,7 +93,7 @@ class ScriptedTransaction:
         await self._inner.append(records)
         self._size += len(records)
 
-    async def stop(self, why: str) -> None:
+    async def stop(self, why: str | None) -> None:
         await self._store.step("stop")
         await self._inner.stop(why)
 

@@ -1,0 +1,89 @@
+"""The mirror beside the log: does the one continue the other, or do they tell two histories?
+
+The stream's tail is read first and the log's head second: the log only grows, so a stream that is ahead of a head read
+after it knows of events that this database has lost.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ledger import chain
+from ledger.ports import Head, Store
+from projections.mirror.stream import Stream, Tail
+
+__all__ = ["Comparison", "Verdict", "compare"]
+
+
+class Verdict(Enum):
+    """`meaning` finishes the sentence that begins with the stream."""
+
+    meaning: str
+
+    def __init__(self, number: int, meaning: str) -> None:
+        self.meaning = meaning
+
+    EMPTY = 1, "is empty"
+    FOLLOWS = 2, "follows the log"
+    EMPTIED = 3, "lost its entries"
+    AHEAD = 4, "continues the log with events that the database has lost"
+    FORKED = 5, "tells another history than the log"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    verdict: Verdict
+    tail: Tail
+    head: Head
+
+    @property
+    def forbids_writing(self) -> bool:
+        return self.verdict in (Verdict.AHEAD, Verdict.FORKED)
+
+    @property
+    def detail(self) -> str:
+        """Say it in words, and what to do when writing must stop."""
+        tail, head = self.tail.position, self.head.position
+        match self.verdict:
+            case Verdict.AHEAD:
+                return (
+                    f"the mirror goes on to position {tail}, but the log ends at {head}: the database has lost its "
+                    "end; run `numbering mirror adopt` to take it back from the mirror"
+                )
+            case Verdict.FORKED:
+                return (
+                    f"the mirror, which ends at position {tail}, is no part of this log, which ends at {head}: one of "
+                    "them is a stale or foreign copy; restore the ledger, or, if the log is known to be whole, run "
+                    "`numbering mirror rebuild --discard`"
+                )
+            case _:
+                return f"the mirror {self.verdict.meaning}: it ends at position {tail}, the log at {head}"
+
+
+async def compare(stream: Stream, store: Store) -> Comparison:
+    tail = await stream.tail()
+    head = await store.head()
+    return Comparison(await _verdict(stream, store, tail, head), tail, head)
+
+
+async def _verdict(stream: Stream, store: Store, tail: Tail, head: Head) -> Verdict:
+    if tail.position == 0:
+        return Verdict.EMPTY
+    if tail.position > head.position:
+        return Verdict.AHEAD if await _continues(stream, head) else Verdict.FORKED
+    if not tail.hash:
+        return Verdict.EMPTIED
+    return Verdict.FOLLOWS if tail.hash == await _hash_at(store, tail.position) else Verdict.FORKED
+
+
+async def _hash_at(store: Store, position: int) -> bytes | None:
+    records = await store.events(after=position - 1, limit=1)
+    return records[0].hash if records and records[0].position == position else None
+
+
+async def _continues(stream: Stream, head: Head) -> bool:
+    """Say whether the stream holds the head's event, or the one that follows it."""
+    for entry in await stream.entries(after=head.position - 1, limit=1):
+        if entry.position == head.position:
+            return entry.hash == head.hash
+        return entry.position == head.position + 1 and chain.link(head.hash, entry.body) == entry.hash
+    return False

@@ -1,0 +1,76 @@
+"""Copies a log into its stream from where the stream ends, as far as the two agree."""
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ledger.ports import Record, Store
+from projections.mirror.comparison import Comparison, Verdict, compare
+from projections.mirror.stream import EMPTY, Stream, Tail
+
+__all__ = ["Copier", "Read"]
+
+EVENTS = 500  # in one append
+BYTES = 1 << 20
+
+
+class Read(Protocol):
+    def __call__(self, *, after: int, limit: int) -> Awaitable[Sequence[Record]]:
+        """Read committed events of the log."""
+
+
+@dataclass(slots=True)
+class Copier:
+    """`cursor` is the last event that the stream is known to hold; `retention` is how many an empty one begins with."""
+
+    store: Store
+    stream: Stream
+    read: Read
+    retention: int = 0
+    cursor: Tail = EMPTY
+    _begins: bool = False
+
+    async def compare(self) -> Comparison:
+        """Find out where to go on; when the comparison forbids it, nothing is changed."""
+        found = await compare(self.stream, self.store)
+        if found.verdict is Verdict.EMPTIED:
+            await self.stream.delete()  # its old ids would not let it be filled again
+        if found.verdict in (Verdict.EMPTY, Verdict.EMPTIED):
+            self.cursor, self._begins = await self._floor(found.head.position), True
+        elif found.verdict is Verdict.FOLLOWS:
+            self.cursor, self._begins = found.tail, False
+        return found
+
+    async def copy(self) -> bool:
+        """Append the events that follow, as many as one append takes; False when the stream is not as it was left."""
+        records = _some(await self.read(after=self.cursor.position, limit=EVENTS))
+        if not records:
+            return True
+        if not await self.stream.append(records, self.cursor.hash, begin=self._begins):
+            return False
+        self.cursor, self._begins = Tail(records[-1].position, records[-1].hash), False
+        return True
+
+    async def is_as_left(self) -> bool:
+        """Ask as a newcomer would: a stream that was flushed, restored from an old dump or is full shows only then."""
+        tail = await self.stream.probe()
+        if self._begins:
+            return tail.position == 0
+        return tail.position > self.cursor.position or tail == self.cursor
+
+    async def _floor(self, head: int) -> Tail:
+        position = head - self.retention
+        if not self.retention or position <= 0:
+            return EMPTY
+        record = (await self.store.events(after=position - 1, limit=1))[0]
+        return Tail(record.position, record.hash)
+
+
+def _some(records: Sequence[Record]) -> Sequence[Record]:
+    """Give as many of the records as one append may hold, at least one."""
+    size = 0
+    for count, record in enumerate(records):
+        size += len(record.body)
+        if count and size > BYTES:
+            return records[:count]
+    return records

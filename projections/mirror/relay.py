@@ -1,0 +1,202 @@
+"""The relay: one task per process that copies the log to its mirror, and says when the two disagree.
+
+It is never on the path of an answer: whatever happens to the mirror, commands go on, and `fallback_mode` tells that the
+mirror is behind or away. Two things alone stop writing, because both mean that numbers could be issued again: a mirror
+that was not compared since the process began, and one that knows of another history or of a later one.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Self
+
+from ledger.domain.rejection import Code
+from ledger.ports import Clock, Fault, Spawn, Store, StoreFault
+from ledger.writer import Writer
+from projections.mirror.copier import Copier
+from projections.mirror.stream import EMPTY, Connect, Stream, StreamFault
+
+__all__ = ["Limits", "MirrorStatus", "Relay"]
+
+_log = logging.getLogger(__name__)
+
+
+class _Disagreement(Exception):
+    """The mirror knows of another history, or of a later one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every bound of the relay. A mirror that fails is noticed within `probe_seconds` and the time of one answer."""
+
+    probe_seconds: float = 0.5
+    gather_seconds: float = 0.01
+    trim_seconds: float = 10.0
+    backoff_seconds: float = 0.1
+    max_backoff_seconds: float = 2.0
+    flush_seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorStatus:
+    """`position` is how far the mirror is known to reach; `detail` says why it falls back, None when it does not.
+
+    A mirror that `is_reached` is only behind, and catching up.
+    """
+
+    position: int
+    is_reached: bool
+    detail: str | None
+
+    @property
+    def fallback_mode(self) -> bool:
+        return self.detail is not None
+
+
+class Relay:
+    """`async with Relay(…)`, around the ledger whose writer it follows: it begins before and ends after it.
+
+    `retention` is how many events the mirror keeps, 0 for all. `verified` lets the writer write before a comparison.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        connect: Connect,
+        *,
+        clock: Clock,
+        spawn: Spawn,
+        retention: int = 0,
+        verified: bool = False,
+        limits: Limits = Limits(),
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._connect = connect
+        self._clock = clock
+        self._spawn = spawn
+        self._retention = retention
+        self._limits = limits
+        self._ledger_id = ""
+        self._cursor = EMPTY
+        self._head = 0
+        self._detail: str | None = "the mirror was not compared with the log yet"
+        self._is_verified = verified
+        self._is_well = False
+        self._backoff = limits.backoff_seconds
+        self._probe_at = self._trim_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._hold("Redis was not asked yet")
+
+    @property
+    def status(self) -> MirrorStatus:
+        return MirrorStatus(self._cursor.position, self._is_well, self._detail)
+
+    async def __aenter__(self) -> Self:
+        self._task = self._spawn(self._run(), name="relay")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        await self._flush()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._follow()
+            except _Disagreement as found:
+                self._fall_back(str(found))
+            except (StreamFault, StoreFault) as fault:
+                self._fall_back(str(fault))
+                self._hold(str(fault))
+            except Exception:
+                _log.exception("the relay failed")
+                self._fall_back("the relay failed; the service's log has the cause")
+            await asyncio.sleep(self._backoff)
+            self._backoff = min(2 * self._backoff, self._limits.max_backoff_seconds)
+
+    async def _follow(self) -> None:
+        """Compare, and then relay until the stream is not as it was left, again and again."""
+        self._ledger_id = (await self._store.head()).ledger_id
+        stream = self._connect(self._ledger_id)
+        try:
+            copier = Copier(self._store, stream, self._writer.feed.read, self._retention)
+            while True:
+                await self._compare(copier)
+                await self._relay(copier)
+        finally:
+            await stream.close()
+
+    async def _compare(self, copier: Copier) -> None:
+        found = await copier.compare()
+        if found.forbids_writing:
+            self._writer.forbid(found.detail, at=found.head.position)
+            raise _Disagreement(found.detail)
+        self._cursor, self._head, self._probe_at = copier.cursor, found.head.position, 0.0
+        self._is_verified = self._is_well = True
+        if self._detail is not None:
+            self._detail = f"the mirror is catching up with the log, from position {self._cursor.position}"
+        self._writer.release()
+
+    async def _relay(self, copier: Copier) -> None:
+        while True:
+            if self._clock.monotonic() >= self._probe_at:
+                if not await copier.is_as_left():
+                    return
+                self._probe_at = self._clock.monotonic() + self._limits.probe_seconds
+            if self._cursor.position >= max(self._head, self._writer.feed.position):
+                await self._rest(copier.stream)
+            elif not await copier.copy():
+                return
+            self._cursor = copier.cursor
+
+    async def _rest(self, stream: Stream) -> None:
+        """All is mirrored: say so, trim, and wait for more, or for the time of the next probe."""
+        self._recover()
+        if self._retention and self._clock.monotonic() >= self._trim_at:
+            await stream.trim(self._cursor.position - self._retention + 1)
+            self._trim_at = self._clock.monotonic() + self._limits.trim_seconds
+        wait = self._probe_at - self._clock.monotonic()
+        await self._writer.feed.wait(self._cursor.position, seconds=max(wait, 0.0))
+        await asyncio.sleep(self._limits.gather_seconds)  # else each batch of the writer would be an append of its own
+
+    def _recover(self) -> None:
+        self._backoff = self._limits.backoff_seconds
+        if self._detail is not None:
+            _log.info("the mirror follows the log, at position %d", self._cursor.position)
+        self._detail = None
+
+    def _fall_back(self, detail: str) -> None:
+        if detail != self._detail:
+            _log.warning("the mirror falls back: %s", detail)
+        self._detail, self._is_well = detail, False
+
+    def _hold(self, detail: str) -> None:
+        if not self._is_verified:
+            self._writer.hold(_not_compared(detail))
+
+    async def _flush(self) -> None:
+        """Mirror what was written last, if the mirror was well and it takes no time; the next process does the rest."""
+        if not self._is_well:
+            return
+        feed, stream = self._writer.feed, self._connect(self._ledger_id)
+        copier = Copier(self._store, stream, feed.read, cursor=self._cursor)
+        try:
+            with suppress(StreamFault, TimeoutError):
+                async with asyncio.timeout(self._limits.flush_seconds):
+                    while feed.held(after=copier.cursor.position, limit=1) and await copier.copy():
+                        self._cursor = copier.cursor
+        finally:
+            await stream.close()
+
+
+def _not_compared(detail: str) -> Fault:
+    return Fault(
+        Code.MIRROR_NOT_COMPARED,
+        f"this may be a stale copy of the ledger, and its mirror could not be compared with it: {detail}; start Redis, "
+        "or serve with --start-unverified if this database is known to be the newest",
+    )

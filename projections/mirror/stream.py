@@ -1,0 +1,95 @@
+"""The stream that mirrors a log: what the relay asks of it, whatever keeps it.
+
+An entry's id is `<position>-0`. The stream takes only the event that follows its last one and whose hash chains from
+it, in one step of the server's, so any number of relays may run and none can leave a hole or mix two histories.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from ledger.ports import Record
+
+__all__ = ["EMPTY", "Connect", "Entry", "Group", "Overview", "Stream", "StreamFault", "Tail", "stream_key"]
+
+
+class StreamFault(Exception):
+    """The stream could not be asked, or would not take events; it says why, and what to do."""
+
+
+class Tail(NamedTuple):
+    """The last event of the stream; position 0 when there never was one, no hash when the entry itself is gone."""
+
+    position: int
+    hash: bytes
+
+
+EMPTY = Tail(0, b"")
+
+
+class Entry(NamedTuple):
+    """An event as the stream holds it: its place, the canonical bytes, and the hash that chains them."""
+
+    position: int
+    body: bytes
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A consumer group; `delivered` is the last position it was given, `oldest_pending` 0 when all is acknowledged."""
+
+    name: str
+    consumers: int
+    pending: int
+    delivered: int
+    oldest_pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What there is of the stream; `first` is 0 when it is empty."""
+
+    entries: int
+    first: int
+    last: int
+    groups: Sequence[Group]
+
+
+class Stream(Protocol):
+    async def tail(self) -> Tail:
+        """Read the last event."""
+
+    async def append(self, records: Sequence[Record], previous: bytes, *, begin: bool = False) -> bool:
+        """Append events, of which the first chains from `previous`; those that are there already are passed over.
+
+        False when they do not follow what the stream holds, and then nothing is appended. `begin` lets them be the
+        first of an empty stream, wherever it begins.
+        """
+
+    async def probe(self) -> Tail:
+        """Read the last event as a newcomer would who wants to append; a StreamFault when he could not."""
+
+    async def entries(self, *, after: int, limit: int) -> Sequence[Entry]:
+        """Read up to `limit` entries behind a position, in order."""
+
+    async def trim(self, floor: int) -> int:
+        """Drop what lies below `floor` and no group still needs, never the last entry; gives how many entries went."""
+
+    async def overview(self) -> Overview:
+        """Look at the whole stream."""
+
+    async def delete(self) -> None:
+        """Drop the stream, and its groups with it."""
+
+    async def close(self) -> None:
+        """Release every connection."""
+
+
+class Connect(Protocol):
+    def __call__(self, ledger_id: str, /) -> Stream:
+        """Give the stream of a ledger; nothing is connected yet."""
+
+
+def stream_key(ledger_id: str) -> str:
+    return f"numbering:{ledger_id}:events"

@@ -1,0 +1,101 @@
+"""What an operator does with the mirror: make it anew, or take back from it what the database has lost."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from ledger import chain, codec
+from ledger.ports import Head, Record, Store
+from projections.mirror.comparison import Verdict, compare
+from projections.mirror.copier import Copier
+from projections.mirror.stream import Entry, Stream
+
+__all__ = ["Refused", "adopt", "rebuild"]
+
+ADOPTED_AT_ONCE = 500  # events in one transaction
+ATTEMPTS = 100  # to go on beside relays that fill the same mirror
+
+Progress = Callable[[int, int], None]  # up to which position, and where it ends
+
+
+class Refused(Exception):
+    """The mirror is not in the state for this; it says in which, and what to do."""
+
+
+async def adopt(store: Store, stream: Stream, progress: Progress) -> int:
+    """Append to the log what the mirror has behind its head, unchanged, and let processes write again.
+
+    Gives how many events were taken. Refused when the mirror does not continue the log. It may be run again any time.
+    """
+    found = await compare(stream, store)
+    if found.verdict not in (Verdict.AHEAD, Verdict.FOLLOWS):
+        raise Refused(found.detail)
+    position = found.head.position
+    while taken := await _adopt_some(store, stream):
+        position += taken
+        progress(position, found.tail.position)
+    return position - found.head.position
+
+
+async def rebuild(store: Store, stream: Stream, progress: Progress, *, retention: int, discard: bool) -> int:
+    """Fill the mirror anew from the log; gives the position up to which it then reaches.
+
+    Refused when the mirror knows of events that the log has not, unless told to `discard` them; then processes write
+    again.
+    """
+    found = await compare(stream, store)
+    if found.forbids_writing and not discard:
+        raise Refused(found.detail)
+    await stream.delete()
+    copier = Copier(store, stream, store.events, retention)
+    for _ in range(ATTEMPTS):
+        found = await copier.compare()
+        if found.forbids_writing:
+            raise Refused(found.detail)
+        if await _filled(copier, found.head.position, progress):
+            await _let_write(store)
+            return copier.cursor.position
+    raise Refused("another process keeps changing the mirror; try again")
+
+
+async def _filled(copier: Copier, head: int, progress: Progress) -> bool:
+    while copier.cursor.position < head:
+        if not await copier.copy():
+            return False
+        progress(copier.cursor.position, head)
+    return True
+
+
+async def _adopt_some(store: Store, stream: Stream) -> int:
+    """Take the next entries in a transaction of their own; when there are none, lift the stop from the head."""
+    transaction = await store.begin()
+    try:
+        entries = await stream.entries(after=transaction.head.position, limit=ADOPTED_AT_ONCE)
+        if entries:
+            await transaction.append(list(_records(transaction.head, entries)))
+        else:
+            await transaction.stop(None)
+        await transaction.commit()
+    finally:
+        await transaction.rollback()
+    return len(entries)
+
+
+async def _let_write(store: Store) -> None:
+    transaction = await store.begin()
+    try:
+        await transaction.stop(None)
+        await transaction.commit()
+    finally:
+        await transaction.rollback()
+
+
+def _records(head: Head, entries: Sequence[Entry]) -> Iterator[Record]:
+    """Give the rows of entries that follow the head; Refused when one does not, UnknownEvent when it is too new."""
+    position, previous = head.position, head.hash
+    for entry in entries:
+        position += 1
+        if entry.position != position or chain.link(previous, entry.body) != entry.hash:
+            raise Refused(f"the mirror does not continue the log at position {position}: restore the ledger")
+        previous = entry.hash
+        record = codec.record_of(entry.body, entry.hash)
+        codec.decode(record)
+        yield record
