@@ -330,18 +330,33 @@ class Database:
 
 
 class Redis(Server):
-    """A private Redis that flushes its append-only file before it answers."""
+    """A private Redis that flushes its append-only file before it answers. `password` is that of its default user."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.password = ""
+        self.socket = self.directory / "socket"
 
     @property
     def url(self) -> str:
-        return f"redis://{HOST}:{self.port}/0"
+        return f"redis://{self._secret}{HOST}:{self.port}/0"
+
+    @property
+    def socket_url(self) -> str:
+        return f"unix://{self._secret}{self.socket}?db=0"
+
+    @property
+    def _secret(self) -> str:
+        return f":{self.password}@" if self.password else ""
 
     def execute(self, *words: str) -> str:
         """Runs one command outside every pool of ours."""
         client = subprocess.run(
             [program("redis-cli"), "-e", "-h", HOST, "-p", str(self.port), *words],
+            env=os.environ | {"REDISCLI_AUTH": self.password},
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
         )
         if client.returncode:
@@ -353,6 +368,7 @@ class Redis(Server):
             program("redis-server"),
             *("--bind", HOST),
             *("--port", str(self.port)),
+            *("--unixsocket", str(self.socket)),
             *("--dir", str(self.directory)),
             *("--daemonize", "no"),
             *("--appendonly", "yes"),

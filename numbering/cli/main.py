@@ -17,6 +17,7 @@ from numbering.cli import numbers, sequences
 from numbering.cli.batch import batch
 from numbering.cli.bench import bench
 from numbering.cli.doctor import doctor
+from numbering.cli.mirror import mirror
 from numbering.cli.options import settings_options
 from numbering.cli.output import FAULT, INTERRUPTED, fail, say_line
 from numbering.cli.register import import_register
@@ -161,6 +162,7 @@ COMMANDS: Sequence[click.Command] = [
     sequences.retire,
     batch,
     import_register,
+    mirror,
     doctor,
     bench,
     completion,

@@ -152,7 +152,7 @@ class RedisStream:
                 return Overview(0, 0, 0, ())
             info: Any = await self._client.xinfo_stream(self._key)
             of_groups: Any = await self._client.xinfo_groups(self._key)
-            groups = [await self._group(each) for each in of_groups]
+            groups = tuple([await self._group(each) for each in of_groups])
         first = _position(info["first-entry"][0]) if info["first-entry"] else 0
         return Overview(info["length"], first, _position(info["last-generated-id"]), groups)
 

@@ -128,6 +128,7 @@ class Relay:
             while True:
                 await self._compare(copier)
                 await self._relay(copier)
+                self._fall_back("the mirror is not as it was left: flushed, or restored from an older copy")
         finally:
             await stream.close()
 

@@ -1,0 +1,187 @@
+"""The mirror: how far it is, and what an operator does when it and the log disagree."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ledger.domain.rejection import Code, Rejection
+from ledger.ports import Fault, Head, OutcomeUnknown
+from ledger.stores import SqlStore, open_store
+from numbering.cli.options import settings_options
+from numbering.cli.output import REJECTED, USAGE_ERROR, note, say_facts, say_json, say_line, say_table, told
+from numbering.cli.session import Answer, read_settings
+from numbering.settings import PREFIX, Settings
+from projections.mirror import upkeep
+from projections.mirror.comparison import Comparison, compare
+from projections.mirror.stream import Group, Overview, Stream, StreamFault, stream_key
+
+__all__ = ["mirror"]
+
+Result = TypeVar("Result")
+Work = Callable[[SqlStore, Stream], Awaitable[Result]]
+
+
+@click.group()
+def mirror() -> None:
+    """Look at the mirror in Redis, fill it anew, or take back from it what the database has lost.
+
+    The service keeps the mirror by itself: it catches up after any outage, and refills a stream that was flushed.
+    """
+
+
+@mirror.command(epilog="\b\nExample:\n  numbering mirror status --json")
+@settings_options("database_url", "redis_url")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(as_json: bool, **options: str | None) -> None:
+    """Compare the mirror with the log.
+
+    Exits with 1 when writing is stopped, or must be: the mirror is ahead of the log, or tells another history.
+    """
+    settings = read_settings(options)
+
+    async def looked(store: SqlStore, stream: Stream) -> tuple[Comparison, Overview]:
+        return await compare(stream, store), await stream.overview()
+
+    with told(json=as_json):
+        found, overview = _on_mirror(settings, looked)
+    answer = _status(found, overview)
+    say_json(answer) if as_json else _show_status(answer)
+    if found.forbids_writing or found.head.stopped:
+        raise SystemExit(REJECTED)
+
+
+@mirror.command(
+    epilog="""\b
+Examples:
+  numbering mirror rebuild
+  numbering mirror rebuild --discard
+
+Consumer groups are lost with the old stream: a consumer makes its own anew and passes over what it has seen."""
+)
+@settings_options("database_url", "redis_url", "mirror_retention")
+@click.option(
+    "--discard", is_flag=True, help="Even if the mirror knows of events that the log has not, which are then lost."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def rebuild(discard: bool, as_json: bool, **options: str | None) -> None:
+    """Drop the mirror's stream and fill it from the log.
+
+    Where the mirror had stopped the ledger, processes write again afterwards.
+    """
+    settings = read_settings(options)
+
+    async def rebuilt(store: SqlStore, stream: Stream) -> int:
+        with _progress("mirroring") as progress:
+            retention = settings.mirror_retention
+            return await upkeep.rebuild(store, stream, progress, retention=retention, discard=discard)
+
+    with told(json=as_json):
+        position = _on_mirror(settings, rebuilt)
+    _tell({"position": position}, f"the mirror follows the log, up to position {position}", as_json)
+
+
+@mirror.command(epilog="\b\nExample:\n  numbering mirror status\n  numbering mirror adopt")
+@settings_options("database_url", "redis_url")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def adopt(as_json: bool, **options: str | None) -> None:
+    """Take back from the mirror the events that the database has lost.
+
+    Only where the mirror continues the log's own last event: each event is checked against the chain and stored
+    unchanged. Afterwards processes write again. It may be interrupted and run again.
+    """
+    settings = read_settings(options)
+
+    async def adopted(store: SqlStore, stream: Stream) -> int:
+        with _progress("adopting") as progress:
+            return await upkeep.adopt(store, stream, progress)
+
+    with told(json=as_json):
+        count = _on_mirror(settings, adopted)
+    _tell(
+        {"adopted": count}, f"{count} events were taken back from the mirror" if count else "nothing to take", as_json
+    )
+
+
+def _on_mirror(settings: Settings, work: Work[Result]) -> Result:
+    """Do `work` on the log and its mirror; what fails becomes a Fault, what is refused a Rejection."""
+    if not settings.redis_url:
+        note(f"no mirror is configured: set {PREFIX}REDIS_URL, or give --redis-url")
+        raise SystemExit(USAGE_ERROR)
+    try:
+        return asyncio.run(_opened(settings, work))
+    except StreamFault as fault:
+        raise Fault(Code.REDIS_UNAVAILABLE, str(fault)) from fault
+    except upkeep.Refused as refused:
+        raise Rejection(Code.LEDGER_STOPPED, str(refused)) from refused
+    except OutcomeUnknown as doubt:
+        raise Fault(Code.OUTCOME_UNKNOWN, f"{doubt}; run the command again, it goes on where it was") from doubt
+
+
+async def _opened(settings: Settings, work: Work[Result]) -> Result:
+    # Only here: Redis's client takes 0.1 s to load, which no other command needs to wait for.
+    from projections.mirror.redis import connect_to
+
+    store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout)
+    try:
+        stream = connect_to(settings.redis_url)((await store.head()).ledger_id)
+        try:
+            return await work(store, stream)
+        finally:
+            await stream.close()
+    finally:
+        await store.close()
+
+
+def _status(found: Comparison, overview: Overview) -> Answer:
+    tail, head = found.tail, found.head
+    return {
+        "stream": stream_key(head.ledger_id),
+        "verdict": found.verdict.name,
+        "detail": found.detail,
+        "entries": overview.entries,
+        "first": overview.first,
+        "last": tail.position,
+        "head": head.position,
+        "lag": max(head.position - tail.position, 0),
+        "stopped": head.stopped,
+        "groups": [_group(group, head) for group in overview.groups],
+    }
+
+
+def _group(group: Group, head: Head) -> Answer:
+    return {
+        "name": group.name,
+        "consumers": group.consumers,
+        "pending": group.pending,
+        "delivered": group.delivered,
+        "oldest_pending": group.oldest_pending or None,
+        "lag": max(head.position - group.delivered, 0),
+    }
+
+
+def _show_status(answer: Answer) -> None:
+    say_facts({name: value for name, value in answer.items() if name != "groups"})
+    if answer["groups"]:
+        say_line("")
+        columns = ("name", "consumers", "pending", "delivered", "oldest_pending", "lag")
+        rows = [[each[name] for name in columns] for each in answer["groups"]]
+        say_table([name.replace("_", " ") for name in columns], rows, right=[c.replace("_", " ") for c in columns[1:]])
+
+
+def _tell(answer: dict[str, Any], text: str, as_json: bool) -> None:
+    say_json(answer) if as_json else say_line(text)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[upkeep.Progress]:
+    """Show on a terminal how far it is."""
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda position, end: progress.update(task, completed=position, total=end)

@@ -1,0 +1,72 @@
+"""A mirror in memory, for tests and under a simulated scheduler.
+
+`MemoryEntries` is what the server holds, and any number of `MemoryStream`s are the processes that are connected to it.
+"""
+
+from collections.abc import Sequence
+
+from ledger.ports import Record
+from projections.mirror.stream import EMPTY, Entry, Overview, Tail
+
+__all__ = ["MemoryEntries", "MemoryStream"]
+
+
+class MemoryEntries:
+    """The entries, in order, and the last id that was ever given."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.last = 0
+
+    def tail(self) -> Tail:
+        if self.entries:
+            return Tail(self.last, self.entries[-1].hash)
+        return Tail(self.last, b"") if self.last else EMPTY
+
+    def hash_at(self, position: int) -> bytes | None:
+        return next((entry.hash for entry in self.entries if entry.position == position), None)
+
+
+class MemoryStream:
+    def __init__(self, held: MemoryEntries) -> None:
+        self._held = held
+
+    async def tail(self) -> Tail:
+        return self._held.tail()
+
+    async def probe(self) -> Tail:
+        return self._held.tail()
+
+    async def append(self, records: Sequence[Record], previous: bytes, *, begin: bool = False) -> bool:
+        held, before = self._held, records[0].position - 1
+        given = {before: previous} | {record.position: record.hash for record in records}
+        if not held.entries:
+            if held.last or not begin:
+                return False
+        elif held.last > records[-1].position:
+            return held.hash_at(records[-1].position) == records[-1].hash
+        elif given.get(held.last) != held.entries[-1].hash:
+            return False
+        new = [Entry(each.position, each.body, each.hash) for each in records if each.position > held.last]
+        held.entries += new
+        held.last = records[-1].position
+        return True
+
+    async def entries(self, *, after: int, limit: int) -> Sequence[Entry]:
+        return [entry for entry in self._held.entries if entry.position > after][:limit]
+
+    async def trim(self, floor: int) -> int:
+        kept = [entry for entry in self._held.entries if entry.position >= min(floor, self._held.last)]
+        trimmed = len(self._held.entries) - len(kept)
+        self._held.entries = kept
+        return trimmed
+
+    async def overview(self) -> Overview:
+        entries = self._held.entries
+        return Overview(len(entries), entries[0].position if entries else 0, self._held.last, ())
+
+    async def delete(self) -> None:
+        self._held.entries, self._held.last = [], 0
+
+    async def close(self) -> None:
+        pass
