@@ -1,16 +1,18 @@
 """The ledger that the settings name, with the real world behind its ports, and what follows its log in this process."""
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 
 from ledger.service import Ledger
-from ledger.stores import open_store
+from ledger.stores import SqlStore, open_store
 from ledger.system import RandomIds, SystemClock, aside, spawn
 from ledger.writer import Limits
 from numbering.settings import Settings
 from projections.mirror.relay import Relay
+from projections.mirror.stream import Connect, Stream
 
-__all__ = ["Node"]
+__all__ = ["Node", "log_and_mirror"]
 
 
 class Node:
@@ -27,11 +29,7 @@ class Node:
         self._stack = AsyncExitStack()
 
     def _relay(self, settings: Settings, *, verified: bool) -> Relay:
-        # Only here: Redis's client takes 0.1 s to load, which no ledger without a mirror needs to wait for.
-        from projections.mirror.redis import connect_to
-
-        connect, retention = connect_to(settings.redis_url), settings.mirror_retention
-        writer = self.ledger.writer
+        connect, writer, retention = _connect(settings), self.ledger.writer, settings.mirror_retention
         return Relay(
             self.store, writer, connect, clock=self.ledger.clock, spawn=spawn, retention=retention, verified=verified
         )
@@ -46,3 +44,24 @@ class Node:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+
+@asynccontextmanager
+async def log_and_mirror(settings: Settings, *, allow_unsafe: bool = False) -> AsyncIterator[tuple[SqlStore, Stream]]:
+    """Open the log and its mirror for those who look at both, or mend one from the other."""
+    store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout, allow_unsafe=allow_unsafe)
+    try:
+        stream = _connect(settings)((await store.head()).ledger_id)
+        try:
+            yield store, stream
+        finally:
+            await stream.close()
+    finally:
+        await store.close()
+
+
+def _connect(settings: Settings) -> Connect:
+    # Only here: Redis's client takes 0.1 s to load, which no ledger without a mirror needs to wait for.
+    from projections.mirror.redis import connect_to
+
+    return connect_to(settings.redis_url)

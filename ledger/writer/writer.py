@@ -169,6 +169,11 @@ class Writer:
         """Write nothing until `release`, and stop every process at the head, if it still is at the position `at`."""
         self._held, self._held_since = stopped(why), float("-inf")
         self._to_mark = self._held.detail, at
+        waiting = self._queue.draw(len(self._queue))
+        self._queue.put_back(each for each in waiting if each.in_doubt)
+        for each in waiting:
+            if not each.in_doubt:
+                each.answer(self._again(self._held))
         self._wake.set()
 
     # Life

@@ -11,11 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Fault, Head, OutcomeUnknown
-from ledger.stores import SqlStore, open_store
+from ledger.stores import SqlStore
 from numbering.cli.options import settings_options
 from numbering.cli.output import REJECTED, USAGE_ERROR, note, say_facts, say_json, say_line, say_table, told
 from numbering.cli.session import Answer, read_settings
 from numbering.settings import PREFIX, Settings
+from numbering.wiring import log_and_mirror
 from projections.mirror import upkeep
 from projections.mirror.comparison import Comparison, compare
 from projections.mirror.stream import Group, Overview, Stream, StreamFault, stream_key
@@ -123,18 +124,8 @@ def _on_mirror(settings: Settings, work: Work[Result]) -> Result:
 
 
 async def _opened(settings: Settings, work: Work[Result]) -> Result:
-    # Only here: Redis's client takes 0.1 s to load, which no other command needs to wait for.
-    from projections.mirror.redis import connect_to
-
-    store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout)
-    try:
-        stream = connect_to(settings.redis_url)((await store.head()).ledger_id)
-        try:
-            return await work(store, stream)
-        finally:
-            await stream.close()
-    finally:
-        await store.close()
+    async with log_and_mirror(settings) as (store, stream):
+        return await work(store, stream)
 
 
 def _status(found: Comparison, overview: Overview) -> Answer:

@@ -17,7 +17,7 @@ from numbering.settings import PREFIX
 __all__ = ["examine", "judge"]
 
 ANSWER_SECONDS = 2.0
-MIN_VERSION = (6, 2)
+MIN_VERSION = (7, 0)  # scripts that say by their first line that they write
 FULL_SHARE = 0.8
 MIB = 2**20
 ADVICE = f"start Redis, or check {PREFIX}REDIS_URL"

@@ -15,7 +15,7 @@ __all__ = ["Comparison", "Verdict", "compare"]
 
 
 class Verdict(Enum):
-    """`meaning` finishes the sentence that begins with the stream."""
+    """`meaning` ends a sentence that begins with the mirror."""
 
     meaning: str
 
@@ -41,22 +41,33 @@ class Comparison:
 
     @property
     def detail(self) -> str:
-        """Say it in words, and what to do when writing must stop."""
         tail, head = self.tail.position, self.head.position
         match self.verdict:
             case Verdict.AHEAD:
                 return (
-                    f"the mirror goes on to position {tail}, but the log ends at {head}: the database has lost its "
-                    "end; run `numbering mirror adopt` to take it back from the mirror"
+                    f"the mirror goes on to position {tail}, but the log ends at {head}: the database has lost its end"
                 )
             case Verdict.FORKED:
                 return (
                     f"the mirror, which ends at position {tail}, is no part of this log, which ends at {head}: one of "
-                    "them is a stale or foreign copy; restore the ledger, or, if the log is known to be whole, run "
-                    "`numbering mirror rebuild --discard`"
+                    "them is a stale or foreign copy"
                 )
             case _:
                 return f"the mirror {self.verdict.meaning}: it ends at position {tail}, the log at {head}"
+
+    @property
+    def advice(self) -> str:
+        """Say what to do when it forbids writing."""
+        if self.verdict is Verdict.AHEAD:
+            return "run `numbering mirror adopt` to take it back from the mirror"
+        return (
+            "restore the ledger; or, if this database is known to be whole and the newest, run `numbering mirror "
+            "rebuild --discard`"
+        )
+
+    @property
+    def why(self) -> str:
+        return f"{self.detail}; {self.advice}"
 
 
 async def compare(stream: Stream, store: Store) -> Comparison:

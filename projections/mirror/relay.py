@@ -135,8 +135,8 @@ class Relay:
     async def _compare(self, copier: Copier) -> None:
         found = await copier.compare()
         if found.forbids_writing:
-            self._writer.forbid(found.detail, at=found.head.position)
-            raise _Disagreement(found.detail)
+            self._writer.forbid(found.why, at=found.head.position)
+            raise _Disagreement(found.why)
         self._cursor, self._head, self._probe_at = copier.cursor, found.head.position, 0.0
         self._is_verified = self._is_well = True
         if self._detail is not None:

@@ -27,7 +27,7 @@ async def adopt(store: Store, stream: Stream, progress: Progress) -> int:
     """
     found = await compare(stream, store)
     if found.verdict not in (Verdict.AHEAD, Verdict.FOLLOWS):
-        raise Refused(found.detail)
+        raise Refused(found.why)
     position = found.head.position
     while taken := await _adopt_some(store, stream):
         position += taken
@@ -43,13 +43,13 @@ async def rebuild(store: Store, stream: Stream, progress: Progress, *, retention
     """
     found = await compare(stream, store)
     if found.forbids_writing and not discard:
-        raise Refused(found.detail)
+        raise Refused(found.why)
     await stream.delete()
     copier = Copier(store, stream, store.events, retention)
     for _ in range(ATTEMPTS):
         found = await copier.compare()
         if found.forbids_writing:
-            raise Refused(found.detail)
+            raise Refused(found.why)
         if await _filled(copier, found.head.position, progress):
             await _let_write(store)
             return copier.cursor.position

@@ -24,12 +24,14 @@ WRITTEN_TO_NOBODY = "the handler is closed"
 
 
 class Service(Server):
-    """One service process on a ledger; killed or ended, it starts again on the same port.
+    """One service process on a ledger, with other `settings`; killed or ended, it starts again on the same port.
 
     `start` returns when the path `until` answers 200: usually once it can number, for a stopped ledger once it is up.
     """
 
-    def __init__(self, database_url: str, *, lock_timeout_ms: int = PATIENT_MS, until: str = "/health/ready") -> None:
+    def __init__(
+        self, database_url: str, *, lock_timeout_ms: int = PATIENT_MS, until: str = "/health/ready", **settings: str
+    ) -> None:
         super().__init__()
         self._until = until
         self._options = {
@@ -37,7 +39,7 @@ class Service(Server):
             "--host": HOST,
             "--port": str(self.port),
             "--lock-timeout": str(lock_timeout_ms),
-        }
+        } | {f"--{name.replace('_', '-')}": value for name, value in settings.items()}
 
     def __exit__(self, *why: object) -> None:
         log = self.log.read_text(errors="replace") if self.log.exists() else ""

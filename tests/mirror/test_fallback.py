@@ -1,4 +1,4 @@
-"""Redis fails in every way that it can, below a real service: numbers are given out as before, and the mirror comes back.
+"""Redis fails in every way that it can, below a real service: numbers are given out, and the mirror comes back.
 
 Each test looks afterwards: the mirror holds the log's events, whole and in order.
 """
