@@ -37,7 +37,8 @@ class Node:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             if self.relay:
-                await stack.enter_async_context(self.relay)
+                self.relay.start()
+                stack.push_async_callback(self.relay.stop)
             await stack.enter_async_context(self.ledger)
             self._stack = stack.pop_all()
         return self

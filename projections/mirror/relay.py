@@ -9,7 +9,6 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
 
 from ledger.domain.rejection import Code
 from ledger.ports import Clock, Fault, Spawn, Store, StoreFault
@@ -55,7 +54,7 @@ class MirrorStatus:
 
 
 class Relay:
-    """`async with Relay(…)`, around the ledger whose writer it follows: it begins before and ends after it.
+    """`start` it before the writer that it follows, and `stop` it behind it, so that the last events are mirrored too.
 
     `retention` is how many events the mirror keeps, 0 for all. `verified` lets the writer write before a comparison.
     """
@@ -94,11 +93,10 @@ class Relay:
     def status(self) -> MirrorStatus:
         return MirrorStatus(self._cursor.position, self._is_well, self._detail)
 
-    async def __aenter__(self) -> Self:
+    def start(self) -> None:
         self._task = self._spawn(self._run(), name="relay")
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def stop(self) -> None:
         assert self._task is not None
         self._task.cancel()
         await asyncio.wait([self._task])

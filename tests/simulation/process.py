@@ -11,7 +11,9 @@ from ledger.domain.rejection import Rejection
 from ledger.ports import Fault
 from ledger.service import Ledger
 from ledger.writer import Limits, Outcome
+from projections.mirror.relay import Relay
 from tests.simulation.database import EPOCH, SECOND, Database, FaultyStore
+from tests.simulation.mirror import MirrorServer
 
 __all__ = ["Answer", "Attempt", "Process", "SeededIds", "SkewedClock", "draw_limits"]
 
@@ -89,7 +91,7 @@ async def at_once(work: Callable[[], None], /) -> None:
 class Process:
     """Start it inside the loop. It is `up` until it was crashed or stopped; a new one takes its place then."""
 
-    def __init__(self, name: str, database: Database, seed: str, limits: Limits) -> None:
+    def __init__(self, name: str, database: Database, mirror: MirrorServer, seed: str, limits: Limits) -> None:
         random = Random(seed)
         self.name = name
         self.up = True
@@ -100,6 +102,8 @@ class Process:
         self.store = FaultyStore(database, self.crash)
         self._tasks: list[asyncio.Task[None]] = []
         self.ledger = Ledger(self.store, clock=self.clock, ids=self.ids, spawn=self.spawn, aside=at_once, limits=limits)
+        self.relay = Relay(self.store, self.ledger.writer, mirror.connect, clock=self.clock, spawn=self.spawn)
+        self.relay.start()
         self.ledger.writer.start()
 
     def spawn(self, work: Coroutine[Any, Any, None], /, *, name: str) -> asyncio.Task[None]:
@@ -124,9 +128,13 @@ class Process:
             task.cancel()
 
     async def stop(self) -> None:
-        """Shut down as a signal would make it."""
+        """Shut down as a signal would make it, to the end, whatever becomes of whoever sent it."""
         self.up = False
+        await asyncio.wait([self.spawn(self._stop(), name="stop")])
+
+    async def _stop(self) -> None:
         await self.ledger.__aexit__()
+        await self.relay.stop()
 
     async def gone(self) -> None:
         """Wait until every task has ended, and see that none of them failed."""

@@ -24,10 +24,12 @@ from ledger.domain.series import Reuse
 from ledger.domain.state import State
 from ledger.ports import Fault, Record
 from ledger.writer import Outcome
+from projections.mirror.stream import Entry
 from tests.invariants import Model, check_log
 from tests.simulation.clients import PATIENCE_SECONDS, SERIES, Client, Desk, Intent, define, numbers_of
 from tests.simulation.database import CALM, EPOCH, OUTAGES, SECOND, Database, Weather
 from tests.simulation.loop import SimulatedLoop, run
+from tests.simulation.mirror import MirrorServer
 from tests.simulation.process import MAX_SKEW_SECONDS, Attempt, Process, draw_limits
 
 __all__ = ["Result", "World", "dump", "run_seed"]
@@ -55,6 +57,7 @@ class World:
         self.random = Random(f"{seed}/world")
         self.database = Database(Random(f"{seed}/database"), CALM)
         self.seen = self.database.seen
+        self.mirror = MirrorServer(Random(f"{seed}/mirror"), self.seen)
         self.desk = Desk()
         self.limits = draw_limits(self.random)
         self.closing = False
@@ -67,6 +70,7 @@ class World:
         self.start_processes()
         await self.define_series()
         self.database.weather = Weather.draw(self.random)
+        self.mirror.draw_weather()
         self.start_chaos()
         await asyncio.gather(*(client.run() for client in self.clients()))
         await self.calm_down()
@@ -101,7 +105,7 @@ class World:
         while not self.closing:
             self._started[name] += 1
             seed = f"{self.seed}/{name}/{self._started[name]}"
-            process = self.desk.processes[name] = Process(name, self.database, seed, self.limits)
+            process = self.desk.processes[name] = Process(name, self.database, self.mirror, seed, self.limits)
             await process.gone()
             await asyncio.sleep(self.random.choice([0.0, min(self.random.expovariate(1.0), RECOVERY_SECONDS / 2)]))
 
@@ -119,6 +123,7 @@ class World:
             task.cancel()
         await asyncio.gather(*self.chaos, return_exceptions=True)
         self.database.heal()
+        self.mirror.heal()
         await self.database.settled()
 
     async def close(self) -> None:
@@ -130,7 +135,14 @@ class World:
     # Chaos
 
     def start_chaos(self) -> None:
-        kinds = (self._crash, self._shut_down, self._break_down, self._step_clock, self._crash_between_steps)
+        kinds = (
+            self._crash,
+            self._shut_down,
+            self._break_down,
+            self._step_clock,
+            self._crash_between_steps,
+            self.mirror.harm,
+        )
         for kind in kinds:
             if self.random.random() < 0.5:
                 self.chaos.append(self._start(self._now_and_then(kind), kind.__name__))
@@ -178,6 +190,7 @@ class World:
     async def check(self) -> None:
         for name in NAMES:
             await self._check_recovered(name)
+        await self._check_mirrored()
         await self._check_expired()
         await self._check_repetitions()
         await self._check_states()
@@ -195,6 +208,13 @@ class World:
         """A fresh command succeeds soon, on each process."""
         intent = Intent("issue", lambda ids: Issue(Reserve("NEVER", ids.token()), "fresh"), "operator")
         await self.insist(lambda process: process.name == name, intent)
+
+    async def _check_mirrored(self) -> None:
+        """The mirror holds the whole log, and every process knows."""
+        await asyncio.sleep(RECOVERY_SECONDS)
+        records = self.database.log.records
+        assert self.mirror.held.entries == [Entry(each.position, each.body, each.hash) for each in records]
+        assert not [process.relay.status for process in self.desk.up() if process.relay.status.fallback_mode]
 
     async def _check_expired(self) -> None:
         """What is due is expired by itself, however wrong the processes' clocks are, and nobody asks for anything."""
