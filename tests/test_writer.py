@@ -967,3 +967,118 @@ class TestTogether:
             bench.store.steps["commit"] = [LOST]
             outcome = await bench.writer.submit(together(bench.reserve(), bench.reserve()), envelope())
             assert [values(part) for part in outcome.parts] == [[1], [2]]
+
+
+# What decides beside the writer
+
+
+NOT_COMPARED = Fault(Code.MIRROR_NOT_COMPARED, "Redis is away")
+
+
+@simulated
+async def test_a_held_writer_lets_commands_wait_and_reads() -> None:
+    async with ledger() as bench:
+        bench.writer.hold(NOT_COMPARED)
+        waiting = await bench.start_many(3)
+        assert (await bench.writer.fresh()).versions("S")
+        await asyncio.sleep(1)
+        assert not any(task.done() for task in waiting)
+        assert bench.writer.fault is NOT_COMPARED
+        bench.writer.release()
+        assert len({outcome.position for outcome in await asyncio.gather(*waiting)}) == 3
+        assert bench.writer.fault is None
+
+
+@simulated
+async def test_who_waits_too_long_for_the_release_is_told_why() -> None:
+    async with ledger(lock_timeout_seconds=2) as bench:
+        bench.writer.hold(NOT_COMPARED)
+        began = asyncio.get_running_loop().time()
+        assert await answer(bench.do(bench.reserve())) is Code.MIRROR_NOT_COMPARED
+        assert 2 <= asyncio.get_running_loop().time() - began <= 2.1
+        assert await answer(bench.do(bench.reserve())) is Code.MIRROR_NOT_COMPARED, "and now at once"
+        assert asyncio.get_running_loop().time() - began <= 2.1
+        assert bench.log.head.position == 1
+        bench.writer.release()
+        await bench.do(bench.reserve())
+
+
+@simulated
+async def test_a_held_writer_expires_nothing_and_ends_at_once() -> None:
+    async with ledger(shutdown_seconds=1000) as bench:
+        await bench.do(bench.reserve(ttl_seconds=1))
+        before = bench.log.head.position
+        bench.writer.hold(NOT_COMPARED)
+        await asyncio.sleep(30)
+        assert bench.log.head.position == before
+        waiting = bench.start(bench.reserve())
+        await asyncio.sleep(0)
+        began = asyncio.get_running_loop().time()
+        await bench.writer.stop()
+        assert await answer(waiting) is Code.SHUTTING_DOWN
+        assert asyncio.get_running_loop().time() - began < 5
+
+
+@simulated
+async def test_forbidding_answers_who_waits_and_stops_every_process_at_the_head() -> None:
+    async with ledger(sound=False) as bench, another(bench) as neighbour:
+        bench.writer.hold(NOT_COMPARED)
+        waiting = await bench.start_many(3)
+        bench.writer.forbid("the mirror is ahead", at=bench.log.head.position)
+        assert [await answer(task) for task in waiting] == [Code.LEDGER_STOPPED] * 3
+        await asyncio.sleep(2)
+        assert bench.log.head.stopped == "writing is stopped: the mirror is ahead"
+        assert await answer(neighbour.do(neighbour.reserve())) is Code.LEDGER_STOPPED
+        assert (await bench.writer.fresh()).versions("S")
+        await lift(bench)
+        bench.writer.release()
+        for each in (bench, neighbour):
+            await each.do(each.reserve())
+
+
+@simulated
+async def test_what_was_found_of_an_earlier_head_does_not_stop_a_later_one() -> None:
+    async with ledger() as bench:
+        bench.writer.forbid("the mirror is ahead", at=bench.log.head.position - 1)
+        await asyncio.sleep(2)
+        assert bench.log.head.stopped is None
+        assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
+        bench.writer.release()
+        await bench.do(bench.reserve())
+
+
+@simulated
+async def test_a_head_that_cannot_be_marked_now_is_marked_later() -> None:
+    async with ledger(sound=False) as bench:
+        bench.store.steps["begin"] = [DOWN] * 5
+        bench.writer.forbid("the mirror is ahead", at=bench.log.head.position)
+        await asyncio.sleep(20)
+        assert bench.log.head.stopped == "writing is stopped: the mirror is ahead"
+
+
+@simulated
+async def test_releasing_takes_back_a_mark_that_was_not_made_yet() -> None:
+    async with ledger() as bench:
+        bench.store.steps["begin"] = [DOWN]
+        bench.writer.forbid("the mirror is ahead", at=bench.log.head.position)
+        await asyncio.sleep(0.5)
+        bench.writer.release()
+        await asyncio.sleep(20)
+        assert bench.log.head.stopped is None
+        await bench.do(bench.reserve())
+
+
+@asynccontextmanager
+async def another(bench: Bench) -> AsyncIterator[Bench]:
+    """Another process on the same log."""
+    neighbour = Bench(bench.log)
+    neighbour.writer.start()
+    await neighbour.writer.fresh()
+    yield neighbour
+    await neighbour.writer.stop()
+
+
+async def lift(bench: Bench) -> None:
+    transaction = await MemoryStore(bench.log).begin()
+    await transaction.stop(None)
+    await transaction.commit()

@@ -99,7 +99,7 @@ class Writer:
     def enqueue(self, command: Command | Together, envelope: Envelope) -> asyncio.Future[Outcome]:
         """Let a command wait behind all that wait already; gives its outcome later, or a Fault at once."""
         self._refuse_if_useless()
-        if self._held and self._clock.monotonic() - self._held_since > self._limits.lock_timeout_seconds:
+        if self._held and self._clock.monotonic() - self._held_since >= self._limits.lock_timeout_seconds:
             raise self._again(self._held)
         now = self._clock.monotonic()
         waiting = Waiting(
@@ -206,19 +206,19 @@ class Writer:
     async def _rest(self) -> None:
         """Pause after a failure; else wait until there is something to do."""
         if self._backoff:
-            await asyncio.sleep(self._pause())
+            await asyncio.sleep(self._at_most(self._backoff))
         elif not self._has_work():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._limits.idle_seconds):
+                async with asyncio.timeout(self._at_most(self._limits.idle_seconds)):
                     await self._wake.wait()
         self._wake.clear()
 
-    def _pause(self) -> float:
-        """Give the seconds until the next try, or until a command must be answered if that is sooner."""
+    def _at_most(self, seconds: float) -> float:
+        """Give so many seconds, or those until a command must be answered if that is sooner."""
         deadline = self._queue.next_deadline()
         if deadline is None:
-            return self._backoff
-        return min(self._backoff, max(deadline - self._clock.monotonic(), self._limits.backoff_seconds))
+            return seconds
+        return min(seconds, max(deadline - self._clock.monotonic(), self._limits.backoff_seconds))
 
     def _has_work(self) -> bool:
         if self._closing_at is not None or self._readers or (self._queue and not self._held):
