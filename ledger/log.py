@@ -18,7 +18,7 @@ from ledger.domain.events import (
 from ledger.domain.history import ReservationHistory, confirmed_by
 from ledger.domain.series import Series
 from ledger.domain.state import State
-from ledger.ports import Record, Store
+from ledger.ports import Index, Record, Store
 from ledger.writer.follower import stopped
 
 __all__ = ["Log"]
@@ -28,20 +28,60 @@ MAX_VOID_EVENTS = 4  # NumberVoided, SequenceReset, NumbersReserved, NumbersConf
 
 
 class Log:
-    def __init__(self, store: Store) -> None:
+    """Where there is an `index` of single values, only what it does not know yet is looked for event by event."""
+
+    def __init__(self, store: Store, index: Index | None) -> None:
         self._store = store
+        self._index = index
+
+    async def indexed(self) -> int:
+        """Give the position up to which the index has come. Ask it before the state that is told: then it is behind."""
+        return await self._index.position() if self._index else 0
 
     async def commands(self, command_ids: Sequence[bytes]) -> list[Entry]:
         """Read all events of some commands."""
         return list(map(_decoded, await self._store.events_of_commands(command_ids)))
 
-    async def newest_first(self, stream: str, position: int) -> AsyncIterator[Entry]:
-        """Read the events of a stream up to a position, from the last one back."""
+    async def newest_first(self, stream: str, position: int, *, behind: int = 0) -> AsyncIterator[Entry]:
+        """Read the events of a stream up to a position, from the last one back, as far as they are `behind` another."""
         before = position + 1
         while records := await self._store.events_of_stream(stream, before=before, limit=PAGE):
             for record in records:
+                if record.position <= behind:
+                    return
                 yield _decoded(record)
             before = records[-1].position
+
+    async def causes(self, id: str, sought: BitMap, position: int, indexed: int) -> AsyncIterator[Entry]:
+        """Read the events of a sequence up to a position until nobody asks on, for the last one about each value.
+
+        `sought` are the values that still have no cause, as long as whoever asks keeps it so. The first event given
+        about a value is its last.
+        """
+        async for entry in self.newest_first(id, position, behind=indexed):
+            yield entry
+        if indexed and self._index:
+            found = [each for each in await self._index.causes(id, sought) if each <= indexed]
+            for entry in await self._at(found):
+                yield entry
+            # What has changed meanwhile is not known by its position any more, nor is all when the index was wrong.
+        async for entry in self.newest_first(id, indexed or position):
+            yield entry
+
+    async def about(self, id: str, value: int, position: int, indexed: int) -> AsyncIterator[Entry]:
+        """Read the events of a sequence up to a position from the last one back, at least those about one value."""
+        async for entry in self.newest_first(id, position, behind=indexed):
+            yield entry
+        before = indexed
+        if indexed and self._index:
+            life = await self._index.life(id, value)
+            known = [each for each in life.positions if each <= indexed]
+            if min(life.positions, default=0) in known:  # else it was given out again meanwhile
+                for entry in await self._at(known):
+                    yield entry
+                before = life.earlier
+        async for entry in self.newest_first(id, before):
+            yield entry
 
     async def events_with(self, entry: Entry) -> list[Event]:
         """Read the events of the command that caused one, if it voids a number; its events stand together."""
@@ -52,9 +92,11 @@ class Log:
         entries = map(_decoded, await self._store.events(after=first - 1, limit=MAX_VOID_EVENTS))
         return [each.event for each in entries if each.envelope.command_id == entry.envelope.command_id]
 
-    async def confirmed(self, id: str, values: BitMap, position: int) -> AsyncIterator[tuple[int, Original]]:
+    async def confirmed(
+        self, id: str, values: BitMap, position: int, indexed: int
+    ) -> AsyncIterator[tuple[int, Original]]:
         """Find the one event that confirmed each value, which is none that can come again."""
-        async for entry in self.newest_first(id, position):
+        async for entry in self.causes(id, values, position, indexed):
             for value, original in confirmed_by(entry.event, values):
                 values.remove(value)
                 yield value, original
@@ -77,6 +119,15 @@ class Log:
         records = await self._store.events_of_token(token)
         entries = list(map(_decoded, records))
         return ReservationHistory.of((entry.event, entry.position, entry.recorded_at) for entry in entries)
+
+    async def _at(self, positions: Sequence[int]) -> list[Entry]:
+        """Read the events at some positions, the newest first."""
+        wanted = sorted(set(positions), reverse=True)
+        entries: list[Entry] = []
+        for start in range(0, len(wanted), PAGE):
+            records = await self._store.events_at(wanted[start : start + PAGE])
+            entries += [_decoded(record) for record in reversed(records)]
+        return entries
 
 
 def _decoded(record: Record) -> Entry:

@@ -5,7 +5,7 @@ head's lock, from `begin` to `commit` or `rollback`, is the only one who may app
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ledger.domain.rejection import Code
@@ -16,6 +16,8 @@ __all__ = [
     "Fault",
     "Head",
     "Ids",
+    "Index",
+    "Life",
     "OutcomeUnknown",
     "Record",
     "Spawn",
@@ -114,6 +116,9 @@ class Store(Protocol):
     async def events(self, *, after: int, limit: int) -> Sequence[Record]:
         """Read up to `limit` committed events behind a position, in order, without the lock."""
 
+    async def events_at(self, positions: Sequence[int]) -> Sequence[Record]:
+        """Read the committed events at some positions, in order of position."""
+
     async def events_of_token(self, token: str) -> Sequence[Record]:
         """Read all committed events of a reservation, in order of position."""
 
@@ -128,6 +133,26 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Release every connection."""
+
+
+class Life(NamedTuple):
+    """The positions of the events about one value since it was last given out, and of the one before; 0 for none."""
+
+    positions: Sequence[int]
+    earlier: int
+
+
+class Index(Protocol):
+    """Where in the log the events about single values are. It may be behind, and then what it says is of that time."""
+
+    async def position(self) -> int:
+        """Give how far it has come; 0 when it cannot be relied on."""
+
+    async def causes(self, sequence: str, values: Iterable[int]) -> Sequence[int]:
+        """Give the positions of the events that put values in their states, and of the one that closed the sequence."""
+
+    async def life(self, sequence: str, value: int) -> Life:
+        """Say where the events about one value are; nowhere when it has not been passed."""
 
 
 class Clock(Protocol):

@@ -29,7 +29,7 @@ from ledger.domain.series import Series
 from ledger.domain.state import State
 from ledger.domain.utilisation import Utilisation
 from ledger.log import Log
-from ledger.ports import Aside, Clock, Fault, Ids, Spawn, Store
+from ledger.ports import Aside, Clock, Fault, Ids, Index, Spawn, Store
 from ledger.writer import Limits, Outcome, Together, Writer
 from ledger.writer.batch import key_reused
 
@@ -40,16 +40,27 @@ LATE = (DefineSeries, Void)  # what they are prepared with may be changed by the
 
 
 class Ledger:
-    """One process's hold on a ledger: `async with Ledger(store, …) as ledger`."""
+    """One process's hold on a ledger: `async with Ledger(store, …) as ledger`.
+
+    With an `index`, what became of a single value is found without reading the whole history of its sequence.
+    """
 
     def __init__(
-        self, store: Store, *, clock: Clock, ids: Ids, spawn: Spawn, aside: Aside, limits: Limits | None = None
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        ids: Ids,
+        spawn: Spawn,
+        aside: Aside,
+        limits: Limits | None = None,
+        index: Index | None = None,
     ) -> None:
         self.clock = clock
         self.ids = ids
         self.writer = Writer(store, clock=clock, spawn=spawn, limits=limits or Limits())
         self._store = store
-        self._log = Log(store)
+        self._log = Log(store, index)
         self._aside = aside
 
     async def __aenter__(self) -> Self:
@@ -177,12 +188,13 @@ class Ledger:
         self, id: str, *, first: int | None, states: Iterable[ValueState], limit: int
     ) -> tuple[Counter, Series, Accounting, tuple[PeriodClosed, Cause] | None, int]:
         """Account for the values of a sequence, a part of them from `first` on; with how it was closed, if it was."""
+        indexed = await self._log.indexed()
         state = await self.writer.fresh()
         sequence, position = _sequence(state, id).copy(), self.position
         series = state.series_of(sequence)
         accounting = Accounting(sequence, first=first or 0, states=states, limit=limit)
         closed = None
-        async for entry in self._log.newest_first(id, position):
+        async for entry in self._log.causes(id, accounting.sought, position, indexed):
             if isinstance(entry.event, PeriodClosed):
                 closed = entry.event, _cause(entry)
             accounting.take(entry.event, _cause(entry))
@@ -192,6 +204,7 @@ class Ledger:
 
     async def number(self, number: str) -> NumberHistory:
         """Tell what became of the value that a number names, attributes apart, from the log."""
+        indexed = await self._log.indexed()
         state = await self.writer.fresh()
         reading, position = reading_of(state, number, self._now()), self.position
         sequence = state.sequence(reading.sequence)
@@ -201,7 +214,7 @@ class Ledger:
                 f"{number!r} was never given out: sequence {reading.sequence} has not passed value {reading.value}",
             )
         history = NumberHistory(number, reading)
-        async for entry in self._log.newest_first(reading.sequence, position):
+        async for entry in self._log.about(reading.sequence, reading.value, position, indexed):
             if history.take(entry.event, _cause(entry)):
                 history.take_command(await self._log.events_with(entry), state)
                 if history.has_begun(state):
@@ -274,6 +287,7 @@ class Ledger:
         asked = list(numbers)
         if not asked:
             return {}
+        indexed = await self._log.indexed()
         state, position = await self.writer.fresh(), self.position
         sought: dict[str, dict[int, list[str]]] = {}
         for number in asked:
@@ -284,7 +298,7 @@ class Ledger:
                     sought.setdefault(reading.sequence, {}).setdefault(reading.value, []).append(number)
         found: dict[str, Original] = {}
         for id, values in sought.items():
-            async for value, original in self._log.confirmed(id, BitMap(values), position):
+            async for value, original in self._log.confirmed(id, BitMap(values), position, indexed):
                 found |= dict.fromkeys(values[value], original)
         return found
 

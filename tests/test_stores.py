@@ -48,6 +48,12 @@ class TestReading:
         assert await store.events(after=6, limit=3) == records[6:]
         assert await store.events(after=7, limit=3) == []
 
+    async def test_events_are_read_by_position(self, ledger: Ledger) -> None:
+        store = ledger.open()
+        records = await append(store, 7)
+        assert await store.events_at([5, 2, 5, 900]) == [records[1], records[4]]
+        assert await store.events_at([]) == []
+
     async def test_events_of_a_token_are_found_whole_and_exactly(self, ledger: Ledger) -> None:
         store = ledger.open()
         first = await append(store, 1, token="tok")

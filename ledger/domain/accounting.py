@@ -54,19 +54,19 @@ class Account:
 class Accounting:
     """The values of a sequence from `first` on that are in some states, at most about `limit` ranges of them.
 
-    `following` is where the next part begins, None when this is the last.
+    `following` is where the next part begins, None when this is the last; `sought` are the values without a cause yet.
     """
 
     def __init__(self, sequence: Sequence, *, first: int, states: Iterable[ValueState], limit: int) -> None:
         self.following: int | None = None
         self._accounts: list[Account] = []
-        self._sought = BitMap()
+        self.sought = BitMap()
         for low, high, state in sequence.ranges(first, states):
             if limit <= 0:
                 self.following = low
                 break
             last = high if state in _WIDE else min(high, low + limit - 1)
-            self._sought.add_range(low, last + 1)
+            self.sought.add_range(low, last + 1)
             limit -= 1 if state in _WIDE else last - low + 1
             if last < high:
                 self.following = last + 1
@@ -75,14 +75,14 @@ class Accounting:
     @property
     def is_complete(self) -> bool:
         """Say whether every value has met its cause."""
-        return not self._sought
+        return not self.sought
 
     def take(self, event: Event, cause: Cause) -> None:
         """Look at the event before the one taken last."""
         for state, ranges in touched(event):
-            for low, high in among(self._sought, ranges):
+            for low, high in among(self.sought, ranges):
                 self._accounts.append(Account(low, high, state, cause))
-                self._sought.remove_range(low, high + 1)
+                self.sought.remove_range(low, high + 1)
 
     def accounts(self) -> list[Account]:
         """Give the ranges in order; when complete, they are all values that were asked for."""

@@ -74,6 +74,9 @@ class MemoryStore:
     async def events(self, *, after: int, limit: int) -> Sequence[Record]:
         return self._log.after(after, limit)
 
+    async def events_at(self, positions: Sequence[int]) -> Sequence[Record]:
+        return [record for position in sorted(set(positions)) for record in self._log.after(position - 1, 1)]
+
     async def events_of_token(self, token: str) -> Sequence[Record]:
         return self._log.of_token(token)
 

@@ -27,6 +27,9 @@ _COLUMNS = [events.c[name] for name in Record._fields]
 HEAD = select(*_HEAD_COLUMNS).where(ledger_head.c.id == 1)
 EVENTS = select(*_COLUMNS).where(events.c.position > bindparam("after")).order_by(events.c.position)
 EVENTS_PAGE = EVENTS.limit(bindparam("limit"))
+EVENTS_AT = (
+    select(*_COLUMNS).where(events.c.position.in_(bindparam("positions", expanding=True))).order_by(events.c.position)
+)
 EVENTS_OF_TOKEN = select(*_COLUMNS).where(events.c.token == bindparam("token")).order_by(events.c.position)
 EVENTS_OF_STREAM = (
     select(*_COLUMNS)
@@ -46,7 +49,7 @@ MOVE_HEAD = (
 )
 STOP = update(ledger_head).where(ledger_head.c.id == 1).values(stopped=bindparam("why"))
 
-MAX_COMMANDS = 4096  # in one lookup; a batch of the writer is far smaller
+MAX_LOOKUP = 4096  # in one statement; a batch of the writer is far smaller
 STATEMENT_BYTES = 4 * 2**20  # more go into several statements of the same transaction
 ROW_BYTES = 256  # about what a row has beside its body
 READ_CONNECTIONS = 4
@@ -120,13 +123,19 @@ class SqlStore(ABC):
     async def events(self, *, after: int, limit: int) -> Sequence[Record]:
         return _records(await self._read(EVENTS_PAGE, after=after, limit=limit))
 
+    async def events_at(self, positions: Sequence[int]) -> Sequence[Record]:
+        if not positions:
+            return []
+        assert len(positions) <= MAX_LOOKUP
+        return _records(await self._read(EVENTS_AT, positions=_padded(positions)))
+
     async def events_of_token(self, token: str) -> Sequence[Record]:
         return _records(await self._read(EVENTS_OF_TOKEN, token=token))
 
     async def events_of_commands(self, command_ids: Sequence[bytes]) -> Sequence[Record]:
         if not command_ids:
             return []
-        assert len(command_ids) <= MAX_COMMANDS
+        assert len(command_ids) <= MAX_LOOKUP
         return _records(await self._read(EVENTS_OF_COMMANDS, ids=_padded(command_ids)))
 
     async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
@@ -233,7 +242,7 @@ class SqlTransaction:
     async def events_of_commands(self, command_ids: Sequence[bytes]) -> Sequence[Record]:
         if not command_ids:
             return []
-        assert len(command_ids) <= MAX_COMMANDS
+        assert len(command_ids) <= MAX_LOOKUP
         return _records((await self._execute(EVENTS_OF_COMMANDS, {"ids": _padded(command_ids)})).all())
 
     async def append(self, records: Sequence[Record]) -> None:
@@ -337,8 +346,8 @@ def _records(rows: Sequence[Row[Any]]) -> Sequence[Record]:
     return [Record._make(row)._replace(body=row.body.encode()) for row in rows]
 
 
-def _padded(ids: Sequence[bytes]) -> list[bytes]:
-    """Repeat the last id up to a power of two: a statement is prepared for each number of parameters."""
+def _padded(ids: Sequence[T]) -> list[T]:
+    """Repeat the last one up to a power of two: a statement is prepared for each number of parameters."""
     size = 1 << (len(ids) - 1).bit_length()
     return [*ids, *[ids[-1]] * (size - len(ids))]
 

@@ -7,7 +7,9 @@ from ledger.ports import Head, OutcomeUnknown, Record, Store, StoreFault, Transa
 
 __all__ = ["COMMITTING", "EVERYTHING", "WRITING", "FaultyStore"]
 
-EVERYTHING = frozenset({"head", "events", "events_of_commands", "events_of_stream", "events_of_token", "begin"})
+EVERYTHING = frozenset(
+    {"head", "events", "events_at", "events_of_commands", "events_of_stream", "events_of_token", "begin"}
+)
 WRITING = frozenset({"append"})
 COMMITTING = frozenset({"commit"})
 
@@ -52,6 +54,10 @@ class FaultyStore:
     async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
         self.check("events_of_stream")
         return await self._store.events_of_stream(stream, before=before, limit=limit)
+
+    async def events_at(self, positions: Sequence[int]) -> Sequence[Record]:
+        self.check("events_at")
+        return await self._store.events_at(positions)
 
     async def events_of_token(self, token: str) -> Sequence[Record]:
         self.check("events_of_token")

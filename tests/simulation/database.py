@@ -177,6 +177,12 @@ class FaultyStore:
         await self.travel()
         return records
 
+    async def events_at(self, positions: Sequence[int]) -> Sequence[Record]:
+        await self.travel()
+        records = await MemoryStore(self.database.log).events_at(positions)
+        await self.travel()
+        return records
+
     async def events_of_token(self, token: str) -> Sequence[Record]:
         await self.travel()
         records = self.database.log.of_token(token)

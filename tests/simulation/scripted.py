@@ -60,6 +60,10 @@ class ScriptedStore:
         await self.step("stream")
         return self.log.of_stream(stream, before, limit)
 
+    async def events_at(self, positions: Sequence[int]) -> Sequence[Record]:
+        await self.step("at")
+        return await MemoryStore(self.log).events_at(positions)
+
     async def events_of_token(self, token: str) -> Sequence[Record]:
         await self.step("token")
         return self.log.of_token(token)
