@@ -25,6 +25,8 @@ FAULT = 3  # exit code
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 30
 GC_THRESHOLDS = (50_000, 20, 50)  # of Python's three generations; its own are 700, 10 and 10
+STALLED_SECONDS = 1.0  # at shutdown, for a client to take the end of its answer
+UNREAD_MS = 30_000
 GRACE_SECONDS = 25  # longer than the writer takes to finish what it accepted
 
 
@@ -78,28 +80,51 @@ def serve(settings: Settings, *, allow_unsafe: bool) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signal once more after it has shut down; by then the wish is granted.
         signal.signal(number, lambda *_: None)
-    server = _Server(uvicorn_config(app), lambda: _say_where(listener, settings))
+    server = _Server(uvicorn_config(app), lambda: _say_where(listener, settings), app.state.closing)
     server.run([listener])
     return 0 if server.started else FAULT
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens, once it does."""
+    """Says where it listens, once it does, and tells the application when it begins to shut down."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], closing: asyncio.Event) -> None:
         super().__init__(config)
         self._announce = announce
+        self._closing = closing
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._closing.set()  # uvicorn waits for every answer, and a stream ends only when told
+        dropping = asyncio.create_task(self._drop_stalled())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            dropping.cancel()
+
+    async def _drop_stalled(self) -> None:
+        """Drop connections that were closed and whose clients do not take the rest; uvicorn waits for those too."""
+        closed: set[object] = set()
+        while True:
+            for connection in self.server_state.connections & closed:
+                connection.transport.abort()
+            closed = {each for each in self.server_state.connections if each.transport.is_closing()}
+            await asyncio.sleep(STALLED_SECONDS)
 
 
 def _listen(settings: Settings) -> socket.socket:
     family, _, _, _, address = socket.getaddrinfo(
         settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    return socket.create_server(address, family=family, backlog=BACKLOG)
+    listener = socket.create_server(address, family=family, backlog=BACKLOG)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Connections inherit it: Linux drops those whose clients are gone, or stopped reading what was sent. What
+        # waits in our own buffers for a connection that was closed would else wait as long as the client lives.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
+    return listener
 
 
 def uvicorn_config(app: object) -> uvicorn.Config:
