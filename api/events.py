@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from api.paths import RawRoute
 from api.requests import beyond_the_log, query_of, read_query
-from api.responses import json_response
+from api.responses import found_response
 from api.schemas import EventsQuery, LastEventId, StreamQuery, checked
 from api.streams import EventStream, Limits, Streams
 from ledger.domain.rejection import Code, Rejection
@@ -40,7 +40,9 @@ def event_routes(ledger: Ledger, closing: asyncio.Event, limits: Limits) -> list
         page = await read_page(ledger.writer.feed, after=query.after, limit=limit, max_bytes=PAGE_BYTES)
         last = page[-1].position if page else end
         shown = [orjson.Fragment(event_json(record)) for record in page]
-        return json_response({"events": shown, "next": last if last < end else None, "position": end})
+        following = last if last < end else None
+        answer = {"events": shown, "next": following, "position": end}
+        return found_response(request, answer, is_final=following is not None)
 
     async def stream(request: Request) -> Response:
         field, after = _begin(request)

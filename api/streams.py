@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Fault
@@ -88,11 +88,13 @@ class EventStream(Response):
         self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        if not await self._is_taken(start, send):
+            return
         if scope["method"] == "HEAD" or await self._serve(receive, send):
             with suppress(TimeoutError):
                 async with asyncio.timeout(END_SECONDS):
-                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    await send(_body(b"", more_body=False))
 
     async def _serve(self, receive: Receive, send: Send) -> bool:
         """Send until there is a reason to end; False when the client is to be cut off."""
@@ -113,26 +115,32 @@ class EventStream(Response):
         part: bytes | None = b"retry: %d\nid: %d\n\n" % (RETRY_MS, self._reader.position)
         try:
             while True:
-                if not await self._is_taken(part or b": nothing new\n\n", send):
-                    return False
+                for piece in _pieces(part or b": nothing new\n\n"):
+                    if not await self._is_taken(_body(piece), send):
+                        return False
                 part = await self._reader.next()
         except (Fault, Rejection) as why:
             _log.info("a stream ended at position %d: %s", self._reader.position, why)
             return True
 
-    async def _is_taken(self, part: bytes, send: Send) -> bool:
-        # The server takes a piece when the socket has room: it says so by letting the next one wait.
-        for start in range(0, len(part), PIECE_BYTES):
-            try:
-                async with asyncio.timeout(self._streams.limits.send_seconds):
-                    await send(
-                        {"type": "http.response.body", "body": part[start : start + PIECE_BYTES], "more_body": True}
-                    )
-            except TimeoutError:
-                seconds = self._streams.limits.send_seconds
-                _log.warning("a stream was cut off: its client took nothing for %g s", seconds)
-                return False
+    async def _is_taken(self, message: Message, send: Send) -> bool:
+        # The server takes a message when the socket has room: it says so by letting the next one wait.
+        seconds = self._streams.limits.send_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await send(message)
+        except TimeoutError:
+            _log.warning("a stream was cut off: its client took nothing for %g s", seconds)
+            return False
         return True
+
+
+def _body(content: bytes, *, more_body: bool = True) -> Message:
+    return {"type": "http.response.body", "body": content, "more_body": more_body}
+
+
+def _pieces(part: bytes) -> Iterator[bytes]:
+    return (part[start : start + PIECE_BYTES] for start in range(0, len(part), PIECE_BYTES))
 
 
 async def _left(receive: Receive) -> None:

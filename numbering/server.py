@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.app import create_app
 from ledger.domain.rejection import Code
@@ -25,7 +26,7 @@ FAULT = 3  # exit code
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 30
 GC_THRESHOLDS = (50_000, 20, 50)  # of Python's three generations; its own are 700, 10 and 10
-STALLED_SECONDS = 1.0  # at shutdown, for a client to take the end of its answer
+STALLED_SECONDS = 0.1
 UNREAD_MS = 30_000
 GRACE_SECONDS = 25  # longer than the writer takes to finish what it accepted
 
@@ -106,13 +107,16 @@ class _Server(uvicorn.Server):
             dropping.cancel()
 
     async def _drop_stalled(self) -> None:
-        """Drop connections that were closed and whose clients do not take the rest; uvicorn waits for those too."""
-        closed: set[object] = set()
+        """Drop connections whose answer was given up because the client takes nothing; uvicorn waits for those too."""
         while True:
-            for connection in self.server_state.connections & closed:
-                connection.transport.abort()
-            closed = {each for each in self.server_state.connections if each.transport.is_closing()}
+            for each in list(self.server_state.connections):
+                if isinstance(each, HttpToolsProtocol) and _is_given_up(each):
+                    each.transport.abort()
             await asyncio.sleep(STALLED_SECONDS)
+
+
+def _is_given_up(connection: HttpToolsProtocol) -> bool:
+    return connection.transport.is_closing() and not connection.cycle.response_complete
 
 
 def _listen(settings: Settings) -> socket.socket:
