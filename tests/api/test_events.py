@@ -1,9 +1,12 @@
 """The log over HTTP: pages that an auditor can check, and a live stream for readers of any speed."""
 
 import asyncio
+import re
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -437,3 +440,18 @@ def test_a_stream_over_a_real_connection() -> None:
         assert message.json()["position"] == 2
         head = http.head(STREAM)
         assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream")
+
+
+def test_the_documented_audit_checks_a_real_log() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reading.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    with Service() as running, running.client() as http:
+        http.put("/v1/series/PLAIN", json=PLAIN_BODY).raise_for_status()
+        for _ in range(2):
+            batch = {"commands": [{"op": "issue", "series": "PLAIN", "document": 'คคง. é😀"\\'}] * 800}
+            http.post("/v1/batch", json=batch).raise_for_status()
+        last = http.get("/v1/events", params={"after": http.get("/health").json()["position"] - 1}).json()["events"][0]
+        audit = [sys.executable, "-c", program.replace("http://localhost:8080", running.url)]
+        told = subprocess.run(audit, capture_output=True, text=True, timeout=30, check=True)
+    assert last["position"] == 1 + 2 * 2 * 800
+    assert told.stdout == f"position {last['position']}: {last['hash']}\n"
