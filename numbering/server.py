@@ -18,7 +18,7 @@ from ledger.stores import migrate, open_store
 from numbering.settings import Settings
 from numbering.wiring import open_ledger
 
-__all__ = ["BACKLOG", "collect_less_often", "prepare", "serve", "uvicorn_config"]
+__all__ = ["BACKLOG", "UNREAD_MS", "collect_less_often", "listen", "prepare", "serve", "uvicorn_config"]
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def serve(settings: Settings, *, allow_unsafe: bool) -> int:
     ledger = open_ledger(settings, allow_unsafe=allow_unsafe)
     app = create_app(ledger, default_ttl_seconds=settings.reservation_ttl, secrets=settings.secrets())
     try:
-        listener = _listen(settings)
+        listener = listen(settings)
     except OSError as error:
         print(f"numbering: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return FAULT
@@ -116,10 +116,12 @@ class _Server(uvicorn.Server):
 
 
 def _is_given_up(connection: HttpToolsProtocol) -> bool:
-    return connection.transport.is_closing() and not connection.cycle.response_complete
+    # Before its first request a connection has no cycle at all.
+    return connection.transport.is_closing() and not getattr(connection.cycle, "response_complete", True)
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """Give the socket on which the service listens; an OSError when it cannot be had."""
     family, _, _, _, address = socket.getaddrinfo(
         settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]

@@ -24,6 +24,8 @@ from ledger.domain.rejection import Code
 from ledger.feed import Feed
 from ledger.ports import Store, StoreFault
 from ledger.writer import Limits
+from numbering.server import UNREAD_MS, listen
+from numbering.settings import Settings
 from tests.api.client import PLAIN_BODY, Api, Json, Time, answer, eventually, problem, served
 from tests.api.faulty import FaultyStore
 from tests.api.listener import Listener, messages_of
@@ -427,6 +429,16 @@ def test_a_service_with_open_streams_ends_at_once(how: signal.Signals) -> None:
         for each in quiet:
             each.close()
         assert "Traceback" not in running.said()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux only")
+def test_connections_whose_clients_read_nothing_are_the_kernel_s_to_drop() -> None:
+    with (
+        listen(Settings(port=0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == UNREAD_MS
 
 
 def test_a_stream_over_a_real_connection() -> None:
