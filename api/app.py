@@ -1,5 +1,6 @@
 """The HTTP face of a ledger."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -10,10 +11,12 @@ from starlette.requests import ClientDisconnect
 
 from api.batch import batch_routes
 from api.credentials import CredentialsMiddleware
+from api.events import event_routes
 from api.health import health_routes
 from api.imports import import_routes
 from api.problems import gone, http_problem, internal_problem, problem
 from api.routes import routes
+from api.streams import Limits as StreamLimits
 from ledger.domain.rejection import Rejection
 from ledger.ports import Fault
 from ledger.service import Ledger
@@ -29,11 +32,14 @@ def create_app(
     mirror: Relay | None = None,
     default_ttl_seconds: int = 300,
     secrets: Mapping[str, str] | None = None,
+    stream_limits: StreamLimits | None = None,
 ) -> Starlette:
     """Serve `ledger`. What is `running` starts and stops with the application: the ledger alone, if nothing is given.
 
-    `secrets` maps principals to bearer secrets.
+    `secrets` maps principals to bearer secrets. Whoever shuts the server down sets `state.closing` first: a stream of
+    events would else be waited for.
     """
+    closing = asyncio.Event()
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -45,6 +51,7 @@ def create_app(
             *routes(ledger, default_ttl_seconds),
             *batch_routes(ledger, default_ttl_seconds),
             *import_routes(ledger),
+            *event_routes(ledger, closing, stream_limits or StreamLimits()),
             *health_routes(ledger, mirror),
         ],
         middleware=[Middleware(CredentialsMiddleware, secrets=secrets)] if secrets else [],
@@ -57,5 +64,6 @@ def create_app(
         },
         lifespan=lifespan,
     )
+    app.state.closing = closing
     app.router.redirect_slashes = False  # another path is another path
     return app

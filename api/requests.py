@@ -2,23 +2,28 @@
 
 from collections.abc import Container
 from hashlib import sha256
+from typing import TypeVar
 
 from starlette.requests import Request
 
+from api.schemas import Query, checked
 from ledger.codec import command_id
 from ledger.domain.commands import Envelope
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.text import flaw_of_text
 from ledger.ports import Ids
+from ledger.service import Ledger
 
 __all__ = [
     "MAX_BODY_BYTES",
+    "beyond_the_log",
     "body_of",
     "check_header",
     "checked_token",
     "envelope_of",
     "flaw_of_header",
     "query_of",
+    "read_query",
     "token_of",
 ]
 
@@ -26,6 +31,8 @@ MAX_BODY_BYTES = 1 << 20
 MAX_HEADER_LENGTH = 200
 STORED = {b"x-request-id", b"idempotency-key"}
 MEANT = STORED | {b"origin"}
+
+AnyQuery = TypeVar("AnyQuery", bound=Query)
 
 
 async def body_of(request: Request, *, at_most: int = MAX_BODY_BYTES) -> bytes:
@@ -40,15 +47,39 @@ async def body_of(request: Request, *, at_most: int = MAX_BODY_BYTES) -> bytes:
     return b"".join(chunks)
 
 
+async def read_query(
+    request: Request, model: type[AnyQuery], ledger: Ledger, *, lists: Container[str] = ()
+) -> AnyQuery:
+    """Read the query of a GET, and see to it that what is read after this is as fresh as the query asks.
+
+    A read of the state folds all that was committed when it began, so only a position beyond the log's end cannot be
+    served. What reads a projection has to wait for that one besides, here and within a bound.
+    """
+    query = checked(model, query_of(request, lists=lists))
+    if query.min_position > ledger.position:
+        await ledger.writer.fresh()
+        if query.min_position > ledger.position:
+            raise beyond_the_log("min_position", query.min_position, ledger.position)
+    return query
+
+
+def beyond_the_log(field: str, asked: int, end: int) -> Rejection:
+    """POSITION_NOT_REACHED, with the position at which the log ends."""
+    detail = (
+        f"{field} is {asked}, but the log ends at position {end}: the position is of another ledger, "
+        "or of events that were lost"
+    )
+    return Rejection(Code.POSITION_NOT_REACHED, detail, [(field, f"is beyond the log's end, {end}")], {"position": end})
+
+
 def query_of(request: Request, *, lists: Container[str] = ()) -> dict[str, object]:
     """Read the query; a Rejection for a name that stands twice and is not one of `lists`."""
-    query: dict[str, object] = {}
-    for name in request.query_params:
-        values = request.query_params.getlist(name)
-        if len(values) > 1 and name not in lists:
+    query: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        if name in query and name not in lists:
             raise Rejection.invalid(name[:100], "is given more than once; give it once")
-        query[name] = values if name in lists else values[0]
-    return query
+        query.setdefault(name, []).append(value)
+    return {name: values if name in lists else values[0] for name, values in query.items()}
 
 
 def envelope_of(request: Request, operation: str, body: bytes, ids: Ids) -> Envelope:

@@ -10,9 +10,9 @@ from starlette.routing import Route
 from api import answers
 from api.operations import OPERATIONS, Making, Operation, status_of
 from api.paths import RawRoute, decoded
-from api.requests import body_of, envelope_of, query_of, token_of
-from api.responses import json_response
-from api.schemas import GapsQuery, PreviewBody, SequencesQuery, checked, parse
+from api.requests import body_of, envelope_of, read_query, token_of
+from api.responses import found_response, json_response
+from api.schemas import GapsQuery, PreviewBody, Query, SequencesQuery, parse
 from ledger.service import Ledger
 
 __all__ = ["routes"]
@@ -51,10 +51,13 @@ class Endpoints:
     async def one_series(self, request: Request) -> Response:
         if request.method == "PUT":
             return await self._carry_out(OPERATIONS["define_series"], request)
-        return json_response(answers.series_answer(*await self._ledger.series(decoded(request, "series"))))
+        await read_query(request, Query, self._ledger)
+        found = await self._ledger.series(decoded(request, "series"))
+        return found_response(request, answers.series_answer(*found))
 
-    async def list_series(self, _: Request) -> Response:
-        return json_response(answers.all_series(*await self._ledger.all_series()))
+    async def list_series(self, request: Request) -> Response:
+        await read_query(request, Query, self._ledger)
+        return found_response(request, answers.all_series(*await self._ledger.all_series()))
 
     # Reservations and numbers
 
@@ -64,27 +67,31 @@ class Endpoints:
         return json_response(answers.previewed(*await self._ledger.preview(command)))
 
     async def reservation(self, request: Request) -> Response:
-        return json_response(answers.history(*await self._ledger.reservation(token_of(request))))
+        await read_query(request, Query, self._ledger)
+        return found_response(request, answers.history(*await self._ledger.reservation(token_of(request))))
 
     async def number(self, request: Request) -> Response:
+        await read_query(request, Query, self._ledger)
         history = await self._ledger.number(decoded(request, "number"))
-        return json_response(answers.number_history(history, self._ledger.state))
+        return found_response(request, answers.number_history(history, self._ledger.state))
 
     # Sequences
 
     async def list_sequences(self, request: Request) -> Response:
-        query = checked(SequencesQuery, query_of(request))
+        query = await read_query(request, SequencesQuery, self._ledger)
         found, position = await self._ledger.sequences(query.series, after=query.after, limit=query.limit + 1)
-        return json_response(answers.sequences_answer(found, query.limit, position))
+        return found_response(request, answers.sequences_answer(found, query.limit, position))
 
     async def sequence(self, request: Request) -> Response:
-        return json_response(answers.sequence_answer(*await self._ledger.sequence(decoded(request, "sequence"))))
+        await read_query(request, Query, self._ledger)
+        found = await self._ledger.sequence(decoded(request, "sequence"))
+        return found_response(request, answers.sequence_answer(*found))
 
     async def gaps(self, request: Request) -> Response:
-        query = checked(GapsQuery, query_of(request, lists=("state",)))
+        query = await read_query(request, GapsQuery, self._ledger, lists=("state",))
         id, first, states = decoded(request, "sequence"), query.first, query.state
         found = await self._ledger.accounting(id, first=first, states=states, limit=query.limit)
-        return json_response(answers.gaps(*found, first=first, states=states))
+        return found_response(request, answers.gaps(*found, first=first, states=states))
 
 
 def routes(ledger: Ledger, default_ttl_seconds: int) -> list[Route]:

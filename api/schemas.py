@@ -29,17 +29,21 @@ __all__ = [
     "CancelBody",
     "ClosePeriodBody",
     "ConfirmBody",
+    "EventsQuery",
     "ExtendBody",
     "GapsQuery",
     "ImportBody",
     "IssueBody",
+    "LastEventId",
     "OpenPeriodBody",
     "PreviewBody",
+    "Query",
     "ReserveBody",
     "ResetSequenceBody",
     "RetireSeriesBody",
     "SequencesQuery",
     "SeriesBody",
+    "StreamQuery",
     "VoidBody",
     "checked",
     "parse",
@@ -50,6 +54,7 @@ MAX_SHOWN_LENGTH = 50
 MAX_COMMANDS = 1000
 MAX_SEQUENCES = 1000
 MAX_RANGES = 10_000
+MAX_EVENTS = 1000
 MAX_WHOLE = 2**53 - 1  # as far as every JSON reader counts
 
 
@@ -243,7 +248,7 @@ class BatchBody(Body):
 def _whole(value: object) -> object:
     """A number may be given as text, as in a query."""
     if isinstance(value, str):
-        if not re.fullmatch(r"\d{1,10}", value, re.ASCII):
+        if not re.fullmatch(r"\d{1,16}", value, re.ASCII):
             raise ValueError("must be a whole number")
         return int(value)
     return value
@@ -261,7 +266,16 @@ def _states(value: object) -> object:
     return [ValueState(name) for name in names]
 
 
-class SequencesQuery(Body):
+Position = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_WHOLE)]
+
+
+class Query(Body):
+    """What every GET takes. `min_position` is a position that an earlier answer gave; this one is to be as fresh."""
+
+    min_position: Position = 0
+
+
+class SequencesQuery(Query):
     """`after` is the id of the last sequence of the page before."""
 
     series: Text | None = None
@@ -269,12 +283,31 @@ class SequencesQuery(Body):
     limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_SEQUENCES)] = 100
 
 
-class GapsQuery(Body):
+class GapsQuery(Query):
     """`first` is the value to begin with; no `state` means every state."""
 
     first: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_VALUE)] | None = None
     state: Annotated[list[ValueState], BeforeValidator(_states)] = list(ValueState)
     limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_RANGES)] = 1000
+
+
+class EventsQuery(Query):
+    """`after` is the position of the last event that is known already."""
+
+    after: Position = 0
+    limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_EVENTS)] = 100
+
+
+class StreamQuery(Body):
+    """Without `after`, a stream begins at the end of the log."""
+
+    after: Position | None = None
+
+
+class LastEventId(Body):
+    """The header with which a client resumes a stream (HTML standard, 9.2.4)."""
+
+    position: Annotated[Position, Field(alias="Last-Event-ID")]
 
 
 _NESTED: Mapping[str, type[Body]] = {

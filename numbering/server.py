@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.app import create_app
 from ledger.domain.rejection import Code
@@ -18,7 +19,7 @@ from ledger.stores import migrate, open_store
 from numbering.settings import Settings
 from numbering.wiring import Node
 
-__all__ = ["BACKLOG", "app_of", "collect_less_often", "prepare", "serve", "uvicorn_config"]
+__all__ = ["BACKLOG", "UNREAD_MS", "app_of", "collect_less_often", "listen", "prepare", "serve", "uvicorn_config"]
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ FAULT = 3  # exit code
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 30
 GC_THRESHOLDS = (50_000, 20, 50)  # of Python's three generations; its own are 700, 10 and 10
+STALLED_SECONDS = 0.1
+UNREAD_MS = 30_000
 GRACE_SECONDS = 25  # longer than the writer takes to finish what it accepted
 
 
@@ -67,14 +70,14 @@ def serve(settings: Settings, *, allow_unsafe: bool, start_unverified: bool) -> 
     collect_less_often()
     app = app_of(Node(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified), settings)
     try:
-        listener = _listen(settings)
+        listener = listen(settings)
     except OSError as error:
         print(f"numbering: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return FAULT
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signal once more after it has shut down; by then the wish is granted.
         signal.signal(number, lambda *_: None)
-    server = _Server(uvicorn_config(app), lambda: _say_where(listener, settings))
+    server = _Server(uvicorn_config(app), lambda: _say_where(listener, settings), app.state.closing)
     server.run([listener])
     return 0 if server.started else FAULT
 
@@ -91,22 +94,50 @@ def app_of(node: Node, settings: Settings) -> Starlette:
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens, once it does."""
+    """Says where it listens, once it does, and tells the application when it begins to shut down."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], closing: asyncio.Event) -> None:
         super().__init__(config)
         self._announce = announce
+        self._closing = closing
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._announce()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._closing.set()  # uvicorn waits for every answer, and a stream ends only when told
+        dropping = asyncio.create_task(self._drop_stalled())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            dropping.cancel()
 
-def _listen(settings: Settings) -> socket.socket:
+    async def _drop_stalled(self) -> None:
+        """Drop connections whose answer was given up because the client takes nothing; uvicorn waits for those too."""
+        while True:
+            for each in list(self.server_state.connections):
+                if isinstance(each, HttpToolsProtocol) and _is_given_up(each):
+                    each.transport.abort()
+            await asyncio.sleep(STALLED_SECONDS)
+
+
+def _is_given_up(connection: HttpToolsProtocol) -> bool:
+    # Before its first request a connection has no cycle at all.
+    return connection.transport.is_closing() and not getattr(connection.cycle, "response_complete", True)
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Give the socket on which the service listens; an OSError when it cannot be had."""
     family, _, _, _, address = socket.getaddrinfo(
         settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    return socket.create_server(address, family=family, backlog=BACKLOG)
+    listener = socket.create_server(address, family=family, backlog=BACKLOG)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Connections inherit it: Linux drops those whose clients are gone, or stopped reading what was sent. What
+        # waits in our own buffers for a connection that was closed would else wait as long as the client lives.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
+    return listener
 
 
 def uvicorn_config(app: object) -> uvicorn.Config:

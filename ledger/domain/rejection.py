@@ -73,8 +73,12 @@ class Code(Enum):
     RESET_NOT_ALLOWED = "NB049", False, "The series never resets, so it has no periods to begin."
     PERIOD_ALREADY_OPEN = "NB050", False, "The period was begun already."
     CHANGED_MEANWHILE = "NB051", True, "The number changed while it was looked up: send the command again."
-    MIRROR_NOT_COMPARED = "NB060", True, "The mirror has not been compared with the log yet, so nothing is written."
     ACCOUNTING_TOO_LARGE = "NB052", False, "The sequence has more ranges than one closing can hold."
+    POSITION_NOT_REACHED = "NB053", False, "The log ends before this position, which is another ledger's or was lost."
+    EVENTS_TRIMMED = "NB054", False, "The events behind this position are in the archive, no longer in the database."
+    TOO_MANY_STREAMS = "NB055", True, "The process serves as many streams of events as it may."
+    MIRROR_NOT_COMPARED = "NB056", True, "The mirror has not been compared with the log yet, so nothing is written."
+    PROJECTION_BEHIND = "NB057", True, "The tables for reading have not come to this position yet."
 
 
 class Rejection(Exception):

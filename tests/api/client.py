@@ -9,9 +9,11 @@ from typing import Any
 
 import httpx
 import orjson
+from starlette.applications import Starlette
 
 from api.app import create_app
 from api.problems import STATUSES
+from api.streams import Limits as StreamLimits
 from ledger.domain.rejection import Code
 from ledger.ports import Head, Store
 from ledger.service import Ledger
@@ -77,8 +79,9 @@ class Time:
 class Api:
     """A client of a served ledger. `store` is a second look at the log, past the service."""
 
-    def __init__(self, http: httpx.AsyncClient, ledger: Ledger, store: Store, clock: Time) -> None:
+    def __init__(self, http: httpx.AsyncClient, app: Starlette, ledger: Ledger, store: Store, clock: Time) -> None:
         self.http = http
+        self.app = app
         self.ledger = ledger
         self.store = store
         self.clock = clock
@@ -121,15 +124,16 @@ async def served(
     clock: Time | None = None,
     limits: Limits | None = None,
     secrets: Mapping[str, str] | None = None,
+    stream_limits: StreamLimits | None = None,
 ) -> AsyncIterator[Api]:
     """Serve a store; `look` is another store on the same log, which must hold every invariant in the end."""
     clock = clock or Time()
     ledger = Ledger(store, clock=clock, ids=RandomIds(), spawn=spawn, aside=aside, limits=limits)
-    app = create_app(ledger, secrets=secrets)
+    app = create_app(ledger, secrets=secrets, stream_limits=stream_limits)
     # As a real server does: a bug is an answer of 500 to the client, not an exception.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://test") as http:
-        api = Api(http, ledger, look, clock)
+        api = Api(http, app, ledger, look, clock)
         yield api
     await check_store(look, ambiguous=api.is_ambiguous)
 

@@ -1,5 +1,6 @@
 """Whatever is sent, the answer is a problem document that says what to mend, and the log stays as it was."""
 
+import asyncio
 import gzip
 import json
 import math
@@ -475,10 +476,36 @@ async def test_200_characters_are_not_too_many(memory_api: Api) -> None:
     answer(await memory_api.http.post("/v1/reservations", json={"series": "PLAIN"}, headers=headers), 201)
 
 
-async def test_a_query_string_changes_nothing(memory_api: Api) -> None:
+async def test_a_query_string_changes_nothing_about_a_write(memory_api: Api) -> None:
     reserved = await memory_api.http.post("/v1/reservations?count=5&series=X%00", json={"series": "PLAIN"})
     assert len(answer(reserved, 201)["numbers"]) == 1
-    answer(await memory_api.http.get("/v1/series?%FF"), 200)
+
+
+READS = [
+    "/v1/series",
+    "/v1/series/PLAIN",
+    f"/v1/reservations/{TOKEN}",
+    "/v1/numbers/P-00001",
+    "/v1/sequences",
+    "/v1/sequences/PLAIN:-",
+    "/v1/sequences/PLAIN:-/gaps",
+    "/v1/events",
+    "/v1/events/stream",
+]
+
+
+@pytest.mark.parametrize("path", READS)
+@pytest.mark.parametrize("query", ["%FF", "nonsense=1", "Limit=5", "%00=1", "min_positon=1"])
+async def test_a_read_names_what_it_does_not_know(memory_api: Api, path: str, query: str) -> None:
+    (flaw,) = problem(await memory_api.http.get(f"{path}?{query}"), Code.INVALID_FORMAT)["errors"]
+    assert "is not a known field" in flaw["problem"]
+
+
+async def test_a_query_of_many_names_is_refused_soon(memory_api: Api) -> None:
+    async with asyncio.timeout(2):
+        query = "&".join(f"a{n}" for n in range(9_000))
+        told = problem(await memory_api.http.get(f"/v1/series?{query}"), Code.INVALID_FORMAT)
+    assert len(told["errors"]) <= 20
 
 
 # Anything at all
