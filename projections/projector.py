@@ -23,7 +23,7 @@ from projections.checkpoints import BEGIN, FAIL, Checkpoint, target
 from projections.clearing import clear
 from projections.folding import Folding, ForeignHistory, whole
 from projections.line import Line, line
-from projections.reading import read_checkpoints
+from projections.snapshot import read_checkpoints
 
 __all__ = ["Activity", "Projector", "Status", "begin", "check_history", "opened"]
 
