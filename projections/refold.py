@@ -205,8 +205,8 @@ class _Met:
 class Backward:
     """Events are taken from the newest back; `numbers` and `gaps` fill with what they complete.
 
-    Numbers come without `earlier`, and gaps without `given_position`. `again` are values given out before the event that
-    their row tells, with the position of that.
+    Numbers come without `earlier`, and gaps without `given_position`. `again` are values given out before the event
+    that their row tells, with the position of that.
     """
 
     forward: Forward

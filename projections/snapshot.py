@@ -35,6 +35,7 @@ class Snapshot:
     def __init__(self, connection: AsyncConnection, slots: Sequence[Checkpoint]) -> None:
         self._connection = connection
         self.checkpoint = live(slots)
+        self.is_sqlite = connection.dialect.name == "sqlite"
 
     @property
     def position(self) -> int:
