@@ -133,21 +133,22 @@ class Projector:
     # Working
 
     async def _work(self) -> None:
-        """Fold until somebody else moves the checkpoint."""
-        async with line(self._store) as connection:
-            folding = await opened(self._store, connection)
-            if folding is None:
-                return
-            self._is(Activity.WORKING if folding.checkpoint.live else Activity.REBUILDING)
-            try:
-                await self._fold_on(folding, connection)
-            except (StoreFault, asyncio.CancelledError, UnknownEvent):
+        """Fold until somebody else moves the checkpoint, or it cannot be gone on."""
+        folding: Folding | None = None
+        try:
+            async with line(self._store) as connection:
+                folding = await opened(self._store, connection)
+                if folding is not None:
+                    self._is(Activity.WORKING if folding.checkpoint.live else Activity.REBUILDING)
+                    await self._fold_on(folding, connection)
+        except UnknownEvent:
+            raise
+        except Exception as error:
+            # The line is closed by now: its transaction would hold the very row to be written.
+            is_fault = isinstance(error, StoreFault) and error.code is not Code.INTERNAL_ERROR
+            if folding is None or is_fault:
                 raise
-            except Exception as error:
-                fault = self._store.fault(getattr(error, "orig", error))
-                if fault is not None and fault.code is not Code.INTERNAL_ERROR:
-                    raise
-                await self._fail(folding.checkpoint, error)
+            await self._fail(folding.checkpoint, error)
 
     async def _fold_on(self, folding: Folding, connection: Line) -> None:
         await check_history(self._store, folding.checkpoint)
@@ -175,7 +176,7 @@ class Projector:
             self.position = folding.position
 
     async def _fail(self, checkpoint: Checkpoint, error: Exception) -> None:
-        why = f"{type(error).__name__}: {getattr(error, 'orig', None) or error}"
+        why = error.detail if isinstance(error, StoreFault) else f"{type(error).__name__}: {error}"
         _log.critical(
             "the projection stopped behind position %s: %s; mend it with `numbering projections rebuild`",
             checkpoint.position, why, exc_info=error,
