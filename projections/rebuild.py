@@ -1,5 +1,7 @@
 """Rebuild the projections from the log into the slot that is not live, and swap, while commands and reads go on."""
 
+from ledger.domain.rejection import Code
+from ledger.ports import StoreFault
 from ledger.stores import SqlStore
 from projections.check import Progress
 from projections.checkpoints import live
@@ -9,13 +11,9 @@ from projections.line import Line, line
 from projections.projector import begin
 from projections.snapshot import read_checkpoints
 
-__all__ = ["RebuildDisturbed", "rebuild"]
+__all__ = ["rebuild"]
 
 ATTEMPTS = 100  # to make the slot live, each after catching up with a projector that went on meanwhile
-
-
-class RebuildDisturbed(Exception):
-    """Somebody else rebuilt at the same time; the slot that is live is whole in any case."""
 
 
 async def rebuild(store: SqlStore, progress: Progress = lambda done, of: None) -> int:
@@ -26,19 +24,24 @@ async def rebuild(store: SqlStore, progress: Progress = lambda done, of: None) -
         name = "b" if present is not None and present.slot == "a" else "a"
         folding = await begin(store, connection, name)
         if folding is None:
-            raise RebuildDisturbed("somebody else rebuilt the projections at the same time; look at `status`")
+            raise _disturbed("somebody else rebuilt the projections at the same time; look at `status`")
         for _ in range(ATTEMPTS):
             await _catch_up(store, connection, folding, progress)
             if await folding.go_live(connection):
                 await clear(connection, store, "b" if name == "a" else "a")
                 return folding.position
-        raise RebuildDisturbed(f"the projections could not be swapped within {ATTEMPTS} attempts; try again")
+        raise _disturbed(f"the projections could not be swapped within {ATTEMPTS} attempts; try again")
+
+
+def _disturbed(why: str) -> StoreFault:
+    """Say why it was given up; the slot that is live is whole in any case."""
+    return StoreFault(Code.LOCK_TIMEOUT, why, contention=True)
 
 
 async def _catch_up(store: SqlStore, connection: Line, folding: Folding, progress: Progress) -> None:
     head = await store.head()
     while records := whole(await store.events(after=folding.position, limit=folding.limit)):
         if not await folding.fold(connection, records):
-            raise RebuildDisturbed("somebody else folds into the same slot; look at `status`, and try again")
+            raise _disturbed("somebody else folds into the same slot; look at `status`, and try again")
         head_position = max(head.position, folding.position)
         progress(folding.position, head_position)

@@ -19,6 +19,7 @@ from numbering.cli.bench import bench
 from numbering.cli.doctor import doctor
 from numbering.cli.options import settings_options
 from numbering.cli.output import FAULT, INTERRUPTED, fail, say_line
+from numbering.cli.projections import projections
 from numbering.cli.register import import_register
 from numbering.cli.series import series
 from numbering.cli.session import read_settings
@@ -156,6 +157,7 @@ COMMANDS: Sequence[click.Command] = [
     sequences.retire,
     batch,
     import_register,
+    projections,
     doctor,
     bench,
     completion,
