@@ -17,3 +17,17 @@ GRANT SELECT, INSERT ON `{database}`.`snapshots` TO {account};
 
 -- The service compares the schema's version with its own at start, and never changes it.
 GRANT SELECT ON `{database}`.`alembic_version` TO {account};
+
+-- The projections are folded from the log and can be folded again, so nothing is lost with them: their rows are written,
+-- changed and deleted, in two slots of which one is live. Which one that is, is in rows that the migration made.
+GRANT SELECT, UPDATE ON `{database}`.`projections` TO {account};
+GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.`series_a` TO {account};
+GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.`sequences_a` TO {account};
+GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.`reservations_a` TO {account};
+GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.`numbers_a` TO {account};
+GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.`gaps_a` TO {account};
+GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.`series_b` TO {account};
+GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.`sequences_b` TO {account};
+GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.`reservations_b` TO {account};
+GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.`numbers_b` TO {account};
+GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.`gaps_b` TO {account};

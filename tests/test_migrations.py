@@ -9,7 +9,7 @@ from typing import Any
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ledger import chain
@@ -18,6 +18,7 @@ from ledger.ports import Record
 from ledger.stores import migrate
 from ledger.stores.migration import migrations
 from ledger.stores.schema import events, metadata
+from projections.schema import metadata as projections_metadata
 from tests.servers import MariaDB
 from tests.stores import Ledger, append, fault_of, opened
 
@@ -37,7 +38,10 @@ def admin_url(ledger: Ledger) -> str:
 
 def differences(connection: Connection) -> list[Any]:
     context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-    return list(compare_metadata(context, metadata))
+    whole = MetaData()
+    for table in (*metadata.sorted_tables, *projections_metadata.sorted_tables):
+        table.to_metadata(whole)
+    return list(compare_metadata(context, whole))
 
 
 async def test_a_migrated_schema_is_the_one_in_the_code(sql_ledger: Ledger) -> None:

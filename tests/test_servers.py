@@ -11,10 +11,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from numbering.doctor.grants import NEEDED
 from tests.servers import HOST, Database, MariaDB, Redis, ServerError
 
 GRANTS = Path(__file__).parents[1] / "ops" / "mariadb-grants.sql"
-GRANTED_TABLES = ("events", "ledger_head", "snapshots", "alembic_version")
+GRANTED_TABLES = tuple(NEEDED)
 
 
 @pytest.fixture(scope="module")

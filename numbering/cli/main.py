@@ -20,6 +20,7 @@ from numbering.cli.doctor import doctor
 from numbering.cli.mirror import mirror
 from numbering.cli.options import settings_options
 from numbering.cli.output import FAULT, INTERRUPTED, fail, say_line
+from numbering.cli.projections import projections
 from numbering.cli.register import import_register
 from numbering.cli.series import series
 from numbering.cli.session import read_settings
@@ -163,6 +164,7 @@ COMMANDS: Sequence[click.Command] = [
     batch,
     import_register,
     mirror,
+    projections,
     doctor,
     bench,
     completion,

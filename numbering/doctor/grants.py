@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from numbering.doctor.findings import Finding, error, ok, warning
+from projections.schema import SLOTS
 
 __all__ = ["FILE", "NEEDED", "Grant", "may", "parse", "privileges"]
 
@@ -19,7 +20,8 @@ NEEDED = {
     "ledger_head": {"SELECT", "UPDATE"},
     "snapshots": {"SELECT", "INSERT"},
     "alembic_version": {"SELECT"},
-}
+    "projections": {"SELECT", "UPDATE"},
+} | {table.name: {"SELECT", "INSERT", "UPDATE", "DELETE"} for slot in SLOTS.values() for table in slot.tables}
 
 NAME = r"\*|`(?:[^`]|``)*`"
 GRANT = re.compile(

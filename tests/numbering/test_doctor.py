@@ -25,6 +25,7 @@ from numbering.doctor import mariadb as dialect
 from numbering.doctor.examination import examine
 from numbering.doctor.findings import Check, guarded, in_order, in_thread, ok, span
 from numbering.settings import Settings
+from projections.schema import SLOTS
 from tests.servers import HOST, Database, MariaDB, Redis, free_port
 from tests.stores import GRANTS, Ledger, append, setting
 
@@ -337,6 +338,12 @@ SERVICE = [
     "GRANT SELECT, INSERT ON `l`.`snapshots` TO `s`@`%`",
     "GRANT SELECT, UPDATE ON `l`.`ledger_head` TO `s`@`%`",
     "GRANT SELECT ON `l`.`alembic_version` TO `s`@`%`",
+    "GRANT SELECT, UPDATE ON `l`.`projections` TO `s`@`%`",
+    *(
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON `l`.`{table.name}` TO `s`@`%`"
+        for slot in SLOTS.values()
+        for table in slot.tables
+    ),
 ]
 
 

@@ -1,0 +1,156 @@
+"""The projections: how far they have come, and what to do when they are wrong."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from ledger.codec import UnknownEvent
+from ledger.domain.calendar import instant_text
+from ledger.domain.rejection import Code
+from ledger.ports import Fault
+from ledger.stores import SqlStore, open_store
+from ledger.system import SystemClock
+from numbering.cli.options import on_ledger
+from numbering.cli.output import note, say_line, say_table
+from numbering.cli.session import Answer, Session
+from numbering.settings import Settings
+from projections.check import Progress, check
+from projections.checkpoints import Checkpoint
+from projections.rebuild import rebuild
+from projections.snapshot import read_checkpoints
+
+__all__ = ["projections"]
+
+T = TypeVar("T")
+
+FOUND = 1
+
+
+@click.group()
+def projections() -> None:
+    """Look at the tables for reading, check, rebuild.
+
+    The service folds the log into them; they are made from it alone, so nothing is lost with them.
+    """
+
+
+@projections.command(epilog="\b\nExample:\n  numbering projections status --json")
+@on_ledger()
+def status(session: Session) -> None:
+    """Say how far the projections have come.
+
+    Exits with 1 when they failed, or when the last check found a difference.
+    """
+
+    async def looked(store: SqlStore) -> Answer:
+        slots, head = await read_checkpoints(store)
+        return {"slots": [_slot(slot, head.position) for slot in slots], "position": head.position}
+
+    answer = _on_store(session.settings, looked)
+    session.tell(answer, _show_status)
+    if any(slot["live"] and (slot["failed"] or slot["disagreement"]) for slot in answer["slots"]):
+        raise SystemExit(FOUND)
+
+
+@projections.command(name="rebuild", epilog="\b\nExample:\n  numbering projections rebuild --json")
+@on_ledger()
+def rebuild_all(session: Session) -> None:
+    """Fold the whole log into new tables, and swap.
+
+    The service goes on meanwhile, and is answered from the old tables until the new ones have caught up. This is the
+    way out when the projections failed, or differ from the log.
+    """
+
+    async def rebuilt(store: SqlStore) -> Answer:
+        with _progress("rebuilding") as progress:
+            return {"rebuilt": True, "position": await rebuild(store, progress)}
+
+    answer = _on_store(session.settings, rebuilt)
+    session.tell(answer, lambda told: say_line(f"rebuilt, up to position {told['position']}"))
+
+
+@projections.command(name="check", epilog="\b\nExample:\n  numbering projections check --json")
+@on_ledger()
+def check_all(session: Session) -> None:
+    """Compare every row with the log.
+
+    The log is folded again by other means than those that made the rows. The result is noted, for `status` and for the
+    service's health. Exits with 1 when there is a difference.
+    """
+
+    async def checked(store: SqlStore) -> Answer:
+        with _progress("checking") as progress:
+            report = await check(store, progress, now=SystemClock().now())
+        return {"rows": report.rows, "differences": list(report.differences), "position": report.position}
+
+    answer = _on_store(session.settings, checked)
+    session.tell(answer, _show_check)
+    if answer["differences"]:
+        raise SystemExit(FOUND)
+
+
+def _on_store(settings: Settings, work: Callable[[SqlStore], Awaitable[T]]) -> T:
+    """Do some work on the database alone: no fold of the log into memory is needed."""
+
+    async def done() -> T:
+        store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout)
+        try:
+            return await work(store)
+        except UnknownEvent as why:
+            raise Fault(Code.LEDGER_STOPPED, str(why)) from why
+        finally:
+            await store.close()
+
+    return asyncio.run(done())
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Progress]:
+    """Show on a terminal how much is done."""
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def _slot(slot: Checkpoint, head: int) -> dict[str, Any]:
+    return {
+        "slot": slot.slot,
+        "live": slot.live,
+        "version": slot.version,
+        "position": slot.position,
+        "behind": head - slot.position,
+        "recorded_at": instant_text(slot.recorded_at) if slot.position else None,
+        "failed": slot.failed,
+        "checked_position": slot.checked_position or None,
+        "checked_at": instant_text(slot.checked_at) if slot.checked_at else None,
+        "disagreement": slot.disagreement,
+    }
+
+
+def _show_status(answer: Answer) -> None:
+    columns = ("slot", "live", "version", "position", "behind", "recorded_at", "checked_position")
+    shown = [slot for slot in answer["slots"] if slot["live"] or slot["position"]]
+    if shown:
+        right = ("version", "position", "behind", "checked_position")
+        say_table(columns, [[slot[name] for name in columns] for slot in shown], right=right)
+    if not any(slot["live"] for slot in shown):
+        note("no projection is live yet: the service builds it, or `numbering projections rebuild`")
+    for slot in shown:
+        for name in ("failed", "disagreement"):
+            if slot["live"] and slot[name]:
+                note(f"{name}: {slot[name]}; mend it with `numbering projections rebuild`")
+
+
+def _show_check(answer: Answer) -> None:
+    for difference in answer["differences"]:
+        say_line(difference)
+    if not answer["differences"]:
+        say_line(f"{answer['rows']} rows agree with the log, at position {answer['position']}")

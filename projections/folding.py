@@ -1,0 +1,206 @@
+"""Fold batches of the log into one slot: load what they need, apply them in memory, write, and move the checkpoint.
+
+Loading and applying come before the lock: what was loaded is true if the checkpoint has not moved when its row is
+locked, because only who holds that lock changes rows. So on SQLite, where it is the lock of the whole file, the
+ledger's own writer waits for the writing alone.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, replace
+from time import perf_counter
+from typing import TypeVar
+
+from sqlalchemy import ColumnElement, Table, and_, func, select
+
+from ledger import chain, codec
+from ledger.codec import Entry
+from ledger.domain.events import NumbersConfirmed, NumberVoided
+from ledger.ports import Record
+from ledger.stores import SqlStore
+from projections.apply import Interval, Needs, Unit, needs, numbers_in
+from projections.checkpoints import LOCK, LOCK_ALL, MOVE, SWAP, Checkpoint, checkpoints, live
+from projections.known import Known
+from projections.line import Line
+from projections.rows import GapRow, ReservationRow, SequenceRow, SeriesRow, plain
+from projections.schema import SLOTS
+from projections.statements import statements
+
+__all__ = ["Folding", "ForeignHistory", "whole"]
+
+MAX_EVENTS = 2_000
+MIN_EVENTS = 50
+MAX_NUMBERS = 20_000  # rows of a batch, beside those of its last event
+MAX_LOADED = 500  # rows asked for by key in one statement
+
+# How long the lock may be held: a batch that took longer is followed by smaller ones.
+HOLD_SECONDS = 0.05
+
+# After so many events others get their turn on the event loop.
+TURN = 50
+
+MAX_VOID_EVENTS = 4  # NumberVoided, SequenceReset, NumbersReserved, NumbersConfirmed
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ForeignHistory(Exception):
+    """The log does not go on from the checkpoint: the projection was folded from another history."""
+
+
+@dataclass(slots=True)
+class Folding:
+    """A slot, as this process last saw its checkpoint, with what it remembers of its rows."""
+
+    store: SqlStore
+    checkpoint: Checkpoint
+    limit: int = MIN_EVENTS
+    held_seconds: float = 0.0
+    _known: Known | None = None
+
+    @property
+    def position(self) -> int:
+        return self.checkpoint.position
+
+    async def fold(self, line: Line, records: Sequence[Record]) -> bool:
+        """Fold events that follow in one transaction; False when somebody else moved the checkpoint meanwhile.
+
+        When this gives False, or raises, what is remembered is no longer true: begin anew.
+        """
+        known, self._known = self._known or await self._load_series(line), None
+        entries = await self._decoded(records)
+        unit = await self._applied(line, known, entries)
+        begun = perf_counter()
+        await line.begin()
+        if not await self._is_mine(line):
+            await line.rollback()
+            return False
+        await self._write(line, unit)
+        last = records[len(entries) - 1]
+        to = {"to": last.position, "last_hash": last.hash, "last_recorded_at": last.recorded_at}
+        await line.execute(MOVE, of_slot=self.checkpoint.slot, **to)
+        await line.commit()
+        self._moved(last, perf_counter() - begun, len(entries))
+        known.forget()
+        self._known = known
+        return True
+
+    async def go_live(self, line: Line) -> bool:
+        """Make the slot the live one, unless the one that is has come further, or somebody moved this one."""
+        await line.begin()
+        slots = checkpoints(await line.fetch(LOCK_ALL))
+        mine = next(each for each in slots if each.slot == self.checkpoint.slot)
+        present = live(slots)
+        if mine.position != self.position or (present is not None and present.position > self.position):
+            await line.rollback()
+            return False
+        for each in slots:
+            await line.execute(SWAP, of_slot=each.slot, is_live=int(each is mine))
+        await line.commit()
+        self.checkpoint = replace(self.checkpoint, live=True)
+        return True
+
+    async def _decoded(self, records: Sequence[Record]) -> list[Entry]:
+        """Read as many of the events as make a batch."""
+        first = records[0]
+        if first.position != self.position + 1 or chain.link(self.checkpoint.hash, first.body) != first.hash:
+            raise ForeignHistory(
+                f"the log does not go on from position {self.position} as the projection knows it: it was folded from "
+                "another history"
+            )
+        entries: list[Entry] = []
+        numbers = 0
+        for record in records:
+            entry = codec.decode(record)
+            numbers += numbers_in(entry.event)
+            if numbers > MAX_NUMBERS and entries and not entry.ordinal:
+                break
+            entries.append(entry)
+            if len(entries) % TURN == 0:
+                await asyncio.sleep(0)
+        return entries
+
+    async def _applied(self, line: Line, known: Known, entries: Sequence[Entry]) -> Unit:
+        needed = needs(entry.event for entry in entries)
+        unit = Unit(known, await self._load(line, known, needed))
+        for count, entry in enumerate(entries):
+            unit.take(entry)
+            if count % TURN == 0:
+                await asyncio.sleep(0)
+        unit.finish()
+        return unit
+
+    async def _is_mine(self, line: Line) -> bool:
+        """Lock the checkpoint, and see whether it is where it was."""
+        (now,) = checkpoints(await line.fetch(LOCK, of_slot=self.checkpoint.slot))
+        mine = self.checkpoint
+        return (now.position, now.hash, now.live, now.is_present) == (mine.position, mine.hash, mine.live, True)
+
+    def _moved(self, last: Record, seconds: float, count: int) -> None:
+        self.checkpoint = replace(self.checkpoint, position=last.position, hash=last.hash, recorded_at=last.recorded_at)
+        self.held_seconds = seconds
+        if seconds > HOLD_SECONDS:
+            self.limit = max(MIN_EVENTS, self.limit // 2)
+        elif count >= self.limit // 2:
+            self.limit = min(MAX_EVENTS, self.limit * 2)
+
+    # Loading
+
+    async def _load_series(self, line: Line) -> Known:
+        return Known(await self._rows(line, SeriesRow, SLOTS[self.checkpoint.slot].series, []))
+
+    async def _load(self, line: Line, known: Known, needed: Needs) -> list[GapRow]:
+        slot = SLOTS[self.checkpoint.slot]
+        for ids in _parts(needed.sequences.difference(known.sequences)):
+            for sequence in await self._rows(line, SequenceRow, slot.sequences, [slot.sequences.c.id.in_(ids)]):
+                known.sequences[sequence.id] = sequence
+        for tokens in _parts(needed.tokens.difference(known.reservations)):
+            of_tokens = slot.reservations.c.token.in_(tokens)
+            for reservation in await self._rows(line, ReservationRow, slot.reservations, [of_tokens]):
+                known.reservations[reservation.token] = reservation
+        return [gap for each in needed.intervals(known.sequences) for gap in await self._gaps(line, slot.gaps, each)]
+
+    async def _gaps(self, line: Line, gaps: Table, interval: Interval) -> list[GapRow]:
+        """Read the gaps that meet an interval: those that begin in it, and the last that begins before."""
+        of_sequence = gaps.c.sequence_at == interval.sequence_at
+        before = select(func.max(gaps.c.first)).where(of_sequence, gaps.c.first <= interval.first).scalar_subquery()
+        first = func.coalesce(before, interval.first)
+        return await self._rows(
+            line, GapRow, gaps, [and_(of_sequence, gaps.c.first >= first, gaps.c.first <= interval.last)]
+        )
+
+    async def _rows(
+        self, line: Line, kind: Callable[..., R], table: Table, where: list[ColumnElement[bool]]
+    ) -> list[R]:
+        return [kind(*row) for row in await line.fetch(select(table).where(*where))]
+
+    # Writing
+
+    async def _write(self, line: Line, unit: Unit) -> None:
+        to = statements(self.checkpoint.slot, self.store.writers.dialect)
+        await line.many(to.change_numbers, [astuple(change) for change in unit.changes])
+        await line.many(to.reissue_numbers, plain(unit.reissued()))
+        await line.many(to.insert_numbers, plain(unit.inserted()))
+        await line.many(to.close_gaps, [(sequence_at,) for sequence_at in unit.closed])
+        await line.many(to.delete_gaps, unit.gaps.deleted())
+        await line.many(to.put_gaps, plain(unit.gaps.changed()))
+        await line.many(to.put_reservations, plain(unit.reservations.values()))
+        await line.many(to.put_sequences, plain(unit.sequences.values()))
+        await line.many(to.put_series, plain(unit.series.values()))
+
+
+def whole(records: Sequence[Record]) -> Sequence[Record]:
+    """Leave out a void at the end whose replacement is not there yet: the numbers of both name one another."""
+    for back in range(1, min(MAX_VOID_EVENTS, len(records) + 1)):
+        record = records[-back]
+        if record.type == NumbersConfirmed.__name__:
+            break
+        if record.type == NumberVoided.__name__ and codec.decode(record).event.replacement:  # type: ignore[union-attr]
+            return records[:-back]
+    return records
+
+
+def _parts(keys: Iterable[T]) -> Iterable[list[T]]:
+    given = list(keys)
+    return (given[start : start + MAX_LOADED] for start in range(0, len(given), MAX_LOADED))

@@ -1,0 +1,238 @@
+"""The task that keeps the projections up with the log, in every process that serves the ledger; one of them works.
+
+Whoever gets the checkpoint's lock works. A process that finds the checkpoint moved by somebody else stands by, looks
+now and then, and takes over when the checkpoint stands still although the log went on. A fault of the database is
+waited out. What cannot be folded stops the projection, and nothing of the ledger: `failed` is written beside the
+checkpoint, and a rebuild is the way out. A live slot of an older version is rebuilt in the other slot and replaced.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ledger import chain
+from ledger.codec import UnknownEvent
+from ledger.domain.rejection import Code
+from ledger.feed import Feed
+from ledger.ports import Clock, Head, Spawn, StoreFault
+from ledger.stores import SqlStore
+from projections.checkpoints import BEGIN, FAIL, Checkpoint, target
+from projections.clearing import clear
+from projections.folding import Folding, ForeignHistory, whole
+from projections.line import Line, line
+from projections.snapshot import read_checkpoints
+
+__all__ = ["Activity", "Projector", "Status", "begin", "check_history", "opened"]
+
+_log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.25  # between two looks of one that stands by
+IDLE_SECONDS = 1.0  # without news, the log is asked: other processes append to it too
+STALL_SECONDS = 1.0  # so long the checkpoint stands still before another process takes over
+FIRST_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 5.0
+
+# Between two batches of one that is behind, so much of the time that the lock was held is left to the ledger's writer.
+REST = 0.5
+MIN_REST_SECONDS = 0.001
+
+
+class Activity(StrEnum):
+    """What a projector is doing; `waiting` is for the database, or for code that knows the log's events."""
+
+    STARTING = "starting"
+    WORKING = "working"
+    REBUILDING = "rebuilding"
+    STANDING_BY = "standing by"
+    WAITING = "waiting"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`position` is that of the slot that readers see; `why` says what it is waiting for, or why it failed."""
+
+    position: int
+    activity: Activity
+    why: str | None = None
+
+
+class Projector:
+    def __init__(self, store: SqlStore, feed: Feed, *, clock: Clock, spawn: Spawn) -> None:
+        self._store = store
+        self._feed = feed
+        self._clock = clock
+        self._spawn = spawn
+        self._task: asyncio.Task[None] | None = None
+        self._backoff = FIRST_BACKOFF_SECONDS
+        self.position = 0
+        self._activity = Activity.STARTING
+        self._why: str | None = None
+
+    @property
+    def status(self) -> Status:
+        return Status(self.position, self._activity, self._why)
+
+    def start(self) -> None:
+        assert self._task is None, "already started"
+        self._task = self._spawn(self._run(), name="projector")
+
+    async def stop(self) -> None:
+        """End the task; a batch under way is committed or not, and the checkpoint says which."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        self._is(Activity.STOPPED)
+
+    async def _run(self) -> None:
+        is_first = True
+        while True:
+            try:
+                if is_first or await self._is_stalled():
+                    await self._work()
+                    self._backoff = FIRST_BACKOFF_SECONDS
+                is_first = False
+            except (StoreFault, UnknownEvent) as why:
+                await self._wait_out(why)
+            except Exception as bug:  # of the folding: `_work` has noted what can be noted
+                await self._wait_out(bug)
+
+    # Standing by
+
+    async def _is_stalled(self) -> bool:
+        """Look at the checkpoint until it has stood still for a while although there is something to do."""
+        seen, since = None, self._clock.monotonic()
+        while True:
+            slots, head = await read_checkpoints(self._store)
+            slot = target(slots)
+            self._look(slots, slot)
+            place = slot and (slot.slot, slot.position, slot.live)
+            now = self._clock.monotonic()
+            if slot is None or place != seen or not _has_work(slot, head):
+                seen, since = place, now
+            elif now - since >= STALL_SECONDS:
+                return True
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _look(self, slots: Sequence[Checkpoint], slot: Checkpoint | None) -> None:
+        present = next((each for each in slots if each.live), None)
+        self.position = present.position if present else 0
+        if slot is not None:
+            self._is(Activity.STANDING_BY)
+        elif present is not None and present.failed is not None:
+            self._is(Activity.FAILED, present.failed)
+        else:
+            self._is(Activity.STANDING_BY, "the projection is of a newer version of numbering-ledger")
+
+    # Working
+
+    async def _work(self) -> None:
+        """Fold until somebody else moves the checkpoint, or it cannot be gone on."""
+        folding: Folding | None = None
+        try:
+            async with line(self._store) as connection:
+                folding = await opened(self._store, connection)
+                if folding is not None:
+                    self._is(Activity.WORKING if folding.checkpoint.live else Activity.REBUILDING)
+                    await self._fold_on(folding, connection)
+        except UnknownEvent:
+            raise
+        except Exception as error:
+            # The line is closed by now: its transaction would hold the very row to be written.
+            is_fault = isinstance(error, StoreFault) and error.code is not Code.INTERNAL_ERROR
+            if folding is None or is_fault:
+                raise
+            await self._fail(folding.checkpoint, error)
+
+    async def _fold_on(self, folding: Folding, connection: Line) -> None:
+        await check_history(self._store, folding.checkpoint)
+        while True:
+            records = whole(await self._feed.read(after=folding.position, limit=folding.limit))
+            if records:
+                if not await folding.fold(connection, records):
+                    return
+                self._moved(folding)
+                await asyncio.sleep(max(MIN_REST_SECONDS, folding.held_seconds * REST))
+            elif not folding.checkpoint.live:
+                if not await folding.go_live(connection):
+                    return
+                self._is(Activity.WORKING)
+                await clear(connection, self._store, "b" if folding.checkpoint.slot == "a" else "a")
+            else:
+                self._moved(folding)
+                if not await self._feed.wait(folding.position, seconds=IDLE_SECONDS):
+                    continue
+                await asyncio.sleep(MIN_REST_SECONDS)
+
+    def _moved(self, folding: Folding) -> None:
+        self._backoff = FIRST_BACKOFF_SECONDS
+        if folding.checkpoint.live:
+            self.position = folding.position
+
+    async def _fail(self, checkpoint: Checkpoint, error: Exception) -> None:
+        why = error.detail if isinstance(error, StoreFault) else f"{type(error).__name__}: {error}"
+        _log.critical(
+            "the projection stopped behind position %s: %s; mend it with `numbering projections rebuild`",
+            checkpoint.position, why, exc_info=error,
+        )  # fmt: skip
+        self._is(Activity.FAILED, why)
+        async with line(self._store) as connection:
+            await connection.begin()
+            where = {"of_slot": checkpoint.slot, "from_position": checkpoint.position}
+            await connection.execute(FAIL, **where, why=why, where=checkpoint.position)
+            await connection.commit()
+
+    async def _wait_out(self, why: Exception) -> None:
+        if self._activity is not Activity.WAITING or self._why != str(why):
+            _log.warning("the projection waits: %s", why, exc_info=not isinstance(why, StoreFault | UnknownEvent))
+        self._is(Activity.WAITING, str(why))
+        await asyncio.sleep(self._backoff)
+        self._backoff = min(2 * self._backoff, MAX_BACKOFF_SECONDS)
+
+    def _is(self, activity: Activity, why: str | None = None) -> None:
+        self._activity, self._why = activity, why
+
+
+def _has_work(slot: Checkpoint, head: Head) -> bool:
+    return not slot.live or slot.position != head.position
+
+
+async def opened(store: SqlStore, connection: Line) -> Folding | None:
+    """Give the slot to fold into, begun anew if it must be; None when there is nothing to do for this code."""
+    slots, head = await read_checkpoints(store)
+    slot = target(slots)
+    if slot is None:
+        return None
+    if not slot.live and (not slot.is_present or slot.position > head.position):
+        return await begin(store, connection, slot.slot)
+    return Folding(store, slot)
+
+
+async def begin(store: SqlStore, connection: Line, slot: str) -> Folding | None:
+    """Empty the slot that is not live, and begin it anew; None when it is live now."""
+    genesis = chain.genesis((await store.head()).ledger_id)
+    await connection.begin()
+    begun = await connection.execute(BEGIN, of_slot=slot, genesis=genesis)
+    await connection.commit()
+    if not begun:
+        return None
+    await clear(connection, store, slot)
+    slots, _ = await read_checkpoints(store)
+    return Folding(store, next(each for each in slots if each.slot == slot))
+
+
+async def check_history(store: SqlStore, slot: Checkpoint) -> None:
+    """Raise ForeignHistory unless the log holds the event at which the slot stands."""
+    if slot.position:
+        records = await store.events(after=slot.position - 1, limit=1)
+        if not records or records[0].hash != slot.hash:
+            raise ForeignHistory(
+                f"the projection stands at position {slot.position}, where the log has another event or none: "
+                "it was folded from another history"
+            )

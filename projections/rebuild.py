@@ -1,0 +1,47 @@
+"""Rebuild the projections from the log into the slot that is not live, and swap, while commands and reads go on."""
+
+from ledger.domain.rejection import Code
+from ledger.ports import StoreFault
+from ledger.stores import SqlStore
+from projections.check import Progress
+from projections.checkpoints import live
+from projections.clearing import clear
+from projections.folding import Folding, whole
+from projections.line import Line, line
+from projections.projector import begin
+from projections.snapshot import read_checkpoints
+
+__all__ = ["rebuild"]
+
+ATTEMPTS = 100  # to make the slot live, each after catching up with a projector that went on meanwhile
+
+
+async def rebuild(store: SqlStore, progress: Progress = lambda done, of: None) -> int:
+    """Rebuild all tables; gives the position at which the new ones went live."""
+    async with line(store) as connection:
+        slots, _ = await read_checkpoints(store)
+        present = live(slots)
+        name = "b" if present is not None and present.slot == "a" else "a"
+        folding = await begin(store, connection, name)
+        if folding is None:
+            raise _disturbed("somebody else rebuilt the projections at the same time; look at `status`")
+        for _ in range(ATTEMPTS):
+            await _catch_up(store, connection, folding, progress)
+            if await folding.go_live(connection):
+                await clear(connection, store, "b" if name == "a" else "a")
+                return folding.position
+        raise _disturbed(f"the projections could not be swapped within {ATTEMPTS} attempts; try again")
+
+
+def _disturbed(why: str) -> StoreFault:
+    """Say why it was given up; the slot that is live is whole in any case."""
+    return StoreFault(Code.LOCK_TIMEOUT, why, contention=True)
+
+
+async def _catch_up(store: SqlStore, connection: Line, folding: Folding, progress: Progress) -> None:
+    head = await store.head()
+    while records := whole(await store.events(after=folding.position, limit=folding.limit)):
+        if not await folding.fold(connection, records):
+            raise _disturbed("somebody else folds into the same slot; look at `status`, and try again")
+        head_position = max(head.position, folding.position)
+        progress(folding.position, head_position)

@@ -1,0 +1,91 @@
+"""A read transaction: all that is read in it is as of one moment, position included."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import Executable, Row, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ledger.ports import Head
+from ledger.stores import SqlStore
+from ledger.stores.schema import ledger_head
+from projections.checkpoints import ALL, Checkpoint, checkpoints, live
+from projections.schema import SLOTS, Slot
+
+__all__ = ["Snapshot", "read_checkpoints", "snapshot"]
+
+HEAD = select(*(ledger_head.c[name] for name in Head._fields))
+
+# Of one that READ COMMITTED would read, each statement would see another moment, whatever the server's default is.
+BEGIN = {
+    "mariadb": (
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    ),
+    "sqlite": ("BEGIN",),
+}
+
+READ_ATTEMPTS = 2  # the second, when a pooled connection turns out to have died of idleness
+
+
+class Snapshot:
+    """`checkpoint` is the live slot's, None as long as there is none."""
+
+    def __init__(self, connection: AsyncConnection, slots: Sequence[Checkpoint]) -> None:
+        self._connection = connection
+        self.checkpoint = live(slots)
+        self.is_sqlite = connection.dialect.name == "sqlite"
+
+    @property
+    def position(self) -> int:
+        return self.checkpoint.position if self.checkpoint else 0
+
+    @property
+    def slot(self) -> Slot:
+        """The live tables; before there are any, those of a slot without rows would do as well."""
+        return SLOTS[self.checkpoint.slot if self.checkpoint else "a"]
+
+    async def fetch(self, statement: Executable, **parameters: object) -> Sequence[Row[Any]]:
+        return (await self._connection.execute(statement, parameters)).all()
+
+
+@asynccontextmanager
+async def snapshot(store: SqlStore) -> AsyncIterator[Snapshot]:
+    """Open a read transaction; a StoreFault when the database cannot be read."""
+    try:
+        async with store.readers.connect() as connection:
+            slots = await _begun(connection)
+            try:
+                yield Snapshot(connection, slots)
+                await connection.exec_driver_sql("ROLLBACK")
+            except BaseException:
+                # Given back to the pool it would keep its transaction, and show its next user the past.
+                await connection.invalidate()
+                raise
+    except Exception as error:
+        store.raise_from(error)
+
+
+async def _begun(connection: AsyncConnection) -> list[Checkpoint]:
+    for attempt in range(READ_ATTEMPTS):
+        try:
+            for statement in BEGIN[connection.dialect.name]:
+                await connection.exec_driver_sql(statement)
+            return checkpoints((await connection.execute(ALL)).all())
+        except Exception as error:
+            lost = getattr(error, "connection_invalidated", False)
+            if not lost or attempt == READ_ATTEMPTS - 1:
+                await connection.invalidate()
+                raise
+    raise AssertionError
+
+
+async def read_checkpoints(store: SqlStore) -> tuple[list[Checkpoint], Head]:
+    """Read the checkpoints, and then the log's head, which is not behind them."""
+    try:
+        async with store.readers.connect() as connection:
+            slots = checkpoints((await connection.execute(ALL)).all())
+    except Exception as error:
+        store.raise_from(error)
+    return slots, await store.head()

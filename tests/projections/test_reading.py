@@ -1,0 +1,182 @@
+"""Reading: filters, cursors, values, gaps and reservations, on both databases, beside what plain loops find."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ledger.domain.commands import Assign, Cancel, Confirm, DefineSeries, Envelope, Reserve, Void
+from ledger.ports import Record
+from ledger.service import Ledger as Service
+from ledger.stores import SqlStore
+from ledger.system import RandomIds, SystemClock, aside, spawn
+from projections import reading
+from projections.reading import Cursor, Filter, Projections, ReservationFilter
+from projections.rows import NumberRow
+from tests.given import GAPLESS, LETTER, LETTER_KEY, PLAIN
+from tests.projections.agreement import catch_up, check_projections, rows_of
+from tests.stores import Ledger
+
+REASON = "because the test says so"
+
+
+class Written:
+    """A ledger with a little of everything, and its projections."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self.store = store
+        self.projections = Projections(store)
+        self.ids = RandomIds()
+        self.service = Service(store, clock=SystemClock(), ids=self.ids, spawn=spawn, aside=aside)
+        self.numbers: list[NumberRow] = []
+
+    async def do(self, command: Any, actor: str = "anna") -> Any:
+        return await self.service.execute(command, Envelope(self.ids.command_id(), actor))
+
+    async def reserve(self, code: str, count: int, actor: str = "anna") -> str:
+        token = self.ids.token()
+        await self.do(Reserve(code, token, LETTER_KEY if code == "LETTER" else {}, count), actor)
+        return token
+
+    async def write(self) -> None:
+        await self.do(DefineSeries((LETTER, PLAIN, GAPLESS)))
+        first = await self.reserve("LETTER", 30)
+        await self.do(Confirm(first, "D-1"), "bert")
+        await self.reserve("PLAIN", 5, "carl")
+        gone = await self.reserve("GAPLESS", 4)
+        await self.do(Cancel(gone, REASON))
+        await self.reserve("GAPLESS", 2, "bert")
+        await self.do(Assign("0042", "D-2", REASON))
+        number = (await self._rows())[0].number
+        await self.do(Void(number, REASON, None, self.ids.token(), True))
+        await catch_up(self.store)
+        self.numbers = await self._rows()
+
+    async def _rows(self) -> list[NumberRow]:
+        await catch_up(self.store)
+        rows = [NumberRow(*row) for row in (await rows_of(self.store))["numbers"]]
+        return sorted(rows, key=lambda row: (row.position, row.value))
+
+
+@pytest.fixture
+async def written(sql_ledger: Ledger) -> AsyncIterator[Written]:
+    store: Any = sql_ledger.open()
+    made = Written(store)
+    made.service.writer.start()
+    await made.write()
+    yield made
+    await made.service.writer.stop()
+
+
+FILTERS: list[dict[str, Any]] = [
+    {},
+    {"series": "LETTER"},
+    {"series": "NONE"},
+    {"states": frozenset({"RESERVED"})},
+    {"states": frozenset({"VOIDED", "CANCELLED"})},
+    {"states": frozenset()},
+    {"document": "D-1"},
+    {"document": "D-2"},
+    {"actor": "bert"},
+    {"prefix": "G"},
+    {"prefix": "คคง.-สคฉ.3-01-00"},
+    {"prefix": "g"},
+    {"actor": "anna", "series": "GAPLESS", "states": frozenset({"CANCELLED"}), "prefix": "G00"},
+]
+
+
+def matches(row: NumberRow, asked: dict[str, Any]) -> bool:
+    return (
+        all(getattr(row, name) == asked[name] for name in ("series", "document", "actor") if name in asked)
+        and row.state in asked.get("states", (row.state,))
+        and row.number.startswith(asked.get("prefix", ""))
+    )
+
+
+@pytest.mark.parametrize("few", [0, 5_000])
+async def test_filters_find_what_a_loop_finds_page_by_page(
+    written: Written, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "FEW", few)
+    monkeypatch.setattr(reading, "MAX_LIMIT", 7)
+    await check_projections(written.store)
+    for asked in FILTERS:
+        found, cursor = list[NumberRow](), None
+        while True:
+            page = await written.projections.numbers(Filter(**asked), cursor, 7)
+            found += page.rows
+            cursor = page.following
+            assert page.position == (await written.store.head()).position
+            if cursor is None:
+                break
+        assert found == [row for row in written.numbers if matches(row, asked)], asked
+
+
+async def test_times_are_those_of_the_events_that_gave_numbers_out(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "STEPS", 3)
+    records: list[Record] = list(await written.store.events(after=0, limit=1000))
+    for instant in {record.recorded_at + more for record in records for more in (-1, 0, 1)}:
+        late = await written.projections.numbers(Filter(from_time=instant), None, 1000)
+        early = await written.projections.numbers(Filter(to_time=instant), None, 1000)
+        assert list(late.rows) == [row for row in written.numbers if row.reserved_at >= instant]
+        assert list(early.rows) == [row for row in written.numbers if row.reserved_at <= instant]
+
+
+async def test_a_cursor_within_a_block_goes_on_within_it(written: Written) -> None:
+    block = [row for row in written.numbers if row.series == "LETTER"][:30]
+    page = await written.projections.numbers(Filter(series="LETTER"), Cursor(block[9].position, block[9].value), 20)
+    assert list(page.rows) == block[10:30]
+
+
+async def test_values_and_gaps_of_a_sequence(written: Written) -> None:
+    (sequence,) = (await written.projections.sequence_row("GAPLESS:-")).rows
+    rows = await written.projections.number_row(sequence.sequence_at, [1, 3, 99])
+    assert {value: row.state for value, row in rows.items()} == {1: "RESERVED", 3: "CANCELLED"}
+    assert rows[1].earlier == rows[3].position
+    (gap,) = (await written.projections.gap_rows(sequence.sequence_at, 4)).rows
+    assert (gap.first, gap.last, gap.state, gap.given_position) == (3, 4, "CANCELLED", rows[3].position)
+    assert not (await written.projections.gap_rows(sequence.sequence_at, 5)).rows
+    (plain,) = (await written.projections.sequence_row("PLAIN:-")).rows
+    (skipped,) = (await written.projections.gap_rows(plain.sequence_at)).rows
+    assert (skipped.first, skipped.last, skipped.state) == (6, 41, "SKIPPED")
+
+
+async def test_a_replaced_number_and_its_replacement_name_one_another(written: Written) -> None:
+    (voided,) = (row for row in written.numbers if row.state == "VOIDED")
+    (replacement,) = (row for row in written.numbers if row.replaces)
+    assert (voided.replaced_by, replacement.replaces) == (replacement.number, voided.number)
+    assert (voided.document, replacement.document) == ("D-1", "D-1")
+
+
+async def test_reservations_are_listed_as_they_were_made(written: Written) -> None:
+    everything = await written.projections.reservations(ReservationFilter(), 0, 100)
+    assert [row.state for row in everything.rows] == ["CONFIRMED", "RESERVED", "CANCELLED", "RESERVED", "CONFIRMED"]
+    held = ReservationFilter(states=frozenset({"RESERVED"}))
+    first = await written.projections.reservations(held, 0, 1)
+    assert first.following is not None
+    second = await written.projections.reservations(held, first.following.position, 1)
+    assert [row.ranges for row in (*first.rows, *second.rows)] == ["1-5", "1-2"]
+    assert second.following is None
+    of_series = await written.projections.reservations(ReservationFilter(series="GAPLESS"))
+    assert [row.state for row in of_series.rows] == ["CANCELLED", "RESERVED"]
+
+
+async def test_a_reader_waits_for_a_position(written: Written) -> None:
+    position = await written.projections.position()
+    assert await written.projections.wait(position, 0)
+    waiting = asyncio.create_task(written.projections.wait(position + 1, 10))
+    await written.reserve("PLAIN", 1)
+    assert not waiting.done()
+    await catch_up(written.store)
+    assert await waiting
+    assert not await written.projections.wait(position + 2, 0.05)
+
+
+async def test_before_there_is_a_live_slot_nothing_is_found(sql_ledger: Ledger) -> None:
+    store: Any = sql_ledger.open()
+    projections = Projections(store)
+    assert await projections.position() == 0
+    assert not (await projections.numbers(Filter())).rows
