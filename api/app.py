@@ -16,11 +16,14 @@ from api.health import health_routes
 from api.imports import import_routes
 from api.problems import gone, http_problem, internal_problem, problem
 from api.routes import routes
+from api.searches import Searches
 from api.streams import Limits as StreamLimits
 from ledger.domain.rejection import Rejection
 from ledger.ports import Fault
 from ledger.service import Ledger
 from projections.mirror.relay import Relay
+from projections.projector import Projector
+from projections.reading import Projections
 
 __all__ = ["create_app"]
 
@@ -30,12 +33,15 @@ def create_app(
     *,
     running: AbstractAsyncContextManager[object] | None = None,
     mirror: Relay | None = None,
+    projector: Projector | None = None,
+    projections: Projections | None = None,
     default_ttl_seconds: int = 300,
     secrets: Mapping[str, str] | None = None,
     stream_limits: StreamLimits | None = None,
 ) -> Starlette:
     """Serve `ledger`. What is `running` starts and stops with the application: the ledger alone, if nothing is given.
 
+    Without `projections` nothing is searched; without a `mirror` or a `projector` none is told of.
     `secrets` maps principals to bearer secrets. Whoever shuts the server down sets `state.closing` first: a stream of
     events would else be waited for.
     """
@@ -48,11 +54,11 @@ def create_app(
 
     app = Starlette(
         routes=[
-            *routes(ledger, default_ttl_seconds),
+            *routes(ledger, default_ttl_seconds, Searches(ledger, projections) if projections else None),
             *batch_routes(ledger, default_ttl_seconds),
             *import_routes(ledger),
             *event_routes(ledger, closing, stream_limits or StreamLimits()),
-            *health_routes(ledger, mirror),
+            *health_routes(ledger, mirror, projector),
         ],
         middleware=[Middleware(CredentialsMiddleware, secrets=secrets)] if secrets else [],
         exception_handlers={

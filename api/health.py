@@ -12,6 +12,7 @@ from ledger.domain.rejection import Code
 from ledger.ports import Fault
 from ledger.service import Ledger
 from projections.mirror.relay import Relay
+from projections.projector import Activity, Projector
 
 __all__ = ["health_routes"]
 
@@ -23,9 +24,10 @@ UP: Check = {"status": "up"}
 class Health:
     """What can be said of one process. Its checks have the names that the clients of the present system know."""
 
-    def __init__(self, ledger: Ledger, mirror: Relay | None) -> None:
+    def __init__(self, ledger: Ledger, mirror: Relay | None, projector: Projector | None) -> None:
         self._ledger = ledger
         self._mirror = mirror
+        self._projector = projector
 
     async def live(self, _: Request) -> Response:
         return json_response(UP)
@@ -41,6 +43,7 @@ class Health:
         body = self._body() | {
             "fallback_mode": bool(self._mirror and self._mirror.status.fallback_mode),
             "mirror": self._mirror_body(),
+            "projections": self._projections_body(),
             "queue_depth": writer.waiting,
             "oldest_waiting_ms": round(writer.oldest_wait_seconds * 1000),
         }
@@ -83,16 +86,26 @@ class Health:
         for series in state.all_series():
             if state.highest(series) > series.max_value:
                 yield f"a sequence of {series.code} is above the maximum {series.max_value}"
+        if self._projector and self._projector.status.activity is Activity.FAILED:
+            yield f"the projections have failed: {self._projector.status.why}; run `numbering projections rebuild`"
 
     def _mirror_body(self) -> Check | None:
         if self._mirror is None:
             return None
-        position = self._mirror.status.position
+        return self._place(self._mirror.status.position)
+
+    def _projections_body(self) -> Check | None:
+        if self._projector is None:
+            return None
+        status = self._projector.status
+        return self._place(status.position) | {"activity": status.activity.value, "why": status.why}
+
+    def _place(self, position: int) -> Check:
         return {"position": position, "lag": max(self._ledger.position - position, 0)}
 
 
-def health_routes(ledger: Ledger, mirror: Relay | None) -> list[Route]:
-    to = Health(ledger, mirror)
+def health_routes(ledger: Ledger, mirror: Relay | None, projector: Projector | None) -> list[Route]:
+    to = Health(ledger, mirror, projector)
     return [
         Route("/health", to.health, methods=["GET"]),
         Route("/health/live", to.live, methods=["GET"]),

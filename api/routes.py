@@ -13,6 +13,7 @@ from api.paths import RawRoute, decoded
 from api.requests import body_of, envelope_of, read_query, token_of
 from api.responses import found_response, json_response
 from api.schemas import GapsQuery, PreviewBody, Query, SequencesQuery, parse
+from api.searches import Searches
 from ledger.service import Ledger
 
 __all__ = ["routes"]
@@ -21,10 +22,11 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Endpoints:
-    """The endpoints of one ledger. `default_ttl_seconds` serves series that say none."""
+    """The endpoints of one ledger. `default_ttl_seconds` serves series that say none; `searches` are None in memory."""
 
-    def __init__(self, ledger: Ledger, default_ttl_seconds: int) -> None:
+    def __init__(self, ledger: Ledger, default_ttl_seconds: int, searches: Searches | None) -> None:
         self._ledger = ledger
+        self._searches = searches
         self._making = Making(ledger.ids, default_ttl_seconds)
 
     def write(self, name: str) -> Endpoint:
@@ -61,6 +63,12 @@ class Endpoints:
 
     # Reservations and numbers
 
+    async def reservations(self, request: Request) -> Response:
+        if request.method == "POST":
+            return await self._carry_out(OPERATIONS["reserve"], request)
+        assert self._searches
+        return await self._searches.reservations(request)
+
     async def preview(self, request: Request) -> Response:
         body = parse(PreviewBody, await body_of(request))
         command = body.reserve(self._making.ids.token(), self._making.default_ttl_seconds)
@@ -94,15 +102,15 @@ class Endpoints:
         return found_response(request, answers.gaps(*found, first=first, states=states))
 
 
-def routes(ledger: Ledger, default_ttl_seconds: int) -> list[Route]:
-    to = Endpoints(ledger, default_ttl_seconds)
+def routes(ledger: Ledger, default_ttl_seconds: int, searches: Searches | None) -> list[Route]:
+    to = Endpoints(ledger, default_ttl_seconds, searches)
 
     def post(path: str, operation: str) -> Route:
         return RawRoute(path, to.write(operation), methods=["POST"])
 
     return [
         # The hottest first: the router looks at them in order.
-        post("/v1/reservations", "reserve"),
+        RawRoute("/v1/reservations", to.reservations, methods=["POST", "GET"] if searches else ["POST"]),
         post("/v1/reservations/{token}/confirm", "confirm"),
         post("/v1/reservations/{token}/cancel", "cancel"),
         post("/v1/reservations/{token}/extend", "extend"),
@@ -115,6 +123,7 @@ def routes(ledger: Ledger, default_ttl_seconds: int) -> list[Route]:
         post("/v1/series/{series}/retire", "retire_series"),
         post("/v1/series/{series}/periods", "open_period"),
         post("/v1/assign", "assign"),
+        *([RawRoute("/v1/numbers", searches.numbers, methods=["GET"])] if searches else []),
         RawRoute("/v1/numbers/{number}", to.number, methods=["GET"]),
         post("/v1/numbers/{number}/void", "void"),
         RawRoute("/v1/sequences", to.list_sequences, methods=["GET"]),

@@ -2,15 +2,15 @@
 
 import json
 import re
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from ledger.domain.calendar import Reset
+from ledger.domain.calendar import Reset, instant_of
 from ledger.domain.commands import Choice, Reserve
 from ledger.domain.decisions.guards import MAX_DOCUMENT_LENGTH, MAX_REASON_LENGTH
 from ledger.domain.rejection import Code, Rejection
@@ -35,12 +35,15 @@ __all__ = [
     "ImportBody",
     "IssueBody",
     "LastEventId",
+    "NumbersQuery",
     "OpenPeriodBody",
     "PreviewBody",
     "Query",
+    "ReservationsQuery",
     "ReserveBody",
     "ResetSequenceBody",
     "RetireSeriesBody",
+    "Search",
     "SequencesQuery",
     "SeriesBody",
     "StreamQuery",
@@ -55,6 +58,8 @@ MAX_COMMANDS = 1000
 MAX_SEQUENCES = 1000
 MAX_RANGES = 10_000
 MAX_EVENTS = 1000
+MAX_FOUND = 1000
+MAX_SOUGHT_LENGTH = 500
 MAX_WHOLE = 2**53 - 1  # as far as every JSON reader counts
 
 
@@ -254,17 +259,40 @@ def _whole(value: object) -> object:
     return value
 
 
-def _states(value: object) -> object:
+def _sought(value: str) -> str:
+    """What is sought is text as the ledger holds it: anything else could only find nothing, and not say why."""
+    flaw = flaw_of_text(value, at_most=MAX_SOUGHT_LENGTH)
+    if flaw:
+        raise ValueError(flaw)
+    return value
+
+
+def _instant(value: object) -> object:
+    """An instant, in microseconds since 1970 UTC. A `+` that stands bare in a query is a blank when it arrives."""
+    if not isinstance(value, str):
+        return value
+    try:
+        moment = datetime.fromisoformat(value.strip().replace(" ", "+"))
+    except ValueError:
+        raise ValueError("must be an instant such as 2026-11-25T09:30:00+07:00") from None
+    if moment.tzinfo is None:
+        raise ValueError("must say its offset from UTC, as 2026-11-25T09:30:00Z or 2026-11-25T09:30:00+07:00 do")
+    return instant_of(moment)
+
+
+def _states(given: Iterable[str]) -> list[ValueState]:
     """States may be repeated, or stand in one text with commas between them."""
-    given = [value] if isinstance(value, str) else value
-    if not isinstance(given, list):
-        return given
     names = [name.strip() for each in given for name in str(each).split(",")]
     unknown = [name for name in names if name not in set(ValueState)]
     if unknown:
         raise ValueError(f"is {unknown[0][:50]!r}, which is no state; known are {', '.join(ValueState)}")
     return [ValueState(name) for name in names]
 
+
+Instant = Annotated[int, BeforeValidator(_instant)]
+Before = Annotated[Instant, AfterValidator(lambda instant: instant - 1)]
+
+Sought = Annotated[str, AfterValidator(_sought)]
 
 Position = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_WHOLE)]
 
@@ -289,6 +317,41 @@ class GapsQuery(Query):
     first: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_VALUE)] | None = None
     state: Annotated[list[ValueState], BeforeValidator(_states)] = list(ValueState)
     limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_RANGES)] = 1000
+
+
+class Search(Query):
+    """A search gives a page and, as `next`, the `after` of the following one, for which all else must be the same."""
+
+    after: Annotated[str, Field(max_length=100)] = ""
+    limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_FOUND)] = 100
+
+    def asked(self) -> dict[str, Any]:
+        """Give the filters that were given, by the names that the projections have for them."""
+        return self.model_dump(exclude={"min_position", "after", "limit"}, exclude_none=True)
+
+    def filters(self) -> dict[str, object]:
+        """Give them as JSON can write them, to know the query again."""
+        return {name: sorted(each) if isinstance(each, frozenset) else each for name, each in self.asked().items()}
+
+
+States = Annotated[frozenset[ValueState], BeforeValidator(lambda given: frozenset(_states(given)))]
+
+
+class NumbersQuery(Search):
+    """`from` and `to` are of the event that gave a number out last, and `to` is not included."""
+
+    series: Sought | None = None
+    states: Annotated[States | None, Field(alias="state")] = None
+    document: Sought | None = None
+    actor: Sought | None = None
+    prefix: Sought | None = None
+    from_time: Annotated[Instant | None, Field(alias="from")] = None
+    to_time: Annotated[Before | None, Field(alias="to")] = None
+
+
+class ReservationsQuery(Search):
+    series: Sought | None = None
+    states: Annotated[States | None, Field(alias="state")] = None
 
 
 class EventsQuery(Query):
@@ -405,6 +468,7 @@ def _shortly(value: object) -> str:
 
 
 def _hint(model: type[Body], location: tuple[int | str, ...]) -> str:
-    fields = _NESTED.get(str(location[0]), model).model_fields if len(location) > 1 else model.model_fields
+    of = _NESTED.get(str(location[0]), model) if len(location) > 1 else model
+    fields = [field.alias or name for name, field in of.model_fields.items()]
     near = get_close_matches(str(location[-1]), fields, n=1)
     return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(fields)}"

@@ -68,7 +68,7 @@ def collect_less_often() -> None:
 def serve(settings: Settings, *, allow_unsafe: bool, start_unverified: bool) -> int:
     """Serve until SIGINT or SIGTERM, finish what was accepted, and give the exit code."""
     collect_less_often()
-    app = app_of(Node(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified), settings)
+    app = app_of(Node(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified, projects=True), settings)
     try:
         listener = listen(settings)
     except OSError as error:
@@ -88,6 +88,8 @@ def app_of(node: Node, settings: Settings) -> Starlette:
         node.ledger,
         running=node,
         mirror=node.relay,
+        projector=node.projector,
+        projections=node.projections,
         default_ttl_seconds=settings.reservation_ttl,
         secrets=settings.secrets(),
     )

@@ -9,8 +9,11 @@ from ledger.stores import SqlStore, open_store
 from ledger.system import RandomIds, SystemClock, aside, spawn
 from ledger.writer import Limits
 from numbering.settings import Settings
+from projections.index import ProjectedIndex
 from projections.mirror.relay import Relay
 from projections.mirror.stream import Connect, Stream
+from projections.projector import Projector
+from projections.reading import Projections
 
 __all__ = ["Node", "log_and_mirror"]
 
@@ -18,14 +21,32 @@ __all__ = ["Node", "log_and_mirror"]
 class Node:
     """One process's part in a ledger: `async with Node(settings)`. Nothing is connected before.
 
-    `start_unverified` lets it write before the mirror was compared with the log.
+    `start_unverified` lets it write before the mirror was compared with the log. One that `projects` takes its turn in
+    keeping the projections; a command that is over in a moment does not.
     """
 
-    def __init__(self, settings: Settings, *, allow_unsafe: bool = False, start_unverified: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        allow_unsafe: bool = False,
+        start_unverified: bool = False,
+        projects: bool = False,
+    ) -> None:
         self.store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout, allow_unsafe=allow_unsafe)
-        limits = Limits(lock_timeout_seconds=settings.lock_timeout / 1000)
-        self.ledger = Ledger(self.store, clock=SystemClock(), ids=RandomIds(), spawn=spawn, aside=aside, limits=limits)
+        self.projections = Projections(self.store)
+        self.ledger = Ledger(
+            self.store,
+            clock=SystemClock(),
+            ids=RandomIds(),
+            spawn=spawn,
+            aside=aside,
+            limits=Limits(lock_timeout_seconds=settings.lock_timeout / 1000),
+            index=ProjectedIndex(self.store),
+        )
+        self.projector = Projector(self.store, self.ledger.writer.feed, clock=self.ledger.clock, spawn=spawn)
         self.relay = self._relay(settings, verified=start_unverified) if settings.redis_url else None
+        self._projects = projects
         self._stack = AsyncExitStack()
 
     def _relay(self, settings: Settings, *, verified: bool) -> Relay:
@@ -40,6 +61,9 @@ class Node:
                 self.relay.start()
                 stack.push_async_callback(self.relay.stop)
             await stack.enter_async_context(self.ledger)
+            if self._projects:
+                self.projector.start()
+                stack.push_async_callback(self.projector.stop)
             self._stack = stack.pop_all()
         return self
 

@@ -6,7 +6,7 @@ counting each up to a bound, because neither database knows: SQLite has no stati
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -129,6 +129,16 @@ class Projections:
             for part in _parts(values):
                 asked = select(numbers).where(numbers.c.sequence_at == sequence_at, numbers.c.value.in_(part))
                 found.update((row.value, row) for row in _rows(NumberRow, await seen.fetch(asked)))
+            return found
+
+    async def sequence_ids(self, sequences_at: Collection[int]) -> Mapping[int, str]:
+        """Give the ids of sequences, which never change."""
+        async with snapshot(self._store) as seen:
+            sequences = seen.slot.sequences
+            found: dict[int, str] = {}
+            for part in _parts(sorted(sequences_at)):
+                asked = select(sequences.c.sequence_at, sequences.c.id).where(sequences.c.sequence_at.in_(part))
+                found.update((row.sequence_at, row.id) for row in await seen.fetch(asked))
             return found
 
     async def sequence_row(self, id: str) -> Found[SequenceRow]:

@@ -22,6 +22,7 @@ __all__ = [
     "first_day",
     "fiscal_year",
     "following",
+    "instant_of",
     "instant_text",
     "period_of",
     "zone",
@@ -71,6 +72,11 @@ def instant_text(instant: int) -> str:
     """Write an instant in RFC 3339, UTC, with microseconds: `2025-12-31T16:59:59.999999Z`."""
     moment = _EPOCH + timedelta(microseconds=instant)
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def instant_of(moment: datetime) -> int:
+    """Give the instant of a moment with its offset, in microseconds since 1970 UTC."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def fiscal_year(day: date, start: tuple[int, int]) -> int:
