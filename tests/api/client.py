@@ -17,10 +17,15 @@ from api.streams import Limits as StreamLimits
 from ledger.domain.rejection import Code
 from ledger.ports import Head, Store
 from ledger.service import Ledger
+from ledger.stores import SqlStore
 from ledger.system import RandomIds, aside, spawn
 from ledger.writer import Limits
+from projections.index import ProjectedIndex
+from projections.projector import Projector
+from projections.reading import Projections
 from tests.given import NOW, SECOND
 from tests.invariants import check_store
+from tests.projections.agreement import check_projections
 
 __all__ = [
     "LETTER_BODY",
@@ -126,16 +131,42 @@ async def served(
     secrets: Mapping[str, str] | None = None,
     stream_limits: StreamLimits | None = None,
 ) -> AsyncIterator[Api]:
-    """Serve a store; `look` is another store on the same log, which must hold every invariant in the end."""
+    """Serve a store, projected if it is in a database.
+
+    `look` is another store on the same log, which must hold every invariant in the end.
+    """
     clock = clock or Time()
-    ledger = Ledger(store, clock=clock, ids=RandomIds(), spawn=spawn, aside=aside, limits=limits)
-    app = create_app(ledger, secrets=secrets, stream_limits=stream_limits)
+    index = ProjectedIndex(store) if isinstance(store, SqlStore) else None
+    ledger = Ledger(store, clock=clock, ids=RandomIds(), spawn=spawn, aside=aside, limits=limits, index=index)
+    if isinstance(store, SqlStore):
+        projector = Projector(store, ledger.writer.feed, clock=clock, spawn=spawn)
+        projections, running = Projections(store), _running(ledger, projector)
+        app = create_app(
+            ledger,
+            running=running,
+            projector=projector,
+            projections=projections,
+            secrets=secrets,
+            stream_limits=stream_limits,
+        )
+    else:
+        app = create_app(ledger, secrets=secrets, stream_limits=stream_limits)
     # As a real server does: a bug is an answer of 500 to the client, not an exception.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://test") as http:
         api = Api(http, app, ledger, look, clock)
         yield api
     await check_store(look, ambiguous=api.is_ambiguous)
+    if isinstance(look, SqlStore) and not api.is_ambiguous:
+        await check_projections(look)
+
+
+@asynccontextmanager
+async def _running(ledger: Ledger, projector: Projector) -> AsyncIterator[None]:
+    async with ledger:
+        projector.start()
+        yield
+        await projector.stop()
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], *, within: float = 10.0) -> None:

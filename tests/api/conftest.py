@@ -75,6 +75,14 @@ async def api(open_ledger: Open, clock: Time) -> AsyncIterator[Api]:
 
 
 @pytest.fixture
+async def sqlite_api(open_sqlite: Open, clock: Time) -> AsyncIterator[Api]:
+    """The same, in an SQLite file only: for what is read from the projections."""
+    async with served(open_sqlite(), open_sqlite(), clock=clock) as served_api:
+        await served_api.define("PLAIN", PLAIN_BODY)
+        yield served_api
+
+
+@pytest.fixture
 async def memory_api(open_memory: Open, clock: Time) -> AsyncIterator[Api]:
     """The same, in memory only: for what no store takes part in."""
     async with served(open_memory(), open_memory(), clock=clock) as served_api:

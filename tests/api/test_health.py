@@ -75,11 +75,55 @@ async def test_a_healthy_service(api: Api) -> None:
     head = await api.head()
     assert answer(await api.http.get("/health"), 200) == {
         "status": "up",
-        "checks": {"database": {"status": "up"}},
+        "checks": {
+            "redis": {"status": "up", "detail": "no mirror is configured"},
+            "database": {"status": "up"},
+            "sequence_integrity": {"status": "up"},
+        },
         "ledger_id": head.ledger_id,
         "position": head.position,
         "waiting": 0,
     }
+
+
+async def test_what_lags_and_what_waits(sqlite_api: Api) -> None:
+    position = (await sqlite_api.reserve())["position"]
+    answer(await sqlite_api.http.get(f"/v1/numbers?min_position={position}"), 200)
+    told = answer(await sqlite_api.http.get("/health/numbering"), 200)
+    assert {
+        name: told[name] for name in ("position", "fallback_mode", "mirror", "queue_depth", "oldest_waiting_ms")
+    } == {
+        "position": position,
+        "fallback_mode": False,
+        "mirror": None,
+        "queue_depth": 0,
+        "oldest_waiting_ms": 0,
+    }
+    assert told["projections"] == {"position": position, "lag": 0, "activity": "working", "why": None}
+
+
+async def test_a_command_that_waits_is_told(faulty: Api, database: FaultyStore) -> None:
+    database.fail(LOCKED, frozenset({"begin"}))
+    waiting = asyncio.create_task(faulty.post("/v1/reservations", RESERVE))
+    await eventually(lambda: waits(faulty), within=IMPATIENT.lock_timeout_seconds)
+    problem(await waiting, Code.LOCK_TIMEOUT)
+
+
+async def waits(api: Api) -> bool:
+    told = (await api.http.get("/health/numbering")).json()
+    return bool(told["queue_depth"] == 1 and told["oldest_waiting_ms"] > 0)
+
+
+async def test_a_sequence_above_its_maximum_is_told(memory_api: Api) -> None:
+    """No command makes one: a log that was edited, or a rule of ours that is wrong, would."""
+    await memory_api.reserve(count=20)
+    state = memory_api.ledger.state
+    state.put_maximum("PLAIN", 10)
+    told = answer(await memory_api.http.get("/health"), 200)
+    assert told["status"] == "degraded"
+    assert told["checks"]["sequence_integrity"] == {
+        "status": "degraded", "detail": "a sequence of PLAIN is above the maximum 10"
+    }  # fmt: skip
 
 
 # The database fails, at the port
@@ -287,8 +331,9 @@ async def test_a_file_that_another_process_keeps_locked(sqlite_file: Path, open_
     limits = Limits(lock_timeout_seconds=patience)
     async with served(open_sqlite(), open_sqlite(), limits=limits) as api:
         await api.define("PLAIN", PLAIN_BODY)
-        other = sqlite3.connect(sqlite_file, isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
+        other = sqlite3.connect(sqlite_file, isolation_level=None, check_same_thread=False)
+        # In a thread: who holds the lock now, in this very loop, must be able to finish.
+        await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")
         async with api.unchanged():
             began = time.monotonic()
             problem(await api.post("/v1/reservations", RESERVE), Code.LOCK_TIMEOUT)
