@@ -39,7 +39,8 @@ class Searched:
         done = await self.api.post(path, body)
         assert done.status_code in (200, 201), done.text
         self.position = done.json()["position"]
-        return done.json()
+        answered: Json = done.json()
+        return answered
 
     async def find(self, what: str = "numbers", **query: Any) -> Json:
         asked = urlencode(query | {"min_position": self.position}, doseq=True)
