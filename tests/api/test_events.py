@@ -139,6 +139,16 @@ async def test_what_another_process_committed_is_there(open_ledger: Open, clock:
             await listener.until(messages=1)
 
 
+async def test_a_ledger_whose_writing_is_stopped_is_still_read(api: Api) -> None:
+    transaction = await api.store.begin()
+    await transaction.stop("position 7 was seen with another hash")
+    await transaction.commit()
+    problem(await api.post("/v1/reservations", {"series": "PLAIN"}), Code.LEDGER_STOPPED)
+    assert len((await page(api))["events"]) == 1
+    async with Listener(api.app, f"{STREAM}?after=0") as listener:
+        await listener.until(messages=1)
+
+
 # What cannot be read
 
 
@@ -368,6 +378,7 @@ async def test_a_stream_ends_when_the_log_cannot_be_read(open_memory: Open) -> N
             await listener.until_the_end()
             assert listener.has_ended
         problem(await api.http.get(STREAM), Code.DATABASE_UNAVAILABLE)
+        problem(await api.http.get("/v1/events"), Code.DATABASE_UNAVAILABLE)
         database.recover()
 
         async def is_ready() -> bool:
