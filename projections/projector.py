@@ -37,7 +37,9 @@ MAX_BACKOFF_SECONDS = 5.0
 
 # Between two batches of one that is behind, so much of the time that the lock was held is left to the ledger's writer.
 REST = 0.5
-MIN_REST_SECONDS = 0.001
+
+# One that keeps up lets events gather: each transaction flushes the disk, for which the ledger's writer waits too.
+GATHER_SECONDS = 0.02
 
 
 class Activity(StrEnum):
@@ -155,10 +157,11 @@ class Projector:
         while True:
             records = whole(await self._feed.read(after=folding.position, limit=folding.limit))
             if records:
+                is_behind = len(records) >= folding.limit // 2
                 if not await folding.fold(connection, records):
                     return
                 self._moved(folding)
-                await asyncio.sleep(max(MIN_REST_SECONDS, folding.held_seconds * REST))
+                await asyncio.sleep(folding.held_seconds * REST if is_behind else GATHER_SECONDS)
             elif not folding.checkpoint.live:
                 if not await folding.go_live(connection):
                     return
@@ -166,9 +169,8 @@ class Projector:
                 await clear(connection, self._store, "b" if folding.checkpoint.slot == "a" else "a")
             else:
                 self._moved(folding)
-                if not await self._feed.wait(folding.position, seconds=IDLE_SECONDS):
-                    continue
-                await asyncio.sleep(MIN_REST_SECONDS)
+                if await self._feed.wait(folding.position, seconds=IDLE_SECONDS):
+                    await asyncio.sleep(GATHER_SECONDS)
 
     def _moved(self, folding: Folding) -> None:
         self._backoff = FIRST_BACKOFF_SECONDS
