@@ -39,7 +39,7 @@ MAX_BACKOFF_SECONDS = 5.0
 REST = 0.5
 
 # One that keeps up lets events gather: each transaction flushes the disk, for which the ledger's writer waits too.
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.05
 
 
 class Activity(StrEnum):
