@@ -26,6 +26,7 @@ __all__ = ["Progress", "Report", "check"]
 MAX_DIFFERENCES = 20  # are told; then nobody needs more to know that it is to be rebuilt
 CHUNK = 1_000  # events read at a time
 MAX_NUMBERS = 20_000  # compared at a time, beside those of one event
+STATEMENT_SECONDS = 600.0  # to count the rows of a table of many years
 MAX_LOADED = 500  # rows asked for by key in one statement
 
 KEYS: dict[type[Any], tuple[str, ...]] = {
@@ -54,7 +55,7 @@ class _Enough(Exception):
 
 async def check(store: SqlStore, progress: Progress = lambda done, of: None, *, now: int = 0) -> Report:
     """Check the live tables at their checkpoint, and note the result beside it."""
-    async with snapshot(store) as seen:
+    async with snapshot(store, seconds=STATEMENT_SECONDS) as seen:
         if seen.checkpoint is None:
             return Report(0, 0, ("no projection is live yet: start the service, or rebuild",))
         comparison = _Comparison(store, seen, progress)
@@ -100,6 +101,7 @@ class _Comparison:
                 previous = record.hash
                 forward.take(codec.decode(record))
             await self._compare_reservations(forward.closed())
+            await self.seen.keep()
             self._tell(records[-1].position)
         if previous != checkpoint.hash:
             self._differ(f"the checkpoint at position {self.seen.position} is of another history than the log")

@@ -30,7 +30,7 @@ __all__ = ["Folding", "ForeignHistory", "whole"]
 
 MAX_EVENTS = 2_000
 MIN_EVENTS = 50
-MAX_NUMBERS = 20_000  # rows of a batch, beside those of its last event
+MAX_NUMBERS = 5_000  # rows of a batch; a single event may have more
 MAX_LOADED = 500  # rows asked for by key in one statement
 
 # How long the lock may be held: a batch that took longer is followed by smaller ones.
@@ -114,12 +114,12 @@ class Folding:
         for record in records:
             entry = codec.decode(record)
             numbers += numbers_in(entry.event)
-            if numbers > MAX_NUMBERS and entries and not entry.ordinal:
+            if numbers > MAX_NUMBERS and entries:
                 break
             entries.append(entry)
             if len(entries) % TURN == 0:
                 await asyncio.sleep(0)
-        return entries
+        return entries[: len(whole(records[: len(entries)]))]
 
     async def _applied(self, line: Line, known: Known, entries: Sequence[Entry]) -> Unit:
         needed = needs(entry.event for entry in entries)

@@ -37,7 +37,9 @@ MAX_BACKOFF_SECONDS = 5.0
 
 # Between two batches of one that is behind, so much of the time that the lock was held is left to the ledger's writer.
 REST = 0.5
-MIN_REST_SECONDS = 0.001
+
+# One that keeps up lets events gather: each transaction flushes the disk, for which the ledger's writer waits too.
+GATHER_SECONDS = 0.05
 
 
 class Activity(StrEnum):
@@ -154,21 +156,26 @@ class Projector:
         await check_history(self._store, folding.checkpoint)
         while True:
             records = whole(await self._feed.read(after=folding.position, limit=folding.limit))
-            if records:
-                if not await folding.fold(connection, records):
-                    return
-                self._moved(folding)
-                await asyncio.sleep(max(MIN_REST_SECONDS, folding.held_seconds * REST))
-            elif not folding.checkpoint.live:
-                if not await folding.go_live(connection):
-                    return
-                self._is(Activity.WORKING)
-                await clear(connection, self._store, "b" if folding.checkpoint.slot == "a" else "a")
-            else:
-                self._moved(folding)
-                if not await self._feed.wait(folding.position, seconds=IDLE_SECONDS):
-                    continue
-                await asyncio.sleep(MIN_REST_SECONDS)
+            is_behind = len(records) >= folding.limit // 2
+            if records and not await folding.fold(connection, records):
+                return
+            if not folding.checkpoint.live and not is_behind and not await self._go_live(folding, connection):
+                return
+            self._moved(folding)
+            if is_behind:
+                await asyncio.sleep(folding.held_seconds * REST)
+                continue
+            await asyncio.sleep(GATHER_SECONDS)
+            if not records:
+                await self._feed.wait(folding.position, seconds=IDLE_SECONDS)
+
+    async def _go_live(self, folding: Folding, connection: Line) -> bool:
+        """Swap when it has nearly caught up: under load there is always something more."""
+        if not await folding.go_live(connection):
+            return False
+        self._is(Activity.WORKING)
+        await clear(connection, self._store, "b" if folding.checkpoint.slot == "a" else "a")
+        return True
 
     def _moved(self, folding: Folding) -> None:
         self._backoff = FIRST_BACKOFF_SECONDS

@@ -14,9 +14,9 @@ from sqlalchemy import ColumnElement, Integer, Row, TextClause, and_, column, fu
 
 from ledger.stores import SqlStore
 from ledger.stores.schema import events
-from projections.checkpoints import Checkpoint
+from projections.checkpoints import Checkpoint, live
 from projections.rows import GapRow, NumberRow, ReservationRow, SequenceRow
-from projections.snapshot import Snapshot, read_checkpoints, snapshot
+from projections.snapshot import Snapshot, read_slots, snapshot
 
 __all__ = ["Cursor", "Filter", "Found", "Projections", "ReservationFilter"]
 
@@ -86,8 +86,8 @@ class Projections:
 
     async def position(self) -> int:
         """Give the position up to which the log is in the live tables; 0 before there are any."""
-        async with snapshot(self._store) as seen:
-            return seen.position
+        present = live(await read_slots(self._store))
+        return present.position if present else 0
 
     async def wait(self, min_position: int, seconds: float) -> bool:
         """Wait until the tables have come to a position; False when they have not within `seconds`."""
@@ -103,8 +103,7 @@ class Projections:
 
     async def status(self) -> Sequence[Checkpoint]:
         """Give the checkpoint of each slot, the live one with what is wrong with it."""
-        slots, _ = await read_checkpoints(self._store)
-        return slots
+        return await read_slots(self._store)
 
     async def numbers(self, filter: Filter, after: Cursor | None = None, limit: int = 100) -> Found[NumberRow]:
         """Search numbers."""

@@ -161,6 +161,8 @@ def plain(rows: Any) -> list[tuple[Any, ...]]:
 
 def text_of(ranges: Ranges) -> str:
     """Write ranges for people who read the table: `1-4,9`."""
+    if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:  # nearly always
+        return str(ranges[0][0])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 

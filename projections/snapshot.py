@@ -1,23 +1,21 @@
 """A read transaction: all that is read in it is as of one moment, position included."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import Executable, Row, select
+from sqlalchemy import Executable, Row, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.ports import Head
 from ledger.stores import SqlStore
-from ledger.stores.schema import ledger_head
 from projections.checkpoints import ALL, Checkpoint, checkpoints, live
 from projections.schema import SLOTS, Slot
 
-__all__ = ["Snapshot", "read_checkpoints", "snapshot"]
+__all__ = ["Snapshot", "read_checkpoints", "read_slots", "snapshot"]
 
-HEAD = select(*(ledger_head.c[name] for name in Head._fields))
-
-# Of one that READ COMMITTED would read, each statement would see another moment, whatever the server's default is.
+# Under READ COMMITTED, which may be the server's default, each statement would see another moment.
 BEGIN = {
     "mariadb": (
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
@@ -32,8 +30,9 @@ READ_ATTEMPTS = 2  # the second, when a pooled connection turns out to have died
 class Snapshot:
     """`checkpoint` is the live slot's, None as long as there is none."""
 
-    def __init__(self, connection: AsyncConnection, slots: Sequence[Checkpoint]) -> None:
+    def __init__(self, connection: AsyncConnection, slots: Sequence[Checkpoint], seconds: float) -> None:
         self._connection = connection
+        self._seconds = seconds
         self.checkpoint = live(slots)
         self.is_sqlite = connection.dialect.name == "sqlite"
 
@@ -47,17 +46,26 @@ class Snapshot:
         return SLOTS[self.checkpoint.slot if self.checkpoint else "a"]
 
     async def fetch(self, statement: Executable, **parameters: object) -> Sequence[Row[Any]]:
-        return (await self._connection.execute(statement, parameters)).all()
+        async with asyncio.timeout(self._seconds):
+            return (await self._connection.execute(statement, parameters)).all()
+
+    async def keep(self) -> None:
+        """Ask something: MariaDB ends a transaction in which nothing is asked for some seconds."""
+        await self.fetch(select(literal_column("1")))
 
 
 @asynccontextmanager
-async def snapshot(store: SqlStore) -> AsyncIterator[Snapshot]:
-    """Open a read transaction; a StoreFault when the database cannot be read."""
+async def snapshot(store: SqlStore, *, seconds: float | None = None) -> AsyncIterator[Snapshot]:
+    """Open a read transaction, of which each statement has so long, else the store's deadline.
+
+    A StoreFault when the database cannot be read.
+    """
     try:
         async with store.readers.connect() as connection:
-            slots = await _begun(connection)
+            async with asyncio.timeout(store.deadline):
+                slots = await _begun(connection)
             try:
-                yield Snapshot(connection, slots)
+                yield Snapshot(connection, slots, seconds or store.deadline)
                 await connection.exec_driver_sql("ROLLBACK")
             except BaseException:
                 # Given back to the pool it would keep its transaction, and show its next user the past.
@@ -81,11 +89,15 @@ async def _begun(connection: AsyncConnection) -> list[Checkpoint]:
     raise AssertionError
 
 
-async def read_checkpoints(store: SqlStore) -> tuple[list[Checkpoint], Head]:
-    """Read the checkpoints, and then the log's head, which is not behind them."""
+async def read_slots(store: SqlStore) -> list[Checkpoint]:
     try:
-        async with store.readers.connect() as connection:
-            slots = checkpoints((await connection.execute(ALL)).all())
+        async with asyncio.timeout(store.deadline), store.readers.connect() as connection:
+            return checkpoints((await connection.execute(ALL)).all())
     except Exception as error:
         store.raise_from(error)
+
+
+async def read_checkpoints(store: SqlStore) -> tuple[list[Checkpoint], Head]:
+    """Read the checkpoints, and then the log's head, which is not behind them."""
+    slots = await read_slots(store)
     return slots, await store.head()

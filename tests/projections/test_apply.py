@@ -1,0 +1,147 @@
+"""Applying events in memory: what is inserted, what is changed where it is stored, and what a batch needs."""
+
+from dataclasses import replace
+
+from ledger.codec import Entry
+from ledger.domain.calendar import Reset
+from ledger.domain.commands import (
+    AdjustMaximum,
+    Cancel,
+    ClosePeriod,
+    Command,
+    Confirm,
+    Envelope,
+    Original,
+    Reserve,
+    Void,
+)
+from ledger.domain.events import NumbersReserved
+from ledger.domain.series import Reuse
+from projections.apply import Interval, Unit, needs, numbers_in
+from projections.known import Known
+from projections.rows import GapRow, ranges_from, text_of
+from tests.given import GAPLESS, NOW, PLAIN, Story, one, series
+
+REASON = "because the test says so"
+
+
+class Batches:
+    """A story whose events are applied batch by batch, with what a batch leaves known to the next."""
+
+    def __init__(self, *defined: object) -> None:
+        self.story = Story(*defined)  # type: ignore[arg-type]
+        self.known = Known()
+        self.position = 0
+        self.stored: list[GapRow] = []
+        self.batch()
+
+    def batch(self, *commands: Command) -> Unit:
+        for command in commands:
+            self.story.when(command)
+        unit = Unit(self.known, [replace(gap) for gap in self.stored])
+        for event, at in self.story.log[self.position :]:
+            self.position += 1
+            unit.take(Entry(self.position, event, Envelope(bytes(32), "anna"), 0, at))
+        unit.finish()
+        return unit
+
+
+def test_reserved_and_confirmed_in_one_batch_is_one_insert() -> None:
+    unit = Batches(PLAIN).batch(Reserve("PLAIN", "T", {}, 2), Confirm("T", "D"))
+    assert [(row.number, row.state, row.document) for row in unit.inserted()] == [
+        ("0001", "CONFIRMED", "D"),
+        ("0002", "CONFIRMED", "D"),
+    ]
+    assert (unit.changes, unit.reissued()) == ([], [])
+    assert unit.reservations["T"].state == "CONFIRMED"
+
+
+def test_confirmed_later_is_one_change_however_many_there_are() -> None:
+    batches = Batches(PLAIN)
+    batches.batch(Reserve("PLAIN", "T", {}, 5_000))
+    unit = batches.batch(Confirm("T", "D"))
+    (change,) = unit.changes
+    assert (change.first, change.last, change.state, change.document) == (1, 5_000, "CONFIRMED", "D")
+    assert unit.inserted() == []
+    (row,) = unit.sequences.values()
+    assert (row.reserved, row.confirmed, row.high_water) == (0, 5_000, 5_000)
+
+
+def test_a_value_of_this_batch_is_changed_in_memory_and_its_neighbour_where_it_is_stored() -> None:
+    batches = Batches(GAPLESS)
+    batches.batch(Reserve("GAPLESS", "T", {}, 3))
+    unit = batches.batch(Cancel("T", REASON), Reserve("GAPLESS", "U"), Cancel("U", REASON))
+    assert [(change.first, change.last, change.state) for change in unit.changes] == [(1, 3, "CANCELLED")]
+    assert unit.inserted() == []
+    (again,) = unit.reissued()
+    assert (again.value, again.state, again.position, again.earlier) == (1, "CANCELLED", 4, 2)
+    assert sorted((gap.first, gap.last, gap.position) for gap in unit.gaps.changed()) == [(1, 1, 5), (2, 3, 3)]
+
+
+def test_a_value_given_out_twice_in_one_batch_is_inserted_once() -> None:
+    unit = Batches(GAPLESS).batch(Reserve("GAPLESS", "T"), Cancel("T", REASON), Reserve("GAPLESS", "U"))
+    (row,) = unit.inserted()
+    assert (row.token, row.state, row.earlier) == ("U", "RESERVED", 2)
+    assert (unit.reissued(), unit.changes, unit.gaps.changed()) == ([], [], [])
+
+
+def test_a_void_names_the_replacement_that_follows_it() -> None:
+    batches = Batches(PLAIN)
+    batches.batch(Reserve("PLAIN", "T"), Confirm("T", "D"))
+    confirmed = one(NumbersReserved, [event for event, _ in batches.story.log]).numbering
+
+    original = Original(1, confirmed.document_date, (), "D")
+    unit = batches.batch(Void("0001", REASON, original, "U", True))
+    (change,) = unit.changes
+    (row,) = unit.inserted()
+    assert (change.state, change.replaced_by) == ("VOIDED", "0002")
+    assert (row.replaces, row.document, row.state) == ("0001", "D", "CONFIRMED")
+
+
+def test_use_is_told_by_the_series_as_it_was_at_the_last_event() -> None:
+    batches = Batches(series("{SEQ:1}", "S"))
+    unit = batches.batch(Reserve("S", "T", {}, 3))
+    assert unit.sequences["S:-"].percent == 33
+
+    later = batches.batch(AdjustMaximum("S", 3, REASON))
+    assert (later.sequences, later.known.sequences["S:-"].max_value) == ({}, 9)
+    both = Batches(series("{SEQ:1}", "S")).batch(Reserve("S", "T", {}, 3), AdjustMaximum("S", 3, REASON))
+    assert both.sequences["S:-"].max_value == 9
+    assert both.series["S", 1].max_value == 3
+
+
+def test_a_closed_period_keeps_nothing_released() -> None:
+    batches = Batches(series("{SEQ:2}-{YYYY}", "Y", reuse=Reuse.GAPLESS, reset=Reset.YEARLY))
+    unit = batches.batch(Reserve("Y", "T"), Cancel("T", REASON))
+    ((id, row),) = unit.sequences.items()
+    assert row.released == 1
+    batches.stored = unit.gaps.changed()
+    unit = batches.batch(ClosePeriod(id, REASON))
+    assert (row.released, unit.closed) == (0, [row.sequence_at])
+    assert [gap.released for gap in unit.gaps.changed()] == [0]
+
+
+def test_a_batch_needs_only_what_it_touches() -> None:
+    story = Story(GAPLESS)
+    story.when(Reserve("GAPLESS", "T", {}, 3))
+    story.when(Cancel("T", REASON))
+    first = needs(event for event, _ in story.log)
+    assert (first.sequences, first.tokens) == ({"GAPLESS:-"}, set())
+    batches = Batches(GAPLESS)
+    batches.batch(Reserve("GAPLESS", "T", {}, 3), Cancel("T", REASON))
+    events = story.when(Reserve("GAPLESS", "U", {}, 5))
+    assert needs(events).intervals(batches.known.sequences) == [Interval(2, 1, 5)]
+    assert needs(events).intervals({}) == []
+    assert sum(map(numbers_in, events)) == 5
+    assert needs(story.when(Confirm("U", "D"))).tokens == {"U"}
+
+
+def test_ranges_are_written_and_read() -> None:
+    for ranges in [(), ((1, 1),), ((1, 4), (9, 9), (11, 12))]:
+        assert ranges_from(text_of(ranges)) == ranges
+    assert text_of(((1, 4), (9, 9))) == "1-4,9"
+
+
+def test_nothing_of_a_batch_depends_on_the_clock() -> None:
+    unit = Batches(PLAIN).batch(Reserve("PLAIN", "T"))
+    assert {row.reserved_at for row in unit.inserted()} == {NOW}

@@ -1,0 +1,167 @@
+"""Folding on real databases: large blocks, bulk statements, faults in between, and voids that are cut by a read."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from ledger.domain.commands import Cancel, Confirm, DefineSeries, Envelope, Reserve, Void
+from ledger.ports import StoreFault
+from ledger.service import Ledger as Service
+from ledger.stores import SqlStore
+from ledger.system import RandomIds, SystemClock, aside, spawn
+from projections import folding
+from projections.folding import whole
+from projections.line import Line, line
+from projections.projector import opened
+from projections.reading import Projections
+from tests.given import GAPLESS, PLAIN, series
+from tests.projections.agreement import catch_up, check_projections, rows_of
+from tests.servers import MariaDB
+from tests.stores import Ledger
+
+MOST_STATEMENTS = 30
+REASON = "because the test says so"
+
+
+async def carried_out(store: SqlStore, *commands: Any) -> None:
+    service = Service(store, clock=SystemClock(), ids=RandomIds(), spawn=spawn, aside=aside)
+    service.writer.start()
+    try:
+        for command in commands:
+            await service.execute(command, Envelope(RandomIds().command_id(), "tester"))
+    finally:
+        await service.writer.stop()
+
+
+def used(times: int) -> list[Any]:
+    commands: list[Any] = []
+    for number in range(times):
+        token = f"{number:032x}"
+        commands += [Reserve("PLAIN", token), Confirm(token, "D") if number % 2 else Cancel(token, REASON)]
+    return commands
+
+
+async def test_large_blocks(sql_ledger: Ledger) -> None:
+    store: Any = sql_ledger.open()
+    wide = series("W{SEQ:6}", "WIDE", reuse=GAPLESS.definition.reuse)
+    await carried_out(
+        store,
+        DefineSeries((wide,)),
+        Reserve("WIDE", "a" * 32, {}, 10_000),
+        Reserve("WIDE", "b" * 32, {}, 10_000),
+        Cancel("a" * 32, REASON),
+        Confirm("b" * 32, "D"),
+        Reserve("WIDE", "c" * 32, {}, 9_000),
+        Reserve("WIDE", "d" * 32, {}, 2_000),
+        Confirm("d" * 32, "E"),
+    )
+    await check_projections(store)
+    projections = Projections(store)
+    (sequence,) = (await projections.sequence_row("WIDE:-")).rows
+    assert (sequence.reserved, sequence.confirmed, sequence.high_water) == (9_000, 12_000, 21_000)
+    assert not (await projections.gap_rows(sequence.sequence_at)).rows
+
+
+async def test_a_batch_is_few_statements_on_mariadb(mariadb_only: Ledger, mariadb: MariaDB) -> None:
+    """A column that is NULL in every row, or of mixed types, would silently cost a statement for each row."""
+    store: Any = mariadb_only.open()
+    await carried_out(store, DefineSeries((PLAIN,)), *used(100))
+    await catch_up(store)
+    later = [Reserve("PLAIN", f"{number:032x}", {}, 2) for number in range(1000, 1100)]
+    await carried_out(store, *later)
+    await catch_up(store)
+    await carried_out(store, *(Confirm(command.token, "D") for command in later))
+    async with line(store) as connection:
+        work = await opened(store, connection)
+        assert work is not None
+        records = await store.events(after=work.position, limit=500)
+        before = statements_of(mariadb)
+        assert await work.fold(connection, records)
+        assert len(records) == 100
+        assert statements_of(mariadb) - before < 40
+    await check_projections(store)
+
+
+def statements_of(server: MariaDB) -> int:
+    return int(server.execute("SHOW GLOBAL STATUS LIKE 'Questions'").split()[1])
+
+
+async def folded(store: SqlStore, before: Callable[[Line], object]) -> None:
+    """Fold a batch on a line to which something happens before."""
+    async with line(store) as connection:
+        work = await opened(store, connection)
+        assert work is not None
+        before(connection)
+        assert await work.fold(connection, await store.events(after=work.position, limit=50))
+
+
+class Failing:
+    """A line of which so many statements pass."""
+
+    def __init__(self, passing: int) -> None:
+        self.left = passing
+
+    def cut(self, connection: Line) -> None:
+        connection._ask = self.ask  # type: ignore[method-assign]
+
+    async def ask(self, answer: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            answer.close()
+            raise ConnectionResetError("cut")
+        return await answer
+
+
+async def test_a_fault_at_any_statement_leaves_nothing_half_done(sql_ledger: Ledger) -> None:
+    store: Any = sql_ledger.open()
+    await carried_out(store, DefineSeries((PLAIN, GAPLESS)), *used(20))
+    for passing in range(MOST_STATEMENTS):
+        failing = Failing(passing)
+        with suppress(StoreFault, ConnectionResetError):  # to SQLite the second is no error of its own
+            await folded(store, failing.cut)
+        if any(slot.position for slot in await Projections(store).status()):
+            break
+    assert passing > 8
+    await check_projections(store)
+
+
+async def test_a_killed_connection_is_a_fault_that_passes(mariadb_only: Ledger, mariadb: MariaDB) -> None:
+    store: Any = mariadb_only.open()
+    await carried_out(store, DefineSeries((PLAIN,)), *used(5))
+    assert mariadb_only.database is not None
+    kill = f"KILL USER {mariadb_only.database.service.quoted}"
+    with pytest.raises(StoreFault) as caught:
+        await folded(store, lambda _: mariadb.execute(kill))
+    assert caught.value.transient
+    await check_projections(store)
+
+
+async def test_a_void_is_folded_with_its_replacement(sqlite_only: Ledger) -> None:
+    store: Any = sqlite_only.open()
+    confirm = (Reserve("PLAIN", "a" * 32), Confirm("a" * 32, "D"))
+    await carried_out(store, DefineSeries((PLAIN,)), *confirm, Void("0001", REASON, None, "b" * 32, True))
+    records = await store.events(after=0, limit=100)
+    kinds = [record.type for record in records]
+    assert kinds[-3:] == ["NumberVoided", "NumbersReserved", "NumbersConfirmed"]
+    assert [len(whole(records[:end])) for end in range(len(records) + 1)] == [0, 1, 2, 3, 3, 3, 6]
+    await check_projections(store, batch=1)
+    voided = (await rows_of(store))["numbers"][0]
+    assert "0002" in voided
+
+
+async def test_batches_are_bounded_by_numbers(sqlite_only: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    store: Any = sqlite_only.open()
+    tokens = [f"{number:032x}" for number in range(6)]
+    await carried_out(store, DefineSeries((PLAIN,)), *(Reserve("PLAIN", token, {}, 10) for token in tokens))
+    monkeypatch.setattr(folding, "MAX_NUMBERS", 25)
+    async with line(store) as connection:
+        work = await opened(store, connection)
+        assert work is not None
+        positions = []
+        while records := await store.events(after=work.position, limit=100):
+            assert await work.fold(connection, records)
+            positions.append(work.position)
+    assert positions == [3, 5, 7]
+    await check_projections(store)
