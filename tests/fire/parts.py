@@ -37,6 +37,7 @@ __all__ = ["Part", "mirror", "projector", "start_consumer", "start_mirror", "sta
 
 LIFE_SECONDS = 600
 CLIENTS = 4
+SHORT_SECONDS, LONG_SECONDS = 1, 3600  # what is due expires at once, or long after the test
 REASON = "drawn by lot in a test"
 CONSUMER = Path(__file__).parents[2] / "examples" / "consumer.py"
 
@@ -120,7 +121,12 @@ async def _client(ledger: Ledger, write: Callable[[str], Any], flush: Callable[[
 
 def _drawn(random: Random, held: list[str], confirmed: list[str], ledger: Ledger) -> Command:
     series, token, document = random.choice([NEVER, GAPLESS]), ledger.ids.token(), f"D-{random.randrange(50)}"
-    reserve = Reserve(series, token, count=random.choice([1, 1, 1, 2, 7, 40]), ttl_seconds=random.choice([1, 600]))
+    reserve = Reserve(
+        series,
+        token,
+        count=random.choice([1, 1, 1, 2, 7, 40]),
+        ttl_seconds=random.choice([SHORT_SECONDS, LONG_SECONDS]),
+    )
     match random.randrange(10):
         case 0 | 1 | 2:
             held.append(token)
@@ -130,7 +136,7 @@ def _drawn(random: Random, held: list[str], confirmed: list[str], ledger: Ledger
         case 5 if held:
             return Cancel(held.pop(random.randrange(len(held))), REASON)
         case 6 if held:
-            return Extend(random.choice(held), 60)
+            return Extend(random.choice(held), LONG_SECONDS)
         case 7 if confirmed:
             number = confirmed.pop(random.randrange(len(confirmed)))
             return Void(number, REASON, None, token, replace=random.random() < 0.5)
