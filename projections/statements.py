@@ -18,24 +18,14 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
-    select,
     update,
 )
 from sqlalchemy.dialects import mysql, sqlite
 
 from projections.apply import Change
-from projections.schema import SLOTS, Slot, projections
+from projections.schema import SLOTS, Slot
 
-__all__ = ["CHECKPOINTS", "MOVE", "Bulk", "Statements", "statements"]
-
-CHECKPOINTS = select(projections).order_by(projections.c.slot)
-
-MOVE = (
-    update(projections)
-    .where(projections.c.slot == bindparam("of_slot"), projections.c.position == bindparam("from_position"))
-    .values(position=bindparam("to"), hash=bindparam("last_hash"), recorded_at=bindparam("last_recorded_at"))
-)
-
+__all__ = ["Bulk", "Statements", "statements"]
 
 Row = tuple[Any, ...]
 

@@ -23,9 +23,6 @@ BATCHES = (1, 3, 7)
 class Projected(Machine):
     """In the end the projections are folded event by event, and then in larger batches into the other slot."""
 
-    def run_in_steps(self, store: Any) -> None:
-        self.run(self._check_projections(store))
-
     async def _check(self) -> None:
         (store,) = self.stores
         await self._check_projections(store)

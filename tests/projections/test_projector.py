@@ -149,6 +149,7 @@ async def test_what_cannot_be_folded_stops_the_projection_and_nothing_else(
         patched.setattr(apply.Unit, "take", broken)
         await process.use(1)
         await until(lambda: process.projector.status.activity is Activity.FAILED)
+        await until_failed(process)
     assert [record.levelname for record in caplog.records if "stopped" in record.message] == ["CRITICAL"]
     position = await process.use(2)  # the ledger goes on
     failed = await process.live()
