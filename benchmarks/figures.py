@@ -12,7 +12,8 @@ class Figure:
     """One run in one round. `operations` are those that were acknowledged, in `seconds`; latencies in milliseconds.
 
     `errors` counts answers other than 2xx, broken connections and timeouts. `cpu_percent` tells for each process
-    its share of one core.
+    its share of one core. `lag` is how many events that which follows the log was behind at the end of the load, and
+    `lag_seconds` how long it then took to have them all.
     """
 
     operations: int
@@ -23,6 +24,11 @@ class Figure:
     cpu_percent: dict[str, int] = field(default_factory=dict)
     rows_before: int = 0
     rows_after: int = 0
+    lag: int = 0
+    lag_seconds: float = 0.0
+
+    def with_lag(self, lag: int, seconds: float) -> "Figure":
+        return replace(self, lag=lag, lag_seconds=seconds)
 
     def with_rows(self, before: int, after: int) -> "Figure":
         return replace(self, rows_before=before, rows_after=after)

@@ -119,6 +119,10 @@ def _notes(result: Result) -> list[str]:
         notes.append(f"{run['name']}: {run['numbers_per_second']:,} numbers a second")
     if result.errors:
         notes.append(f"{run['name']} at {run['connections']} connections had {result.errors} ERRORS: its speed is void")
+    lag = result.median(lambda figure: figure.lag)
+    if lag:
+        seconds = result.median(lambda figure: figure.lag_seconds)
+        notes.append(f"{run['name']}: {lag:,.0f} events behind at the end of the load, and none {seconds:.2f} s later")
     if run["cpu_percent"].get("wrk", 0) > FULL_CORE_PERCENT:
         notes.append(f"{run['name']} at {run['connections']} connections: wrk was the limit")
     return notes

@@ -8,7 +8,7 @@ from benchmarks.engine import CONNECTIONS
 from benchmarks.figures import Result, Run
 from benchmarks.stage import Stage
 
-__all__ = ["COMPARISONS", "Comparison", "main_runs", "more_runs"]
+__all__ = ["COMPARISONS", "Comparison", "follower_runs", "main_runs", "more_runs"]
 
 RESERVE, NOOP, ROW_LOCK = "/v1/reservations", "/benchmarks/noop", "/benchmarks/row_lock"
 USUAL = 64  # connections
@@ -42,6 +42,9 @@ COMPARISONS = [
     Comparison("http_reserve", "noop", {64: 0.40, 256: 0.50}),
     Comparison("http_reserve", "row_lock", {64: 8.0}),
     Comparison("engine", "raw_insert"),
+    Comparison("mirror_hung", "mirrored", {64: 0.90}),
+    Comparison("mirrored", "unfollowed"),
+    Comparison("projected", "unfollowed", {64: 0.70}),
 ]
 
 
@@ -71,4 +74,18 @@ def more_runs(stage: Stage) -> list[Run]:
         stage.sqlite().run("sqlite", USUAL, RESERVE, workload.HOT),
         Run("engine", CONNECTIONS, engine.execute),
         Run("raw_insert", CONNECTIONS, engine.insert),
+        *follower_runs(stage),
+    ]
+
+
+def follower_runs(stage: Stage) -> list[Run]:
+    """Single reservations while nothing follows the log, a mirror does, a mirror that hangs, or the projections."""
+    projected, (mirrored, redis) = stage.projected(), stage.mirrored()
+    mirrors = mirrored.run("mirrored", USUAL, RESERVE, workload.HOT)
+    projects = projected.run("projected", USUAL, RESERVE, workload.HOT)
+    return [
+        stage.one_process().run("unfollowed", USUAL, RESERVE, workload.HOT),
+        mirrored.followed(mirrors, "mirrored"),
+        mirrored.hung(redis, mirrors, "mirror_hung"),
+        projected.followed(projects, "projected"),
     ]

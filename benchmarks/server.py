@@ -99,11 +99,15 @@ def compared(app: Starlette, ledger: Ledger, peer: RowLock | None) -> Starlette:
 @click.option("--database-url", required=True, help="the ledger")
 @click.option("--peer-database-url", default="", help="a schema with the peer's tables")
 @click.option("--redis-url", default="", help="where the peer takes its locks")
-def main(port: int, database_url: str, peer_database_url: str, redis_url: str) -> None:
+@click.option("--mirror-url", default="", help="the mirror's Redis")
+@click.option("--projects", is_flag=True, help="keep the projections too")
+def main(
+    port: int, database_url: str, peer_database_url: str, redis_url: str, mirror_url: str, *, projects: bool
+) -> None:
     """Serve on 127.0.0.1 until SIGTERM."""
     collect_less_often()
-    settings = load({"database_url": database_url})
-    node = Node(settings)
+    settings = load({"database_url": database_url, "redis_url": mirror_url})
+    node = Node(settings, projects=projects)
     peer = RowLock(peer_database_url, redis_url) if peer_database_url else None
     app = compared(app_of(node, settings), node.ledger, peer)
     listener = socket.create_server((HOST, port), backlog=BACKLOG)

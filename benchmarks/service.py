@@ -1,5 +1,6 @@
 """The benchmark's service as a process of its own, beside wrk, as clients meet it."""
 
+import json
 import os
 import sys
 import time
@@ -39,6 +40,11 @@ class Service(Server):
                 raise ServerError(self._report(f"was still busy {SETTLE_SECONDS:g} s after a run"))
             time.sleep(POLL_SECONDS)
 
+    def lag(self) -> int:
+        """How many events that which follows the log is behind it, as the service knows."""
+        told = json.loads(self._ask("GET", "/health/numbering")[1])
+        return max((told[name]["lag"] for name in ("mirror", "projections") if told[name]), default=0)
+
     def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """The status and the body of an answer; 0 and nothing when there was none."""
         connection = HTTPConnection(HOST, self.port, timeout=ANSWER_SECONDS)
@@ -52,7 +58,8 @@ class Service(Server):
             connection.close()
 
     def _command(self) -> list[str]:
-        options = [word for name, value in self._options.items() for word in (f"--{name.replace('_', '-')}", value)]
+        named = {f"--{name.replace('_', '-')}": value for name, value in self._options.items()}
+        options = [word for name, value in named.items() for word in ([name, value] if value else [name])]
         # What somebody has exported for a ledger of his own must not reach this one.
         ours = [f"--unset={name}" for name in os.environ if name.upper().startswith(PREFIX)]
         return ["env", *ours, f"PYTHONPATH={ROOT}", sys.executable, "-m", "benchmarks.server", *options]

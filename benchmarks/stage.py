@@ -1,6 +1,7 @@
 """The servers of a benchmark, and what is served on them; all of it is ended with the stage."""
 
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,9 +13,13 @@ from benchmarks.figures import Figure, Run
 from benchmarks.load import Load
 from benchmarks.places import LedgerPlace, Place, mariadb_place, peer_place, sqlite_place
 from benchmarks.service import Service
-from tests.servers import MariaDB, Redis
+from tests.servers import MariaDB, Redis, ServerError
 
 __all__ = ["Served", "Stage"]
+
+
+LAG_SECONDS = 120.0
+POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,38 @@ class Served:
     place: Place
     services: Sequence[Service]
     watched: Mapping[str, int]
+
+    def hung(self, redis: Redis, run: Run, name: str) -> Run:
+        """The same run while the mirror's Redis hangs, which it is given time to notice, and to recover from."""
+
+        def measure(seconds: int) -> Figure:
+            redis.pause()
+            try:
+                return run.measure(seconds)
+            finally:
+                redis.resume()
+                self._caught_up()
+
+        return Run(name, run.connections, measure, run.numbers)
+
+    def followed(self, run: Run, name: str) -> Run:
+        """The same run, and how long what follows the log takes to catch up afterwards."""
+
+        def measure(seconds: int) -> Figure:
+            figure = run.measure(seconds)
+            return figure.with_lag(*self._caught_up())
+
+        return Run(name, run.connections, measure, run.numbers)
+
+    def _caught_up(self) -> tuple[int, float]:
+        """Wait until nothing lags; gives by how much it did, and for how long."""
+        (service,) = self.services
+        began, first = time.monotonic(), service.lag()
+        while service.lag():
+            if time.monotonic() > began + LAG_SECONDS:
+                raise ServerError(f"what follows the log was still behind {LAG_SECONDS:g} s after the load")
+            time.sleep(POLL_SECONDS)
+        return first, time.monotonic() - began
 
     def run(
         self, name: str, connections: int, path: str, bodies: Sequence[str], *, numbers: int = 1, confirm: bool = False
@@ -75,6 +112,15 @@ class Stage:
     def two_processes(self) -> Served:
         """Two services on one ledger in MariaDB."""
         return self._serve(mariadb_place(self.mariadb, "two processes"), copies=2)
+
+    def projected(self) -> Served:
+        """One service that keeps the projections as well."""
+        return self._serve(mariadb_place(self.mariadb, "projected"), projects="")
+
+    def mirrored(self) -> tuple[Served, Redis]:
+        """One service that mirrors its log, and the Redis to which it does."""
+        redis = self._stack.enter_context(Redis())
+        return self._serve(mariadb_place(self.mariadb, "mirrored"), mirror_url=redis.url), redis
 
     def sqlite(self) -> Served:
         return self._serve(sqlite_place(self._directory, "sqlite"))

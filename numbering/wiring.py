@@ -44,9 +44,10 @@ class Node:
             limits=Limits(lock_timeout_seconds=settings.lock_timeout / 1000),
             index=ProjectedIndex(self.store),
         )
-        self.projector = Projector(self.store, self.ledger.writer.feed, clock=self.ledger.clock, spawn=spawn)
+        self.projector = (
+            Projector(self.store, self.ledger.writer.feed, clock=self.ledger.clock, spawn=spawn) if projects else None
+        )
         self.relay = self._relay(settings, verified=start_unverified) if settings.redis_url else None
-        self._projects = projects
         self._stack = AsyncExitStack()
 
     def _relay(self, settings: Settings, *, verified: bool) -> Relay:
@@ -61,7 +62,7 @@ class Node:
                 self.relay.start()
                 stack.push_async_callback(self.relay.stop)
             await stack.enter_async_context(self.ledger)
-            if self._projects:
+            if self.projector:
                 self.projector.start()
                 stack.push_async_callback(self.projector.stop)
             self._stack = stack.pop_all()

@@ -65,7 +65,6 @@ def test_whatever_is_killed_all_agree_in_the_end(on_mariadb: Place, redis: Redis
         time.sleep(2 * SHORT_SECONDS)  # in which what is due expires
         _settle(url, redis, ledger_id, applied)
     told = [line.split() for line in acknowledged.read_text(encoding="utf-8").splitlines()]
-    print(len(told))
     asyncio.run(_check(url, redis, ledger_id, told, applied))
     assert min(part.kills for part in parts) >= KILLS // len(parts)
 
