@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
+from ledger import codec
+from ledger.codec import Entry
 from ledger.ports import Record, Store
 
 __all__ = ["Feed"]
@@ -24,15 +26,17 @@ class Feed:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._records: list[Record] = []
+        self._entries: list[Entry | None] = []
         self._bytes = 0
         self._waiting: list[asyncio.Future[None]] = []
         self.position = 0
 
-    def put(self, records: Sequence[Record]) -> None:
-        """Take events that were committed and follow the last ones."""
+    def put(self, records: Sequence[Record], entries: Sequence[Entry] = ()) -> None:
+        """Take events that were committed and follow the last ones, with what they say if that is known."""
         if not records:
             return
         self._records += records
+        self._entries += entries or [None] * len(records)
         self._bytes += sum(len(record.body) for record in records)
         self.position = records[-1].position
         # Dropping half at once keeps the cost of a drop in proportion to what was put.
@@ -49,6 +53,14 @@ class Feed:
         first = self.position - len(self._records) + 1
         return self._records[after + 1 - first :][:limit] if after + 1 >= first else ()
 
+    def decoded(self, record: Record) -> Entry:
+        """Give what an event says; UnknownEvent for a type or version that is not known."""
+        place = record.position - self.position - 1  # from the end back
+        known = None
+        if -len(self._records) <= place < 0 and self._records[place] is record:
+            known = self._entries[place]
+        return known or codec.decode(record)
+
     async def wait(self, position: int, *, seconds: float) -> bool:
         """Wait until an event behind `position` is known; False when none was within `seconds`."""
         if self.position <= position:
@@ -62,6 +74,7 @@ class Feed:
     def _drop(self, count: int) -> None:
         self._bytes -= sum(len(record.body) for record in self._records[:count])
         del self._records[:count]
+        del self._entries[:count]
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -55,6 +55,7 @@ class Folding:
 
     store: SqlStore
     checkpoint: Checkpoint
+    decoded: Callable[[Record], Entry] = codec.decode
     limit: int = MIN_EVENTS
     held_seconds: float = 0.0
     _known: Known | None = None
@@ -69,7 +70,7 @@ class Folding:
         When this gives False, or raises, what is remembered is no longer true: begin anew.
         """
         known, self._known = self._known or await self._load_series(line), None
-        entries = await self._decoded(records)
+        entries = await self._batch(records)
         unit = await self._applied(line, known, entries)
         begun = perf_counter()
         await line.begin()
@@ -101,7 +102,7 @@ class Folding:
         self.checkpoint = replace(self.checkpoint, live=True)
         return True
 
-    async def _decoded(self, records: Sequence[Record]) -> list[Entry]:
+    async def _batch(self, records: Sequence[Record]) -> list[Entry]:
         """Read as many of the events as make a batch."""
         first = records[0]
         if first.position != self.position + 1 or chain.link(self.checkpoint.hash, first.body) != first.hash:
@@ -112,7 +113,7 @@ class Folding:
         entries: list[Entry] = []
         numbers = 0
         for record in records:
-            entry = codec.decode(record)
+            entry = self.decoded(record)
             numbers += numbers_in(entry.event)
             if numbers > MAX_NUMBERS and entries:
                 break

@@ -141,6 +141,7 @@ class Projector:
             async with line(self._store) as connection:
                 folding = await opened(self._store, connection)
                 if folding is not None:
+                    folding.decoded = self._feed.decoded
                     self._is(Activity.WORKING if folding.checkpoint.live else Activity.REBUILDING)
                     await self._fold_on(folding, connection)
         except UnknownEvent:

@@ -41,7 +41,7 @@ class _Bug(Exception):
 
 
 class Batch:
-    """What a transaction will do: `records` to append, and an answer for each command that was decided.
+    """What a transaction will do: `records` to append, with what they say, and an answer for each decided command.
 
     `left` are the drawn commands for which the batch had no room.
     """
@@ -58,6 +58,7 @@ class Batch:
         self._hash = self._fold.hash
         self._position = self._fold.position
         self.records: list[Record] = []
+        self.entries: list[Entry] = []
         self.answers: list[tuple[Waiting, Answer]] = []
         self.left: list[Waiting] = []
 
@@ -119,7 +120,7 @@ class Batch:
             answer = self._answer_one(waiting, command, envelope, known_here)
             if not isinstance(answer, Outcome):
                 self._branch, self._bytes, self._hash, self._position, count = before
-                del self.records[count:]
+                del self.records[count:], self.entries[count:]
                 return answer.of_all(index) if isinstance(answer, Rejection) else answer
             parts.append(answer)
         self._branch.merge()
@@ -153,6 +154,7 @@ class Batch:
             self._bytes += len(record.body)
             self.records.append(record)
             entries.append(entry)
+        self.entries += entries
         return tuple(entries)
 
 

@@ -293,7 +293,7 @@ class Writer:
             raise
         await self._end(transaction, batch, drawn)
         batch.keep()
-        self.feed.put(batch.records)
+        self.feed.put(batch.records, batch.entries)
         self._queue.put_back(batch.left)
         self._decided.extend(batch.answers)
         if not self._is_answering:
