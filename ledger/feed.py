@@ -14,7 +14,7 @@ from ledger.ports import Record, Store
 
 __all__ = ["Feed"]
 
-MAX_EVENTS = 20_000
+MAX_EVENTS = 4_000
 MAX_BYTES = 32 << 20
 
 
