@@ -19,6 +19,7 @@ from tests.invariants import Model, read_log
 __all__ = ["catch_up", "check_projections", "rows_of"]
 
 LONGEST_VOID = 4  # events
+MAX_POSITION = 1 << 53
 WITHOUT_ROW = (ValueState.SKIPPED, ValueState.PRE_CONTROL)
 
 
@@ -31,8 +32,8 @@ async def check_projections(store: SqlStore, *, batch: int | None = None) -> Non
     await _check_values(store)
 
 
-async def catch_up(store: SqlStore, *, batch: int | None = None) -> None:
-    """Fold the rest of the log, in batches of so many events, each in memory of nothing that was before."""
+async def catch_up(store: SqlStore, *, batch: int | None = None, to: int = MAX_POSITION) -> None:
+    """Fold the log up to about a position, in batches of so many events, each in memory of nothing that was before."""
     is_done = False
     while not is_done:
         async with line(store) as connection:
@@ -40,7 +41,8 @@ async def catch_up(store: SqlStore, *, batch: int | None = None) -> None:
             assert folding is not None
             folding.limit = batch or folding.limit
             while True:
-                found = await store.events(after=folding.position, limit=max(folding.limit, LONGEST_VOID))
+                left = max(to - folding.position, 0)
+                found = await store.events(after=folding.position, limit=min(max(folding.limit, LONGEST_VOID), left))
                 records = whole(found[: folding.limit]) or whole(found)
                 if not records and folding.checkpoint.live:
                     is_done = True

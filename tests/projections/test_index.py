@@ -1,0 +1,183 @@
+"""What the index says where events are, the log says too: whatever it knows, and however much of it is behind."""
+
+import asyncio
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from sqlalchemy import text
+
+from ledger import codec
+from ledger.domain.commands import Assign, Cancel, Confirm, DefineSeries, Envelope, Reserve, Void
+from ledger.domain.events import NumberAssigned, NumbersImported, NumbersReserved
+from ledger.domain.ranges import values_of
+from ledger.domain.rejection import Rejection
+from ledger.domain.sequence import ValueState
+from ledger.ports import Life, Store
+from ledger.service import Ledger as Service
+from ledger.stores import SqlStore, migrate, open_store
+from ledger.system import RandomIds, SystemClock, aside, spawn
+from projections.index import ProjectedIndex
+from tests.given import series
+from tests.invariants import read_log
+from tests.projections.agreement import catch_up
+from tests.servers import MariaDB
+from tests.stores import mariadb_ledger
+from tests.test_machine import Machine
+
+WHOLE = 1_000_000
+REASON = "because the test says so"
+
+
+def service(store: SqlStore, index: ProjectedIndex | None) -> Service:
+    return Service(store, clock=SystemClock(), ids=RandomIds(), spawn=spawn, aside=aside, index=index)
+
+
+async def check_index(store: SqlStore) -> None:
+    """Compare all that is told of single values with an index and without, while it comes nearer to the log's end."""
+    plain = service(store, None)
+    plain.writer.start()
+    await plain.writer.fresh()
+    numbers = await numbers_of(store, plain)
+    expected = await told(plain, numbers)
+    for part in range(4):
+        await catch_up(store, to=plain.position * part // 3)
+        indexed = service(store, ProjectedIndex(store))
+        indexed.writer.start()
+        assert await told(indexed, numbers) == expected, f"with the index at {part} of 3"
+        await indexed.writer.stop()
+    await plain.writer.stop()
+
+
+async def told(ledger: Service, numbers: Sequence[str]) -> list[object]:
+    """Account for every sequence, and tell the history of every number."""
+    found: list[object] = []
+    for sequence in sorted(each.id for each in (await ledger.writer.fresh()).sequences()):
+        for states in (ValueState, [ValueState.SKIPPED], [ValueState.CANCELLED, ValueState.VOIDED]):
+            for first, limit in ((None, WHOLE), (3, 2)):
+                _, _, accounting, closed, position = await ledger.accounting(
+                    sequence, first=first, states=states, limit=limit
+                )
+                found.append((sequence, accounting.accounts(), accounting.following, closed, position))
+    originals = await ledger._originals(numbers)
+    return [*found, sorted(originals.items()), [await history(ledger, number) for number in numbers]]
+
+
+async def history(ledger: Service, number: str) -> object:
+    try:
+        found = await ledger.number(number)
+    except Rejection as rejection:
+        return rejection.code, rejection.detail
+    return found.number, found.position, found.steps, found.replaces, found.replaced_by
+
+
+async def numbers_of(store: Any, ledger: Service) -> list[str]:
+    """Print every number that was ever given out, as it was."""
+    records, _ = await read_log(store)
+    numbers: dict[str, None] = {}
+    for event in (codec.decode(record).event for record in records):
+        match event:
+            case NumbersReserved(numbering=of, ranges=ranges):
+                parts = [(of, of.document_date, of.attributes, ranges)]
+            case NumberAssigned(numbering=of, value=value):
+                parts = [(of, of.document_date, of.attributes, ((value, value),))]
+            case NumbersImported(prints=prints):
+                parts = [(event, each.document_date, each.attributes, each.ranges) for each in prints]  # type: ignore[misc]
+            case _:
+                continue
+        for place, day, attributes, ranges in parts:
+            frame = ledger.state.series(place.series, place.series_version).frame(place.key, attributes, day)
+            numbers.update(dict.fromkeys(map(frame.number, values_of(ranges))))
+    return list(numbers)
+
+
+class Indexed(Machine):
+    async def _check(self) -> None:
+        (store,) = self.stores
+        assert isinstance(store, SqlStore)
+        await check_index(store)
+
+
+def run(open_stores: Any, examples: int) -> None:
+    made = type("Run", (Indexed,), {"open_stores": staticmethod(open_stores)})
+    chosen = settings(
+        max_examples=examples,
+        stateful_step_count=40,
+        deadline=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(made, settings=chosen)
+
+
+def test_any_history_on_sqlite(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.db"
+    assert asyncio.run(migrate(f"sqlite+aiosqlite:///{empty}"))
+    numbers = iter(range(1_000_000))
+
+    async def stores() -> Sequence[Store]:
+        file = tmp_path / f"{next(numbers)}.db"
+        shutil.copy(empty, file)
+        return [open_store(f"sqlite+aiosqlite:///{file}")]
+
+    run(stores, examples=12)
+
+
+def test_any_history_on_mariadb(mariadb: MariaDB) -> None:
+    async def stores() -> Sequence[Store]:
+        return [(await mariadb_ledger(mariadb)).open()]
+
+    run(stores, examples=3)
+
+
+@pytest.fixture
+async def written(sql_ledger: Any) -> SqlStore:
+    """A sequence with a number of each kind, projected to its end."""
+    store: SqlStore = sql_ledger.open()
+    ledger = service(store, None)
+    ledger.writer.start()
+    for command in (
+        DefineSeries((series("P-{SEQ:4}", "PLAIN"),)),
+        Reserve("PLAIN", "a" * 32, {}, 3),
+        Confirm("a" * 32, "D"),
+        Assign("P-0007", "E", REASON),
+        Void("P-0002", REASON, None, "b" * 32),
+        Reserve("PLAIN", "c" * 32),
+        Cancel("c" * 32, REASON),
+    ):
+        await ledger.execute(command, Envelope(RandomIds().command_id(), "tester"))
+    await ledger.writer.stop()
+    await catch_up(store)
+    return store
+
+
+async def test_where_events_are(written: SqlStore) -> None:
+    index = ProjectedIndex(written)
+    assert await index.position() == (await written.head()).position == 7
+    assert await index.life("PLAIN:-", 2) == Life([2, 3, 5], 0)
+    assert await index.life("PLAIN:-", 5) == Life([4], 0), "passed over"
+    assert await index.life("PLAIN:-", 7) == Life([4], 3), "given by hand: what was before is not known"
+    assert await index.life("PLAIN:-", 8) == Life([6, 7], 0)
+    assert await index.life("PLAIN:-", 9) == await index.life("NONE:-", 1) == Life([], 0)
+    assert sorted(await index.causes("PLAIN:-", [1, 2, 5, 6, 8])) == [3, 4, 5, 7]
+    assert await index.causes("PLAIN:-", []) == await index.causes("NONE:-", [1]) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "UPDATE projections SET failed = 'a bug' WHERE live = 1",
+        "UPDATE projections SET disagreement = 'a row' WHERE live = 1",
+        "UPDATE projections SET hash = '00000000000000000000000000000000' WHERE live = 1",
+        "UPDATE projections SET position = 900 WHERE live = 1",
+        "UPDATE projections SET live = 0",
+    ],
+)
+async def test_what_cannot_be_relied_on_says_nothing(written: SqlStore, spoil: str) -> None:
+    async with written.writers.begin() as connection:
+        await connection.execute(text(spoil))
+    assert await ProjectedIndex(written).position() == 0
