@@ -86,8 +86,11 @@ class Health:
         for series in state.all_series():
             if state.highest(series) > series.max_value:
                 yield f"a sequence of {series.code} is above the maximum {series.max_value}"
-        if self._projector and self._projector.status.activity is Activity.FAILED:
-            yield f"the projections have failed: {self._projector.status.why}; run `numbering projections rebuild`"
+        projected = self._projector.status if self._projector else None
+        if projected and projected.activity is Activity.FAILED:
+            yield f"the projections have failed: {projected.why}; run `numbering projections rebuild`"
+        if projected and projected.disagreement:
+            yield f"the projections are not as the log: {projected.disagreement}; run `numbering projections rebuild`"
 
     def _mirror_body(self) -> Check | None:
         if self._mirror is None:

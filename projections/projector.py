@@ -19,11 +19,11 @@ from ledger.domain.rejection import Code
 from ledger.feed import Feed
 from ledger.ports import Clock, Head, Spawn, StoreFault
 from ledger.stores import SqlStore
-from projections.checkpoints import BEGIN, FAIL, Checkpoint, target
+from projections.checkpoints import BEGIN, FAIL, Checkpoint, live, target
 from projections.clearing import clear
 from projections.folding import Folding, ForeignHistory, whole
 from projections.line import Line, line
-from projections.snapshot import read_checkpoints
+from projections.snapshot import read_checkpoints, read_slots
 
 __all__ = ["Activity", "Projector", "Status", "begin", "check_history", "opened"]
 
@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25  # between two looks of one that stands by
 IDLE_SECONDS = 1.0  # without news, the log is asked: other processes append to it too
+LOOK_SECONDS = 1.0  # between two looks of one that works for what a check has found
 STALL_SECONDS = 1.0  # so long the checkpoint stands still before another process takes over
 FIRST_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 5.0
@@ -56,11 +57,15 @@ class Activity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`position` is that of the slot that readers see; `why` says what it is waiting for, or why it failed."""
+    """`position` is that of the slot that readers see; `why` says what it is waiting for, or why it failed.
+
+    `disagreement` is what the last check of the rows found wrong.
+    """
 
     position: int
     activity: Activity
     why: str | None = None
+    disagreement: str | None = None
 
 
 class Projector:
@@ -74,10 +79,12 @@ class Projector:
         self.position = 0
         self._activity = Activity.STARTING
         self._why: str | None = None
+        self._disagreement: str | None = None
+        self._look_at = 0.0
 
     @property
     def status(self) -> Status:
-        return Status(self.position, self._activity, self._why)
+        return Status(self.position, self._activity, self._why, self._disagreement)
 
     def start(self) -> None:
         assert self._task is None, "already started"
@@ -125,6 +132,7 @@ class Projector:
     def _look(self, slots: Sequence[Checkpoint], slot: Checkpoint | None) -> None:
         present = next((each for each in slots if each.live), None)
         self.position = present.position if present else 0
+        self._disagreement = present.disagreement if present else None
         if slot is not None:
             self._is(Activity.STANDING_BY)
         elif present is not None and present.failed is not None:
@@ -163,6 +171,7 @@ class Projector:
             if not folding.checkpoint.live and not is_behind and not await self._go_live(folding, connection):
                 return
             self._moved(folding)
+            await self._look_for_disagreement()
             if is_behind:
                 await asyncio.sleep(folding.held_seconds * REST)
                 continue
@@ -177,6 +186,14 @@ class Projector:
         self._is(Activity.WORKING)
         await clear(connection, self._store, "b" if folding.checkpoint.slot == "a" else "a")
         return True
+
+    async def _look_for_disagreement(self) -> None:
+        """See now and then what a check has found since, of rows that this process only writes."""
+        now = self._clock.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            present = live(await read_slots(self._store))
+            self._disagreement = present.disagreement if present else None
 
     def _moved(self, folding: Folding) -> None:
         self._backoff = FIRST_BACKOFF_SECONDS

@@ -88,7 +88,7 @@ async def test_a_healthy_service(api: Api) -> None:
 
 async def test_what_lags_and_what_waits(sqlite_api: Api) -> None:
     position = (await sqlite_api.reserve())["position"]
-    answer(await sqlite_api.http.get(f"/v1/numbers?min_position={position}"), 200)
+    await eventually(lambda: is_projected(sqlite_api, position))
     told = answer(await sqlite_api.http.get("/health/numbering"), 200)
     assert {
         name: told[name] for name in ("position", "fallback_mode", "mirror", "queue_depth", "oldest_waiting_ms")
@@ -100,6 +100,11 @@ async def test_what_lags_and_what_waits(sqlite_api: Api) -> None:
         "oldest_waiting_ms": 0,
     }
     assert told["projections"] == {"position": position, "lag": 0, "activity": "working", "why": None}
+
+
+async def is_projected(api: Api, position: int) -> bool:
+    told = answer(await api.http.get("/health/numbering"), 200)
+    return bool(told["projections"]["position"] == position)
 
 
 async def test_a_command_that_waits_is_told(faulty: Api, database: FaultyStore) -> None:
@@ -354,3 +359,30 @@ async def test_a_ledger_that_was_stopped(api: Api) -> None:
             assert "another hash" in told["detail"]
         await is_down(api, Code.LEDGER_STOPPED)
     assert (await api.shown(token))["state"] == "RESERVED"
+
+
+async def test_a_projection_that_has_failed_or_disagrees_is_told(sqlite_api: Api, sqlite_file: Path) -> None:
+    """And the ledger goes on."""
+    await sqlite_api.reserve()
+    for what, found in (("disagreement", "numbers: value 1 is VOIDED"), ("failed", "ValueError: a bug")):
+        position = (await sqlite_api.reserve())["position"]
+        answer(await sqlite_api.http.get(f"/v1/numbers?min_position={position}"), 200)
+        await asyncio.to_thread(note, sqlite_file, what, found)
+        await eventually(lambda found=found: is_degraded(sqlite_api, found))  # type: ignore[misc]
+        await sqlite_api.reserve()
+        await asyncio.to_thread(note, sqlite_file, what, None)
+
+
+def note(file: Path, what: str, found: str | None) -> None:
+    connection = sqlite3.connect(file)
+    connection.execute(f"UPDATE projections SET {what} = ? WHERE live = 1", [found])
+    connection.commit()
+    connection.close()
+
+
+async def is_degraded(api: Api, why: str) -> bool:
+    """A projection that fails is seen when there is something to fold."""
+    await api.reserve()
+    told = answer(await api.http.get("/health"), 200)
+    check = told["checks"]["sequence_integrity"]
+    return bool(told["status"] == check["status"] == "degraded" and why in check["detail"])
