@@ -9,12 +9,9 @@ from ledger.ports import Fault, Head, Record, Store, Transaction
 
 __all__ = ["Follower", "stopped"]
 
-_STOPPED = "writing is stopped: "
-
 
 def stopped(why: str) -> Fault:
-    why = why.removeprefix(_STOPPED)  # as another process wrote it into the head
-    return Fault(Code.LEDGER_STOPPED, _STOPPED + why)
+    return Fault(Code.LEDGER_STOPPED, f"writing is stopped: {why}")
 
 
 class Follower:

@@ -168,7 +168,7 @@ class Writer:
     def forbid(self, why: str, *, at: int) -> None:
         """Write nothing until `release`, and stop every process at the head, if it still is at the position `at`."""
         self._held, self._held_since = stopped(why), float("-inf")
-        self._to_mark = self._held.detail, at
+        self._to_mark = why, at
         waiting = self._queue.draw(len(self._queue))
         self._queue.put_back(each for each in waiting if each.in_doubt)
         for each in waiting:
@@ -406,7 +406,7 @@ class Writer:
         self._stopped = stopped(str(why))
         _log.critical("%s", self._stopped.detail)
         if isinstance(why, BrokenChain):  # a newer process knows the event that this one does not
-            self._to_mark = self._stopped.detail, None
+            self._to_mark = str(why), None
             await self._mark_head(*self._to_mark)
         self._fail_all(self._stopped)
 

@@ -21,7 +21,8 @@ def settings_options(*names: str) -> Callable[[Function], Function]:
     def add(function: Function) -> Function:
         for name in reversed(names):
             field = Settings.model_fields[name]
-            described = f"{field.description}  [{PREFIX}{name.upper()}; default: {field.default or 'empty'}]"
+            default = "empty" if field.default == "" else field.default
+            described = f"{field.description}  [{PREFIX}{name.upper()}; default: {default}]"
             function = click.option(f"--{name.replace('_', '-')}", name, help=described)(function)
         return function
 

@@ -91,7 +91,11 @@ def head(check: str, state: State | None) -> Finding:
 def stopped(check: str, state: State) -> Finding:
     if state.stopped is None:
         return ok(check, "writing is not stopped")
-    return error(check, f"writing is stopped: {state.stopped}", "mend what it names; until then no number is issued")
+    return error(
+        check,
+        f"writing is stopped: {state.stopped}",
+        "mend what it names; until then no number is issued",
+    )
 
 
 def last_time(check: str, recorded_at: int, now: int, whose: str) -> Finding:

@@ -46,8 +46,7 @@ def _groups(settings: Settings, found: Comparison, overview: Overview) -> Iterat
     floor = found.head.position - settings.mirror_retention
     for group in overview.groups if settings.mirror_retention else ():
         needed = group.oldest_pending or group.delivered
-        if needed < floor:
-            detail = (
-                f"group {group.name} keeps {floor - needed} events more than are to be kept: it has read to {needed}"
-            )
+        kept = floor - max(needed, overview.first - 1)
+        if kept > 0:
+            detail = f"group {group.name} keeps {kept} events more than are to be kept: it has read to {needed}"
             yield warning(CHECK, detail, "let its consumers catch up, or XGROUP DESTROY it")

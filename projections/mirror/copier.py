@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ledger.chain import genesis, link
 from ledger.ports import Record, Store
 from projections.mirror.comparison import Comparison, Verdict, compare
-from projections.mirror.stream import EMPTY, Stream, Tail
+from projections.mirror.stream import EMPTY, Stream, StreamFault, Tail
 
 __all__ = ["Copier", "Read"]
 
@@ -46,17 +47,31 @@ class Copier:
         records = _some(await self.read(after=self.cursor.position, limit=EVENTS))
         if not records:
             return True
+        await self._check(records)
         if not await self.stream.append(records, self.cursor.hash, begin=self._begins):
             return False
         self.cursor, self._begins = Tail(records[-1].position, records[-1].hash), False
         return True
 
-    async def is_as_left(self) -> bool:
-        """Ask as a newcomer would: a stream that was flushed, restored from an old dump or is full shows only then."""
+    async def _check(self, records: Sequence[Record]) -> None:
+        """Copy nothing of a log that was damaged: the stream may be the last whole copy."""
+        previous = self.cursor.hash or genesis((await self.store.head()).ledger_id)
+        for position, record in enumerate(records, self.cursor.position + 1):
+            if record.position != position or link(previous, record.body) != record.hash:
+                raise StreamFault(
+                    f"the log is damaged at position {position}: it is missing there, or does not chain; run "
+                    "`numbering doctor`, and restore the ledger"
+                )
+            previous = record.hash
+
+    async def probe(self) -> Tail | None:
+        """Ask as a newcomer would, and give the tail; None when the stream is not as it was left.
+
+        One that was flushed, restored from an old dump or is full shows only so.
+        """
         tail = await self.stream.probe()
-        if self._begins:
-            return tail.position == 0
-        return tail.position > self.cursor.position or tail == self.cursor
+        is_as_left = tail.position == 0 if self._begins else tail.position > self.cursor.position or tail == self.cursor
+        return tail if is_as_left else None
 
     async def _floor(self, head: int) -> Tail:
         position = head - self.retention

@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 
 from ledger.ports import Record
-from projections.mirror.stream import EMPTY, Entry, Overview, Tail
+from projections.mirror.stream import EMPTY, Entry, Overview, Stream, Tail
 
 __all__ = ["MemoryEntries", "MemoryStream"]
 
@@ -67,6 +67,13 @@ class MemoryStream:
 
     async def delete(self) -> None:
         self._held.entries, self._held.last = [], 0
+
+    def beside(self) -> "MemoryStream":
+        return MemoryStream(MemoryEntries())
+
+    async def put_in_place(self, other: Stream) -> None:
+        assert isinstance(other, MemoryStream)
+        self._held.entries, self._held.last = other._held.entries, other._held.last
 
     async def close(self) -> None:
         pass

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, OutOfMemoryError, RedisError
 
 from ledger.ports import Record
-from projections.mirror.stream import EMPTY, Connect, Entry, Group, Overview, StreamFault, Tail, stream_key
+from projections.mirror.stream import EMPTY, Connect, Entry, Group, Overview, Stream, StreamFault, Tail, stream_key
 
 __all__ = ["ANSWER_SECONDS", "RedisStream", "client_of", "connect_to"]
 
@@ -105,25 +105,25 @@ def connect_to(url: str) -> Connect:
 class RedisStream:
     def __init__(self, url: str, key: str) -> None:
         self._url = url
-        self._key = key
+        self.key = key
         self._client = client_of(url)
         self._append = self._client.register_script(APPEND)
 
     async def tail(self) -> Tail:
         async with _answering():
-            found: Any = await self._client.xrevrange(self._key, count=1)
+            found: Any = await self._client.xrevrange(self.key, count=1)
             if found:
                 return _entry_tail(*found[0])
-            if not await self._client.exists(self._key):
+            if not await self._client.exists(self.key):
                 return EMPTY
-            info: Any = await self._client.xinfo_stream(self._key)
+            info: Any = await self._client.xinfo_stream(self.key)
         return Tail(_position(info["last-generated-id"]), b"")
 
     async def append(self, records: Sequence[Record], previous: bytes, *, begin: bool = False) -> bool:
         events: Any = chain.from_iterable((each.type, each.version, each.body, each.hash) for each in records)
         arguments: Any = (records[0].position - 1, previous, int(begin), *events)
         async with _answering():
-            _, _, holds = await self._append(keys=[self._key], args=arguments)
+            _, _, holds = await self._append(keys=[self.key], args=arguments)
         return bool(holds)
 
     async def probe(self) -> Tail:
@@ -131,41 +131,49 @@ class RedisStream:
         client = client_of(self._url)
         try:
             async with _answering():
-                id, hash, _ = await client.register_script(APPEND)(keys=[self._key], args=(0, b"", 0))
+                id, hash, _ = await client.register_script(APPEND)(keys=[self.key], args=(0, b"", 0))
         finally:
             await client.aclose()
         return Tail(_position(id), hash)
 
     async def entries(self, *, after: int, limit: int) -> Sequence[Entry]:
         async with _answering():
-            found: Any = await self._client.xrange(self._key, min=f"{after + 1}-0", count=limit)
+            found: Any = await self._client.xrange(self.key, min=f"{after + 1}-0", count=limit)
         return [Entry(_position(id), fields.get(b"body", b""), fields.get(b"hash", b"")) for id, fields in found]
 
     async def trim(self, floor: int) -> int:
         async with _answering():
-            trimmed: int = await self._client.register_script(TRIM)(keys=[self._key], args=(floor,))
+            trimmed: int = await self._client.register_script(TRIM)(keys=[self.key], args=(floor,))
         return trimmed
 
     async def overview(self) -> Overview:
         async with _answering():
-            if not await self._client.exists(self._key):
+            if not await self._client.exists(self.key):
                 return Overview(0, 0, 0, ())
-            info: Any = await self._client.xinfo_stream(self._key)
-            of_groups: Any = await self._client.xinfo_groups(self._key)
+            info: Any = await self._client.xinfo_stream(self.key)
+            of_groups: Any = await self._client.xinfo_groups(self.key)
             groups = tuple([await self._group(each) for each in of_groups])
         first = _position(info["first-entry"][0]) if info["first-entry"] else 0
         return Overview(info["length"], first, _position(info["last-generated-id"]), groups)
 
     async def delete(self) -> None:
         async with _answering():
-            await self._client.unlink(self._key)
+            await self._client.unlink(self.key)
+
+    def beside(self) -> "RedisStream":
+        return RedisStream(self._url, f"{self.key}:rebuilding")
+
+    async def put_in_place(self, other: Stream) -> None:
+        assert isinstance(other, RedisStream)
+        async with _answering():
+            await self._client.rename(other.key, self.key)
 
     async def close(self) -> None:
         with suppress(RedisError, OSError):
             await self._client.aclose()
 
     async def _group(self, info: dict[str, Any]) -> Group:
-        pending: Any = await self._client.xpending(self._key, info["name"])
+        pending: Any = await self._client.xpending(self.key, info["name"])
         oldest = int(pending["min"].partition(b"-")[0]) if pending["min"] else 0
         delivered = int(info["last-delivered-id"].partition(b"-")[0])
         return Group(info["name"].decode(errors="replace"), info["consumers"], info["pending"], delivered, oldest)

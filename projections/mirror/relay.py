@@ -82,6 +82,7 @@ class Relay:
         self._cursor = EMPTY
         self._head = 0
         self._detail: str | None = "the mirror was not compared with the log yet"
+        self._logged: str | None = None
         self._is_verified = verified
         self._is_well = False
         self._backoff = limits.backoff_seconds
@@ -125,6 +126,7 @@ class Relay:
             copier = Copier(self._store, stream, self._writer.feed.read, self._retention)
             while True:
                 await self._compare(copier)
+                self._probe_at = 0.0
                 await self._relay(copier)
                 self._fall_back("the mirror is not as it was left: flushed, or restored from an older copy")
         finally:
@@ -132,26 +134,40 @@ class Relay:
 
     async def _compare(self, copier: Copier) -> None:
         found = await copier.compare()
+        self._cursor = found.tail
         if found.forbids_writing:
             self._writer.forbid(found.why, at=found.head.position)
             raise _Disagreement(found.why)
-        self._cursor, self._head, self._probe_at = copier.cursor, found.head.position, 0.0
-        self._is_verified = self._is_well = True
-        if self._detail is not None:
-            self._detail = f"the mirror is catching up with the log, from position {self._cursor.position}"
+        self._cursor, self._head, self._is_verified = copier.cursor, found.head.position, True
         self._writer.release()
 
     async def _relay(self, copier: Copier) -> None:
         while True:
-            if self._clock.monotonic() >= self._probe_at:
-                if not await copier.is_as_left():
-                    return
-                self._probe_at = self._clock.monotonic() + self._limits.probe_seconds
-            if self._cursor.position >= max(self._head, self._writer.feed.position):
+            if self._clock.monotonic() >= self._probe_at and not await self._probe(copier):
+                return
+            if self._cursor.position >= self._log_end:
                 await self._rest(copier.stream)
             elif not await copier.copy():
                 return
             self._cursor = copier.cursor
+
+    @property
+    def _log_end(self) -> int:
+        """The end of the log as this process knows it."""
+        return max(self._head, self._writer.feed.position)
+
+    async def _probe(self, copier: Copier) -> bool:
+        """See whether the stream is as it was left; when it went on beyond the log as it is known, ask the log."""
+        tail = await copier.probe()
+        self._probe_at = self._clock.monotonic() + self._limits.probe_seconds
+        if tail is None:
+            return False
+        if tail.position > self._log_end:
+            await self._compare(copier)
+        if self._detail is not None:
+            self._detail = f"the mirror is catching up with the log, from position {self._cursor.position}"
+        self._is_well = True
+        return True
 
     async def _rest(self, stream: Stream) -> None:
         """All is mirrored: say so, trim, and wait for more, or for the time of the next probe."""
@@ -167,12 +183,12 @@ class Relay:
         self._backoff = self._limits.backoff_seconds
         if self._detail is not None:
             _log.info("the mirror follows the log, at position %d", self._cursor.position)
-        self._detail = None
+        self._detail = self._logged = None
 
     def _fall_back(self, detail: str) -> None:
-        if detail != self._detail:
+        if detail != self._logged:
             _log.warning("the mirror falls back: %s", detail)
-        self._detail, self._is_well = detail, False
+        self._detail, self._logged, self._is_well = detail, detail, False
 
     def _hold(self, detail: str) -> None:
         if not self._is_verified:

@@ -82,6 +82,12 @@ class Stream(Protocol):
     async def delete(self) -> None:
         """Drop the stream, and its groups with it."""
 
+    def beside(self) -> "Stream":
+        """Give another stream of the same ledger, which nobody reads, to be filled and then put in this one's place."""
+
+    async def put_in_place(self, other: "Stream") -> None:
+        """Become what `other` is, in one step; its groups are lost, and `other` is no more."""
+
     async def close(self) -> None:
         """Release every connection."""
 

@@ -11,7 +11,6 @@ from projections.mirror.stream import Entry, Stream
 __all__ = ["Refused", "adopt", "rebuild"]
 
 ADOPTED_AT_ONCE = 500  # events in one transaction
-ATTEMPTS = 100  # to go on beside relays that fill the same mirror
 
 Progress = Callable[[int, int], None]  # up to which position, and where it ends
 
@@ -26,8 +25,10 @@ async def adopt(store: Store, stream: Stream, progress: Progress) -> int:
     Gives how many events were taken. Refused when the mirror does not continue the log. It may be run again any time.
     """
     found = await compare(stream, store)
-    if found.verdict not in (Verdict.AHEAD, Verdict.FOLLOWS):
+    if found.verdict is Verdict.FORKED:
         raise Refused(found.why)
+    if found.verdict not in (Verdict.AHEAD, Verdict.FOLLOWS):
+        raise Refused(f"{found.detail}: there is nothing to take back; `numbering mirror rebuild` fills it")
     position = found.head.position
     while taken := await _adopt_some(store, stream):
         position += taken
@@ -39,29 +40,23 @@ async def rebuild(store: Store, stream: Stream, progress: Progress, *, retention
     """Fill the mirror anew from the log; gives the position up to which it then reaches.
 
     Refused when the mirror knows of events that the log has not, unless told to `discard` them; then processes write
-    again.
+    again. The old stream stays until the new one is whole: it may be the last copy of a log that turns out damaged.
     """
     found = await compare(stream, store)
     if found.forbids_writing and not discard:
         raise Refused(found.why)
-    await stream.delete()
-    copier = Copier(store, stream, store.events, retention)
-    for _ in range(ATTEMPTS):
-        found = await copier.compare()
-        if found.forbids_writing:
-            raise Refused(found.why)
-        if await _filled(copier, found.head.position, progress):
-            await _let_write(store)
-            return copier.cursor.position
-    raise Refused("another process keeps changing the mirror; try again")
-
-
-async def _filled(copier: Copier, head: int, progress: Progress) -> bool:
-    while copier.cursor.position < head:
-        if not await copier.copy():
-            return False
-        progress(copier.cursor.position, head)
-    return True
+    new = stream.beside()
+    try:
+        await new.delete()  # what an interrupted one has left
+        copier = Copier(store, new, store.events, retention)
+        head = (await copier.compare()).head.position
+        while copier.cursor.position < head and await copier.copy():
+            progress(copier.cursor.position, head)
+        await (stream.put_in_place(new) if head else stream.delete())
+    finally:
+        await new.close()
+    await _let_write(store)
+    return copier.cursor.position
 
 
 async def _adopt_some(store: Store, stream: Stream) -> int:

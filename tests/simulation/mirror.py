@@ -86,6 +86,12 @@ class FaultyStream:
     async def delete(self) -> None:
         await self._asked(self._stream.delete)
 
+    def beside(self) -> "FaultyStream":
+        raise NotImplementedError
+
+    async def put_in_place(self, other: object) -> None:
+        raise NotImplementedError
+
     async def close(self) -> None:
         pass
 
