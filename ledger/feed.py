@@ -28,7 +28,7 @@ class Feed:
         self._records: list[Record] = []
         self._entries: list[Entry | None] = []
         self._bytes = 0
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: set[asyncio.Future[None]] = set()
         self.position = 0
 
     def put(self, records: Sequence[Record], entries: Sequence[Entry] = ()) -> None:
@@ -65,10 +65,13 @@ class Feed:
         """Wait until an event behind `position` is known; False when none was within `seconds`."""
         if self.position <= position:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await future
+            self._waiting.add(future)
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        await future
+            finally:
+                self._waiting.discard(future)
         return self.position > position
 
     def _drop(self, count: int) -> None:
@@ -77,7 +80,6 @@ class Feed:
         del self._entries[:count]
 
     def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
+        for future in self._waiting:
             if not future.done():
                 future.set_result(None)

@@ -1,6 +1,6 @@
 """Group commit: one task per process that turns waiting commands into committed events."""
 
 from ledger.writer.waiting import Outcome, Together
-from ledger.writer.writer import Limits, Writer
+from ledger.writer.writer import SEEN, Limits, Writer
 
-__all__ = ["Limits", "Outcome", "Together", "Writer"]
+__all__ = ["SEEN", "Limits", "Outcome", "Together", "Writer"]

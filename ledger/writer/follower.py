@@ -15,7 +15,10 @@ def stopped(why: str) -> Fault:
 
 
 class Follower:
-    """`fold` is None until the log was first read; `head_stopped` is what the head said when it was last read."""
+    """`fold` is None until the log was first read; `head_stopped` is what the head said when it was last read.
+
+    `witnessed` is a position that somebody beside us knows the log to have reached.
+    """
 
     def __init__(self, store: Store, feed: Feed, *, chunk: int, under_lock: int) -> None:
         self._store = store
@@ -24,6 +27,7 @@ class Follower:
         self._under_lock = under_lock
         self.fold: Fold | None = None
         self.head_stopped: str | None = None
+        self.witnessed = 0
 
     async def catch_up(self) -> Fold | None:
         """Fold a part of what was committed since, without the lock; None when there is more.
@@ -44,6 +48,11 @@ class Follower:
         self.head_stopped = head.stopped
         if head.stopped:
             raise stopped(head.stopped)
+        if head.position < self.witnessed:
+            raise stopped(
+                f"the log ends at position {head.position}, but its mirror has seen {self.witnessed}: the database has "
+                "lost its end; see `numbering mirror status`"
+            )
         if fold is None or head.position - fold.position > self._under_lock:
             return None
         _check(head, fold)

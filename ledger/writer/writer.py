@@ -28,10 +28,11 @@ from ledger.writer.batch import Batch, entries_by_command
 from ledger.writer.follower import Follower, stopped
 from ledger.writer.waiting import Answer, Outcome, Queue, Together, Waiting
 
-__all__ = ["Limits", "Writer"]
+__all__ = ["SEEN", "Limits", "Writer"]
 
 _log = logging.getLogger(__name__)
 
+SEEN = "seen: position {position}, hash {hash}"  # by which whoever lifts a stop knows what must be there again
 ANSWER_SHARES = 6  # about as many turns of the event loop as the next transaction's round trips take
 
 
@@ -79,6 +80,7 @@ class Writer:
         self._fault: Fault | None = Fault(Code.DATABASE_UNAVAILABLE, "the service is still reading the log")
         self._fault_since = clock.monotonic()
         self._stopped: Fault | None = None
+        self._may_be_mended = False
         self._held: Fault | None = None
         self._held_since = 0.0
         self._to_mark: tuple[str, int | None] | None = None
@@ -165,6 +167,10 @@ class Writer:
             self._to_mark = None
         self._wake.set()
 
+    def witness(self, position: int) -> None:
+        """Write nothing to a log that ends before a position which it is known to have reached."""
+        self._follower.witnessed = position
+
     def forbid(self, why: str, *, at: int) -> None:
         """Write nothing until `release`, and stop every process at the head, if it still is at the position `at`."""
         self._held, self._held_since = stopped(why), float("-inf")
@@ -247,7 +253,7 @@ class Writer:
     async def _serve(self) -> None:
         if self._to_mark and self.fold:
             await self._mark_head(*self._to_mark)
-        if self._stopped:
+        if self._stopped and not await self._is_mended():
             raise self._again(self._stopped)
         if self._behind or self._readers or self._held or not (self._queue or self._is_due()):
             await self._catch_up()
@@ -285,6 +291,10 @@ class Writer:
                 return
             drawn = self._queue.draw(self._share())
             batch = await self._decide(transaction, fold, drawn)
+            if self._held:  # since this began
+                self._queue.put_back(drawn)
+                await transaction.rollback()
+                return
             if batch.records:
                 await transaction.append(batch.records)
         except BaseException:
@@ -404,11 +414,25 @@ class Writer:
     async def _halt(self, why: BrokenChain | UnknownEvent) -> None:
         """Stop for good: what this process knows and what the log says cannot both be true."""
         self._stopped = stopped(str(why))
+        # What it could not fold has spoilt the state; and a newer process knows the event that this one does not.
+        self._may_be_mended = isinstance(why, BrokenChain)
         _log.critical("%s", self._stopped.detail)
-        if isinstance(why, BrokenChain):  # a newer process knows the event that this one does not
-            self._to_mark = str(why), None
+        if self._may_be_mended:
+            seen = f" ({SEEN.format(position=self.fold.position, hash=self.fold.hash.hex())})" if self.fold else ""
+            self._to_mark = f"{why}{seen}", None
             await self._mark_head(*self._to_mark)
         self._fail_all(self._stopped)
+
+    async def _is_mended(self) -> bool:
+        """See whether the log is again the one that was folded, and nobody forbids to write: then go on."""
+        if self.fold is None or not self._may_be_mended:
+            return False
+        head, last = await self._store.head(), await self._store.events_at([self.fold.position])
+        if head.stopped or not last or last[0].hash != self.fold.hash:
+            return False
+        _log.warning("the log is whole again, up to position %d: writing goes on", head.position)
+        self._stopped = None
+        return True
 
     async def _mark_head(self, why: str, at: int | None) -> None:
         """Write into the head why writing must stop, so that every process sees it under the lock.
