@@ -18,6 +18,9 @@ from projections.reading import Projections
 __all__ = ["Node", "log_and_mirror"]
 
 
+OPERATOR_SECONDS = 10.0  # that somebody who mends the mirror waits for an answer; the relay waits for one
+
+
 class Node:
     """One process's part in a ledger: `async with Node(settings)`. Nothing is connected before.
 
@@ -77,7 +80,7 @@ async def log_and_mirror(settings: Settings, *, allow_unsafe: bool = False) -> A
     """Open the log and its mirror for those who look at both, or mend one from the other."""
     store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout, allow_unsafe=allow_unsafe)
     try:
-        stream = _connect(settings)((await store.head()).ledger_id)
+        stream = _connect(settings, seconds=OPERATOR_SECONDS)((await store.head()).ledger_id)
         try:
             yield store, stream
         finally:
@@ -86,8 +89,8 @@ async def log_and_mirror(settings: Settings, *, allow_unsafe: bool = False) -> A
         await store.close()
 
 
-def _connect(settings: Settings) -> Connect:
+def _connect(settings: Settings, **options: float) -> Connect:
     # Only here: Redis's client takes 0.1 s to load, which no ledger without a mirror needs to wait for.
     from projections.mirror.redis import connect_to
 
-    return connect_to(settings.redis_url)
+    return connect_to(settings.redis_url, **options)

@@ -30,10 +30,11 @@ class Copier:
     retention: int = 0
     cursor: Tail = EMPTY
     _begins: bool = False
+    _read: Sequence[Record] = ()
 
     async def compare(self) -> Comparison:
         """Find out where to go on; when the comparison forbids it, nothing is changed."""
-        found = await compare(self.stream, self.store)
+        found, self._read = await compare(self.stream, self.store), ()
         if found.verdict is Verdict.EMPTIED:
             await self.stream.delete()  # its old ids would not let it be filled again
         if found.verdict in (Verdict.EMPTY, Verdict.EMPTIED):
@@ -44,10 +45,12 @@ class Copier:
 
     async def copy(self) -> bool:
         """Append the events that follow, as many as one append takes; False when the stream is not as it was left."""
-        records = _some(await self.read(after=self.cursor.position, limit=EVENTS))
+        if not self._read or self._read[0].position != self.cursor.position + 1:
+            self._read = await self.read(after=self.cursor.position, limit=EVENTS)
+            await self._check(self._read)
+        records, self._read = _divided(self._read)
         if not records:
             return True
-        await self._check(records)
         if not await self.stream.append(records, self.cursor.hash, begin=self._begins):
             return False
         self.cursor, self._begins = Tail(records[-1].position, records[-1].hash), False
@@ -81,11 +84,11 @@ class Copier:
         return Tail(record.position, record.hash)
 
 
-def _some(records: Sequence[Record]) -> Sequence[Record]:
-    """Give as many of the records as one append may hold, at least one."""
+def _divided(records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
+    """Give as many of the records as one append may hold, at least one, and the rest."""
     size = 0
     for count, record in enumerate(records):
         size += len(record.body)
         if count and size > BYTES:
-            return records[:count]
-    return records
+            return records[:count], records[count:]
+    return records, ()

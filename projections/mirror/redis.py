@@ -19,7 +19,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissi
 from ledger.ports import Record
 from projections.mirror.stream import EMPTY, Connect, Entry, Group, Overview, Stream, StreamFault, Tail, stream_key
 
-__all__ = ["ANSWER_SECONDS", "RedisStream", "client_of", "connect_to"]
+__all__ = ["RedisStream", "connect_to"]
 
 ANSWER_SECONDS = 1.0
 
@@ -39,14 +39,13 @@ local function given(position)
 end
 local tail = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
 local last, hash, holds = '0-0', '', 0
-if tail then
-    last, hash = tail[1], hash_of(tail)
-elseif redis.call('EXISTS', key) == 1 then
+if redis.call('EXISTS', key) == 1 then
     local info = redis.call('XINFO', 'STREAM', key)
     for i = 1, #info, 2 do
         if info[i] == 'last-generated-id' then last = info[i + 1] end
     end
 end
+if tail and tail[1] == last then hash = hash_of(tail) else tail = nil end
 local at = tonumber(string.match(last, '^(%d+)%-0$')) or -1
 local from
 if not tail then
@@ -88,66 +87,64 @@ return redis.call('XTRIM', key, 'MINID', '=', string.format('%.0f-0', floor))
 """
 
 
-def client_of(url: str) -> Redis:
-    """Give a client that neither retries nor waits: the relay does both."""
-    return Redis.from_url(
-        url,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=ANSWER_SECONDS,
-        socket_connect_timeout=ANSWER_SECONDS,
-    )
+def connect_to(url: str, *, seconds: float = ANSWER_SECONDS) -> Connect:
+    return lambda ledger_id: RedisStream(url, stream_key(ledger_id), seconds=seconds)
 
 
-def connect_to(url: str) -> Connect:
-    return lambda ledger_id: RedisStream(url, stream_key(ledger_id))
+def _client(url: str, seconds: float) -> Redis:
+    """Give a client that neither retries nor waits long: the relay does both."""
+    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=seconds, socket_connect_timeout=seconds)
 
 
 class RedisStream:
-    def __init__(self, url: str, key: str) -> None:
+    """`seconds` is how long each question may take."""
+
+    def __init__(self, url: str, key: str, *, seconds: float = ANSWER_SECONDS) -> None:
         self._url = url
         self.key = key
-        self._client = client_of(url)
+        self._seconds = seconds
+        self._client = _client(url, seconds)
         self._append = self._client.register_script(APPEND)
 
     async def tail(self) -> Tail:
-        async with _answering():
-            found: Any = await self._client.xrevrange(self.key, count=1)
-            if found:
-                return _entry_tail(*found[0])
+        async with self._answering():
             if not await self._client.exists(self.key):
                 return EMPTY
             info: Any = await self._client.xinfo_stream(self.key)
-        return Tail(_position(info["last-generated-id"]), b"")
+        last, entry = info["last-generated-id"], info["last-entry"]
+        if entry is None or entry[0] != last:
+            return Tail(_position(last), b"")
+        return Tail(_position(last), _fields(*entry).hash)
 
     async def append(self, records: Sequence[Record], previous: bytes, *, begin: bool = False) -> bool:
         events: Any = chain.from_iterable((each.type, each.version, each.body, each.hash) for each in records)
         arguments: Any = (records[0].position - 1, previous, int(begin), *events)
-        async with _answering():
+        async with self._answering():
             _, _, holds = await self._append(keys=[self.key], args=arguments)
         return bool(holds)
 
     async def probe(self) -> Tail:
         """Ask on a connection of its own, made anew: a password or a limit that has changed since shows only there."""
-        client = client_of(self._url)
+        client = _client(self._url, self._seconds)
         try:
-            async with _answering():
+            async with self._answering():
                 id, hash, _ = await client.register_script(APPEND)(keys=[self.key], args=(0, b"", 0))
         finally:
             await client.aclose()
         return Tail(_position(id), hash)
 
     async def entries(self, *, after: int, limit: int) -> Sequence[Entry]:
-        async with _answering():
+        async with self._answering():
             found: Any = await self._client.xrange(self.key, min=f"{after + 1}-0", count=limit)
-        return [Entry(_position(id), fields.get(b"body", b""), fields.get(b"hash", b"")) for id, fields in found]
+        return [_fields(id, fields) for id, fields in found]
 
     async def trim(self, floor: int) -> int:
-        async with _answering():
+        async with self._answering():
             trimmed: int = await self._client.register_script(TRIM)(keys=[self.key], args=(floor,))
         return trimmed
 
     async def overview(self) -> Overview:
-        async with _answering():
+        async with self._answering():
             if not await self._client.exists(self.key):
                 return Overview(0, 0, 0, ())
             info: Any = await self._client.xinfo_stream(self.key)
@@ -157,15 +154,15 @@ class RedisStream:
         return Overview(info["length"], first, _position(info["last-generated-id"]), groups)
 
     async def delete(self) -> None:
-        async with _answering():
+        async with self._answering():
             await self._client.unlink(self.key)
 
     def beside(self) -> "RedisStream":
-        return RedisStream(self._url, f"{self.key}:rebuilding")
+        return RedisStream(self._url, f"{self.key}:rebuilding", seconds=self._seconds)
 
     async def put_in_place(self, other: Stream) -> None:
         assert isinstance(other, RedisStream)
-        async with _answering():
+        async with self._answering():
             await self._client.rename(other.key, self.key)
 
     async def close(self) -> None:
@@ -178,32 +175,40 @@ class RedisStream:
         delivered = int(info["last-delivered-id"].partition(b"-")[0])
         return Group(info["name"].decode(errors="replace"), info["consumers"], info["pending"], delivered, oldest)
 
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
+        """Wait for Redis no longer than is allowed, and say in words what went wrong."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                yield
+        except (AuthenticationError, AuthorizationError, NoPermissionError) as refused:
+            detail = f"Redis refuses us: {refused}; check the user and password of NUMBERING_REDIS_URL"
+            raise StreamFault(detail) from refused
+        except OutOfMemoryError as full:
+            raise StreamFault("Redis is full and takes no more events: raise its maxmemory") from full
+        except TimeoutError as silence:
+            raise StreamFault(f"Redis did not answer within {self._seconds:g} s") from silence
+        except (RedisError, OSError) as failed:
+            said = " ".join(str(failed).split()).rstrip(".") or type(failed).__name__
+            raise StreamFault(f"Redis does not serve the mirror: {said}") from failed
 
-@asynccontextmanager
-async def _answering() -> AsyncIterator[None]:
-    """Wait for Redis no longer than `ANSWER_SECONDS`, and say in words what went wrong."""
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            yield
-    except (AuthenticationError, AuthorizationError, NoPermissionError) as refused:
-        detail = f"Redis refuses us: {refused}; check the user and password of NUMBERING_REDIS_URL"
-        raise StreamFault(detail) from refused
-    except OutOfMemoryError as full:
-        raise StreamFault("Redis is full and takes no more events: raise its maxmemory") from full
-    except TimeoutError as silence:
-        raise StreamFault(f"Redis did not answer within {ANSWER_SECONDS:g} s") from silence
-    except (RedisError, OSError) as failed:
-        said = " ".join(str(failed).split()) or type(failed).__name__
-        raise StreamFault(f"Redis does not serve the mirror: {said}") from failed
 
-
-def _entry_tail(id: bytes, fields: dict[bytes, bytes]) -> Tail:
-    return Tail(_position(id), fields.get(b"hash", b""))
+def _fields(id: bytes, fields: dict[bytes, bytes]) -> Entry:
+    body, hash = fields.get(b"body"), fields.get(b"hash")
+    if body is None or hash is None:
+        raise _foreign(id.decode())
+    return Entry(_position(id), body, hash)
 
 
 def _position(id: bytes | str) -> int:
     text = id.decode() if isinstance(id, bytes) else id
     position, _, rest = text.partition("-")
     if rest != "0":
-        raise StreamFault(f"the stream holds the entry {text}, which no ledger wrote: run `numbering mirror rebuild`")
+        raise _foreign(text)
     return int(position)
+
+
+def _foreign(id: str) -> StreamFault:
+    return StreamFault(
+        f"the mirror holds the entry {id}, which no ledger wrote: run `numbering mirror rebuild --discard`"
+    )

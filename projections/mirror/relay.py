@@ -27,11 +27,15 @@ class _Disagreement(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Every bound of the relay. A mirror that fails is noticed within `probe_seconds` and the time of one answer."""
+    """Every bound of the relay. A mirror that fails is noticed within `probe_seconds` and the time of one answer.
+
+    One that has not held all of the log for `behind_seconds` falls back too.
+    """
 
     probe_seconds: float = 0.5
     gather_seconds: float = 0.01
     trim_seconds: float = 10.0
+    behind_seconds: float = 1.5
     backoff_seconds: float = 0.1
     max_backoff_seconds: float = 2.0
     flush_seconds: float = 1.0
@@ -86,7 +90,7 @@ class Relay:
         self._is_verified = verified
         self._is_well = False
         self._backoff = limits.backoff_seconds
-        self._probe_at = self._trim_at = 0.0
+        self._probe_at = self._trim_at = self._rested_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._hold("Redis was not asked yet")
 
@@ -139,6 +143,7 @@ class Relay:
             self._writer.forbid(found.why, at=found.head.position)
             raise _Disagreement(found.why)
         self._cursor, self._head, self._is_verified = copier.cursor, found.head.position, True
+        self._writer.witness(self._head)
         self._writer.release()
 
     async def _relay(self, copier: Copier) -> None:
@@ -147,9 +152,21 @@ class Relay:
                 return
             if self._cursor.position >= self._log_end:
                 await self._rest(copier.stream)
-            elif not await copier.copy():
+            elif not await self._copy(copier):
                 return
-            self._cursor = copier.cursor
+
+    async def _copy(self, copier: Copier) -> bool:
+        """Append some; as long as the mirror is far behind, leave as much of the time to others."""
+        began = self._clock.monotonic()
+        if not await copier.copy():
+            return False
+        self._cursor, now = copier.cursor, self._clock.monotonic()
+        if now - self._rested_at > self._limits.behind_seconds:
+            behind = self._log_end - self._cursor.position
+            self._detail = f"the mirror is {behind} events behind the log, and catching up"
+        if self._detail is not None:
+            await asyncio.sleep(now - began)
+        return True
 
     @property
     def _log_end(self) -> int:
@@ -163,21 +180,30 @@ class Relay:
         if tail is None:
             return False
         if tail.position > self._log_end:
+            self._writer.witness(tail.position)  # whatever becomes of Redis or the database before they are compared
             await self._compare(copier)
-        if self._detail is not None:
-            self._detail = f"the mirror is catching up with the log, from position {self._cursor.position}"
         self._is_well = True
         return True
 
     async def _rest(self, stream: Stream) -> None:
         """All is mirrored: say so, trim, and wait for more, or for the time of the next probe."""
         self._recover()
+        self._rested_at = self._clock.monotonic()
         if self._retention and self._clock.monotonic() >= self._trim_at:
-            await stream.trim(self._cursor.position - self._retention + 1)
             self._trim_at = self._clock.monotonic() + self._limits.trim_seconds
+            await self._trim(stream)
         wait = self._probe_at - self._clock.monotonic()
         await self._writer.feed.wait(self._cursor.position, seconds=max(wait, 0.0))
         await asyncio.sleep(self._limits.gather_seconds)  # else each batch of the writer would be an append of its own
+
+    async def _trim(self, stream: Stream) -> None:
+        """Drop what need not be kept. That it cannot be done keeps the mirror from nothing else."""
+        floor = self._cursor.position - self._retention + 1
+        try:
+            if floor > 1:
+                await stream.trim(floor)
+        except StreamFault as fault:
+            _log.warning("the mirror cannot be trimmed: %s", fault)
 
     def _recover(self) -> None:
         self._backoff = self._limits.backoff_seconds

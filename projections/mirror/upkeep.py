@@ -1,16 +1,21 @@
 """What an operator does with the mirror: make it anew, or take back from it what the database has lost."""
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Sequence
 
-from ledger import chain, codec
+from ledger import codec
+from ledger.fold import BrokenChain, Fold
 from ledger.ports import Head, Record, Store
+from ledger.writer import SEEN
 from projections.mirror.comparison import Verdict, compare
 from projections.mirror.copier import Copier
-from projections.mirror.stream import Entry, Stream
+from projections.mirror.stream import Entry, Stream, StreamFault
 
 __all__ = ["Refused", "adopt", "rebuild"]
 
-ADOPTED_AT_ONCE = 500  # events in one transaction
+ADOPTED_AT_ONCE = 512  # events in one transaction
+READ_AT_ONCE = 1000
+MADE_BY_MIRROR = "the mirror"  # begins every reason to stop that a comparison gives
 
 Progress = Callable[[int, int], None]  # up to which position, and where it ends
 
@@ -22,28 +27,30 @@ class Refused(Exception):
 async def adopt(store: Store, stream: Stream, progress: Progress) -> int:
     """Append to the log what the mirror has behind its head, unchanged, and let processes write again.
 
-    Gives how many events were taken. Refused when the mirror does not continue the log. It may be run again any time.
+    Gives how many events were taken. Refused when the mirror does not continue the log, when an event cannot be folded,
+    or when writing is stopped for what the mirror cannot mend. It may be run again any time.
     """
     found = await compare(stream, store)
     if found.verdict is Verdict.FORKED:
         raise Refused(found.why)
     if found.verdict not in (Verdict.AHEAD, Verdict.FOLLOWS):
         raise Refused(f"{found.detail}: there is nothing to take back; `numbering mirror rebuild` fills it")
-    position = found.head.position
-    while taken := await _adopt_some(store, stream):
-        position += taken
-        progress(position, found.tail.position)
-    return position - found.head.position
+    if found.verdict is Verdict.AHEAD:
+        fold = await _folded(store, found.head, found.tail.position, progress)
+        while await _adopt_some(store, stream, fold):
+            progress(fold.position, found.tail.position)
+    await _let_write(store)
+    return (await store.head()).position - found.head.position
 
 
 async def rebuild(store: Store, stream: Stream, progress: Progress, *, retention: int, discard: bool) -> int:
     """Fill the mirror anew from the log; gives the position up to which it then reaches.
 
-    Refused when the mirror knows of events that the log has not, unless told to `discard` them; then processes write
-    again. The old stream stays until the new one is whole: it may be the last copy of a log that turns out damaged.
+    Refused when the mirror knows of events that the log has not, unless told to `discard` whatever it holds; then
+    processes write again. The old stream stays until the new one is whole: it may be the last copy of a damaged log.
     """
-    found = await compare(stream, store)
-    if found.forbids_writing and not discard:
+    found = None if discard else await compare(stream, store)
+    if found and found.forbids_writing:
         raise Refused(found.why)
     new = stream.beside()
     try:
@@ -55,26 +62,75 @@ async def rebuild(store: Store, stream: Stream, progress: Progress, *, retention
         await (stream.put_in_place(new) if head else stream.delete())
     finally:
         await new.close()
-    await _let_write(store)
+    await _let_write(store, whatever_stopped_it=discard)
     return copier.cursor.position
 
 
-async def _adopt_some(store: Store, stream: Stream) -> int:
-    """Take the next entries in a transaction of their own; when there are none, lift the stop from the head."""
+async def _folded(store: Store, head: Head, end: int, progress: Progress) -> Fold:
+    """Fold the log: only what can be folded behind it may be stored for ever."""
+    fold = Fold(head.ledger_id)
+    while fold.position < head.position:
+        try:
+            fold.take(await store.events(after=fold.position, limit=READ_AT_ONCE))
+        except (BrokenChain, codec.UnknownEvent) as why:
+            raise Refused(f"the log itself cannot be read: {why}") from why
+        progress(fold.position, end)
+    return fold
+
+
+async def _adopt_some(store: Store, stream: Stream, fold: Fold) -> int:
+    """Take the next entries in a transaction of their own; gives how many there were."""
     transaction = await store.begin()
     try:
-        entries = await stream.entries(after=transaction.head.position, limit=ADOPTED_AT_ONCE)
+        if transaction.head.position != fold.position:
+            raise Refused("another process wrote to the log meanwhile; run it again")
+        entries = await _entries(stream, fold.position)
         if entries:
-            await transaction.append(list(_records(transaction.head, entries)))
-        else:
-            await transaction.stop(None)
-        await transaction.commit()
+            records = [_record(entry) for entry in entries]
+            _take(fold, records)
+            await transaction.append(records)
+            await transaction.commit()
     finally:
         await transaction.rollback()
     return len(entries)
 
 
-async def _let_write(store: Store) -> None:
+async def _entries(stream: Stream, after: int) -> Sequence[Entry]:
+    """Read the entries behind a position, fewer at once where they are so large that Redis's answer takes too long."""
+    limit = ADOPTED_AT_ONCE
+    while True:
+        try:
+            return await stream.entries(after=after, limit=limit)
+        except StreamFault:
+            if limit == 1:
+                raise
+            limit //= 4
+
+
+def _take(fold: Fold, records: Sequence[Record]) -> None:
+    try:
+        fold.take(records)
+    except (BrokenChain, codec.UnknownEvent) as why:
+        raise Refused(f"the mirror cannot be taken back: {why}") from why
+
+
+def _record(entry: Entry) -> Record:
+    try:
+        record = codec.record_of(entry.body, entry.hash)
+    except (ValueError, LookupError, TypeError) as why:
+        raise Refused(f"the mirror's entry at position {entry.position} is no event") from why
+    if record.position != entry.position:
+        raise Refused(f"the mirror's entry at position {entry.position} holds the event of {record.position}")
+    return record
+
+
+async def _let_write(store: Store, *, whatever_stopped_it: bool = False) -> None:
+    """Lift the stop from the head, if it was the mirror that is now in order, or what was lost is there again."""
+    stopped = (await store.head()).stopped
+    if stopped is None:
+        return
+    if not whatever_stopped_it and not stopped.startswith(MADE_BY_MIRROR) and not await _is_there_again(store, stopped):
+        raise Refused(f"writing stays stopped, for what the mirror does not hold: {stopped}; restore the ledger")
     transaction = await store.begin()
     try:
         await transaction.stop(None)
@@ -83,14 +139,10 @@ async def _let_write(store: Store) -> None:
         await transaction.rollback()
 
 
-def _records(head: Head, entries: Sequence[Entry]) -> Iterator[Record]:
-    """Give the rows of entries that follow the head; Refused when one does not, UnknownEvent when it is too new."""
-    position, previous = head.position, head.hash
-    for entry in entries:
-        position += 1
-        if entry.position != position or chain.link(previous, entry.body) != entry.hash:
-            raise Refused(f"the mirror does not continue the log at position {position}: restore the ledger")
-        previous = entry.hash
-        record = codec.record_of(entry.body, entry.hash)
-        codec.decode(record)
-        yield record
+async def _is_there_again(store: Store, stopped: str) -> bool:
+    """Say whether the log holds the event that a process had seen when it stopped writing."""
+    seen = re.search(SEEN.format(position="([0-9]+)", hash="([0-9a-f]+)"), stopped)
+    if seen is None:
+        return False
+    records = await store.events_at([int(seen[1])])
+    return bool(records) and records[0].hash.hex() == seen[2]

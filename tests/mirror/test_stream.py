@@ -226,17 +226,39 @@ async def test_an_entry_of_somebody_else_is_named(open_redis: Open, shared_redis
     stream = open_redis()
     await filled(stream, 20)
     shared_redis.execute("XADD", key, id, "hello", "world")
-    if id.endswith("-0"):
-        assert await stream.tail() == Tail(1_700_000_000_000, b"")
-    else:
-        with pytest.raises(
-            StreamFault, match=r"holds the entry 21-1, which no ledger wrote: run `numbering mirror reb"
-        ):
-            await stream.tail()
+    with pytest.raises(StreamFault, match=rf"holds the entry {id}, which no ledger wrote: run `numbering mirror reb"):
+        await stream.tail()
     assert not await stream.append(some(21, 22), LOG[19].hash)
+
+
+async def test_a_tail_that_was_deleted_is_not_forgotten(open_redis: Open, shared_redis: Redis, key: str) -> None:
+    """Redis takes no entry in its place, and what it was is evidence."""
+    stream = open_redis()
+    await filled(stream, 20)
+    shared_redis.execute("XDEL", key, "20-0")
+    assert await stream.tail() == await stream.probe() == Tail(20, b"")
+    assert not await stream.append(some(20, 22), LOG[18].hash)
+
+
+async def test_another_stream_is_put_in_its_place(open_stream: Open) -> None:
+    stream = open_stream()
+    await filled(stream, 20)
+    beside = stream.beside()
+    assert await beside.tail() == EMPTY
+    assert await beside.append(some(5, 9), LOG[3].hash, begin=True)
+    assert await stream.tail() == Tail(20, LOG[19].hash)
+    await stream.put_in_place(beside)
+    await beside.close()
+    assert await held(stream) == entries_of(some(5, 9))
 
 
 async def test_a_key_of_another_kind_is_named(open_redis: Open, shared_redis: Redis, key: str) -> None:
     shared_redis.execute("SET", key, "a string")
+    stream = open_redis()
     with pytest.raises(StreamFault, match="WRONGTYPE"):
-        await open_redis().tail()
+        await stream.tail()
+    beside = stream.beside()
+    assert await beside.append(some(1, 9), b"", begin=True)
+    await stream.put_in_place(beside)
+    await beside.close()
+    assert await held(stream) == entries_of(some(1, 9))

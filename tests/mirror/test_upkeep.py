@@ -1,0 +1,215 @@
+"""What an operator does with the mirror, on real events: nothing that it does may lose the last whole copy, or lie."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from ledger.chain import link
+from ledger.codec import canonical
+from ledger.domain.commands import DefineSeries, Envelope, Issue, Reserve
+from ledger.ports import Head, Record, Store
+from ledger.service import Ledger
+from ledger.stores.memory import MemoryLog, MemoryStore
+from ledger.system import RandomIds, SystemClock, aside, spawn
+from ledger.writer import SEEN
+from projections.mirror.comparison import Verdict, compare
+from projections.mirror.copier import Copier
+from projections.mirror.memory import MemoryEntries, MemoryStream
+from projections.mirror.stream import Entry, StreamFault
+from projections.mirror.upkeep import Refused, adopt, rebuild
+from tests.given import PLAIN
+from tests.invariants import check_store
+from tests.simulation.surgery import forked
+
+EVENTS = 11
+
+
+def silent(_: int, __: int) -> None:
+    pass
+
+
+class Place:
+    """A log of real events and the mirror of it."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log = log
+        self.held = MemoryEntries()
+        self.store = MemoryStore(log)
+        self.stream = MemoryStream(self.held)
+
+    async def mirror(self) -> None:
+        copier = Copier(self.store, self.stream, self.store.events)
+        await copier.compare()
+        assert await copier.copy()
+
+    def cut(self, position: int, stopped: str | None = None) -> None:
+        """Lose the end of the log, as a crash or an older copy does."""
+        self.put(self.log.records[:position], stopped)
+
+    def put(self, records: list[Record], stopped: str | None = None) -> None:
+        last = records[-1]
+        head = self.log.head
+        fresh = MemoryLog(head.ledger_id)
+        fresh.commit(records, Head(last.position, last.hash, last.recorded_at, head.ledger_id, stopped))
+        self.log.__dict__.update(fresh.__dict__)
+
+    async def verdict(self) -> Verdict:
+        return (await compare(self.stream, self.store)).verdict
+
+    def entries(self) -> list[Entry]:
+        return [Entry(record.position, record.body, record.hash) for record in self.log.records]
+
+    async def adopt(self) -> int:
+        return await adopt(self.store, self.stream, silent)
+
+    async def rebuild(self, *, retention: int = 0, discard: bool = False) -> int:
+        return await rebuild(self.store, self.stream, silent, retention=retention, discard=discard)
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    log = MemoryLog()
+    ledger = Ledger(MemoryStore(log), clock=SystemClock(), ids=RandomIds(), spawn=spawn, aside=aside)
+    async with ledger:
+        await ledger.execute(DefineSeries((PLAIN,)), Envelope(RandomIds().command_id(), "tester"))
+        for _ in range(5):
+            command = Issue(Reserve("PLAIN", ledger.ids.token()), "D")
+            await ledger.execute(command, Envelope(ledger.ids.command_id(), "tester"))
+    place = Place(log)
+    assert log.head.position == EVENTS
+    await place.mirror()
+    yield place
+    if log.head.stopped is None:
+        await check_store(MemoryStore(log))
+
+
+async def test_what_was_lost_is_taken_back(place: Place) -> None:
+    whole = list(place.log.records)
+    place.cut(4, "the mirror goes on to position 11")
+    assert await place.verdict() is Verdict.AHEAD
+    assert await place.adopt() == EVENTS - 4
+    assert (place.log.records, place.log.head.stopped) == (whole, None)
+    assert await place.adopt() == 0
+
+
+async def test_a_stop_is_lifted_when_what_a_process_had_seen_is_there_again(place: Place) -> None:
+    seen = SEEN.format(position=EVENTS, hash=place.log.head.hash.hex())
+    place.cut(4, f"the log ends at position 4, but this process has seen 11 ({seen})")
+    assert await place.adopt() == EVENTS - 4
+    assert place.log.head.stopped is None
+
+
+@pytest.mark.parametrize(
+    "stopped",
+    [
+        "the log ends at position 4, but this process has seen 20 (" + SEEN.format(position=20, hash="00") + ")",
+        "the log ends at position 4 (" + SEEN.format(position=EVENTS, hash="00") + ")",
+        "an operator's own words",
+    ],
+)
+async def test_what_the_mirror_cannot_mend_stays_stopped(place: Place, stopped: str) -> None:
+    place.cut(4, stopped)
+    with pytest.raises(Refused, match="writing stays stopped"):
+        await place.adopt()
+    assert place.log.head.position == EVENTS, "what there is is taken all the same"
+    with pytest.raises(Refused, match="writing stays stopped"):
+        await place.rebuild()
+    assert place.log.head.stopped == stopped
+    await place.rebuild(discard=True)
+    assert place.log.head.stopped is None
+
+
+async def test_another_history_is_not_taken(place: Place) -> None:
+    place.put(forked(place.log.records, EVENTS))
+    assert await place.verdict() is Verdict.FORKED
+    for refused in (place.adopt, place.rebuild):
+        with pytest.raises(Refused, match="is no part of this log"):
+            await refused()
+    await place.rebuild(discard=True)
+    assert place.held.entries == place.entries()
+
+
+async def test_an_empty_mirror_has_nothing_to_take(place: Place) -> None:
+    await place.stream.delete()
+    with pytest.raises(Refused, match="there is nothing to take back; `numbering mirror rebuild` fills it"):
+        await place.adopt()
+    assert await place.rebuild() == EVENTS
+    assert place.held.entries == place.entries()
+
+
+async def test_as_many_events_as_are_kept(place: Place) -> None:
+    await place.rebuild(retention=3)
+    assert place.held.entries == place.entries()[-3:]
+
+
+def no_json(body: bytes) -> bytes:
+    return b"no JSON"
+
+
+def of_later(body: bytes) -> bytes:
+    return body.replace(b'"version":1}', b'"version":9}')
+
+
+def impossible(body: bytes) -> bytes:
+    return body.replace(b'"type":"NumbersConfirmed"', b'"type":"ReservationCancelled"').replace(
+        b'"token":"', b'"token":"0'
+    )
+
+
+def without_place(body: bytes) -> bytes:
+    return canonical({"type": "NumbersConfirmed", "version": 1})
+
+
+@pytest.mark.parametrize("spoil", [no_json, of_later, impossible, without_place])
+async def test_nothing_is_stored_that_cannot_be_folded(place: Place, spoil: Callable[[bytes], bytes]) -> None:
+    """The chain has no key: whoever may write to Redis can make one that fits."""
+    place.cut(EVENTS - 1)
+    last, before = place.held.entries[-1], place.log.head
+    body = spoil(last.body)
+    assert body != last.body
+    place.held.entries[-1] = Entry(last.position, body, link(before.hash, body))
+    with pytest.raises(Refused):
+        await place.adopt()
+    assert place.log.head == before
+
+
+# A log that was damaged
+
+
+def with_hole(records: list[Record]) -> list[Record]:
+    return records[:5] + records[6:]
+
+
+def with_other_bytes(records: list[Record]) -> list[Record]:
+    return [*records[:5], records[5]._replace(body=b"{}"), *records[6:]]
+
+
+class Damaged:
+    """A store in which somebody deleted or changed an event, past every trigger."""
+
+    def __init__(self, store: Store, records: list[Record]) -> None:
+        self._store = store
+        self._records = records
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def events(self, *, after: int, limit: int) -> list[Record]:
+        return [record for record in self._records if record.position > after][:limit]
+
+
+@pytest.mark.parametrize("damage", [with_hole, with_other_bytes])
+async def test_a_damaged_log_does_not_spoil_the_last_whole_copy(
+    place: Place, damage: Callable[[list[Record]], list[Record]]
+) -> None:
+    whole = list(place.held.entries)
+    store = Damaged(place.store, damage(place.log.records))
+    with pytest.raises(StreamFault, match="the log is damaged at position 6"):
+        await rebuild(store, place.stream, silent, retention=0, discard=False)  # type: ignore[arg-type]
+    assert place.held.entries == whole
+    await place.stream.delete()
+    copier = Copier(store, place.stream, store.events)  # type: ignore[arg-type]
+    await copier.compare()
+    with pytest.raises(StreamFault, match="the log is damaged at position 6"):
+        await copier.copy()
+    assert place.held.entries == []
