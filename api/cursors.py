@@ -13,13 +13,14 @@ __all__ = ["read_cursor", "write_cursor"]
 
 DIGEST_BYTES = 6
 NUMBER_BYTES = 8
+MAX_NUMBER = 2**63 - 1  # as far as a database counts
 FORM = re.compile("[A-Za-z0-9_-]{32}")  # two numbers, the digest, and two bytes that fill the last group of four
 
 Asked = Mapping[str, object]
 
 
 def write_cursor(cursor: Cursor, asked: Asked) -> str:
-    """Write it for the query that `asked`."""
+    """Write it for the query that `asked`: its path, its ledger and its filters."""
     numbers = b"".join(each.to_bytes(NUMBER_BYTES, "big") for each in cursor)
     return urlsafe_b64encode(numbers + _digest(asked) + bytes(2)).decode()
 
@@ -30,11 +31,12 @@ def read_cursor(text: str, asked: Asked) -> Cursor:
         raise Rejection.invalid("after", "is no cursor; send what `next` of the page before gave")
     raw = urlsafe_b64decode(text)
     numbers, digest = raw[: 2 * NUMBER_BYTES], raw[2 * NUMBER_BYTES : -2]
-    if digest != _digest(asked):
+    cursor = Cursor(int.from_bytes(numbers[:NUMBER_BYTES], "big"), int.from_bytes(numbers[NUMBER_BYTES:], "big"))
+    if digest != _digest(asked) or max(cursor) > MAX_NUMBER:
         raise Rejection.invalid(
             "after", "is the cursor of another query; keep all filters as they were, or leave it out"
         )
-    return Cursor(int.from_bytes(numbers[:NUMBER_BYTES], "big"), int.from_bytes(numbers[NUMBER_BYTES:], "big"))
+    return cursor
 
 
 def _digest(asked: Asked) -> bytes:

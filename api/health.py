@@ -89,6 +89,8 @@ class Health:
         projected = self._projector.status if self._projector else None
         if projected and projected.activity is Activity.FAILED:
             yield f"the projections have failed: {projected.why}; run `numbering projections rebuild`"
+        if projected and projected.activity is Activity.WAITING:
+            yield f"the projections wait: {projected.why}"
         if projected and projected.disagreement:
             yield f"the projections are not as the log: {projected.disagreement}; run `numbering projections rebuild`"
 

@@ -33,14 +33,14 @@ class Searches:
 
     async def numbers(self, request: Request) -> Response:
         query = await read_query(request, NumbersQuery, self._ledger, lists=("state",))
-        after = read_cursor(query.after, query.filters()) if query.after else None
+        after = read_cursor(query.after, self._asked("numbers", query)) if query.after else None
         await self._wait(query)
         found = await self._projections.numbers(Filter(**query.asked()), after, query.limit)
         return found_response(request, await self._page("numbers", found, _number, query))
 
     async def reservations(self, request: Request) -> Response:
         query = await read_query(request, ReservationsQuery, self._ledger, lists=("state",))
-        after = read_cursor(query.after, query.filters()).position if query.after else 0
+        after = read_cursor(query.after, self._asked("reservations", query)).position if query.after else 0
         await self._wait(query)
         found = await self._projections.reservations(ReservationFilter(**query.asked()), after, query.limit)
         return found_response(request, await self._page("reservations", found, _reservation, query))
@@ -49,9 +49,14 @@ class Searches:
         ids = await self._projections.sequence_ids({row.sequence_at for row in found.rows})
         return {
             name: [told(row, ids[row.sequence_at]) for row in found.rows],
-            "next": write_cursor(found.following, query.filters()) if found.following else None,
+            "next": write_cursor(found.following, self._asked(name, query)) if found.following else None,
             "position": found.position,
         }
+
+    def _asked(self, name: str, query: Search) -> Answer:
+        """Say what a cursor belongs to: positions of another ledger, or of another search, would mean nothing here."""
+        fold = self._ledger.writer.fold
+        return query.filters() | {"search": name, "ledger": fold.ledger_id if fold else ""}
 
     async def _wait(self, query: Query) -> None:
         if query.min_position and not await self._projections.wait(query.min_position, WAIT_SECONDS):

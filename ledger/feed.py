@@ -28,7 +28,7 @@ class Feed:
         self._records: list[Record] = []
         self._entries: list[Entry | None] = []
         self._bytes = 0
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], None] = {}  # woken in the order in which they came
         self.position = 0
 
     def put(self, records: Sequence[Record], entries: Sequence[Entry] = ()) -> None:
@@ -65,13 +65,13 @@ class Feed:
         """Wait until an event behind `position` is known; False when none was within `seconds`."""
         if self.position <= position:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.add(future)
+            self._waiting[future] = None
             try:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(seconds):
                         await future
             finally:
-                self._waiting.discard(future)
+                del self._waiting[future]
         return self.position > position
 
     def _drop(self, count: int) -> None:

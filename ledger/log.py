@@ -52,21 +52,23 @@ class Log:
                 yield _decoded(record)
             before = records[-1].position
 
-    async def causes(self, id: str, sought: BitMap, position: int, indexed: int) -> AsyncIterator[Entry]:
+    async def causes(
+        self, id: str, sought: BitMap, position: int, indexed: int
+    ) -> AsyncIterator[tuple[Entry, BitMap | None]]:
         """Read the events of a sequence up to a position until nobody asks on, for the last one about each value.
 
         `sought` are the values that still have no cause, as long as whoever asks keeps it so. The first event given
-        about a value is its last.
+        about a value is its last, if it is given for this value, or for all (None).
         """
         async for entry in self.newest_first(id, position, behind=indexed):
-            yield entry
+            yield entry, None
         if indexed and self._index:
-            found = [each for each in await self._index.causes(id, sought) if each <= indexed]
-            for entry in await self._at(found):
-                yield entry
-            # What has changed meanwhile is not known by its position any more, nor is all when the index was wrong.
+            # What has changed since is not known by its position any more: it is left to what follows.
+            found = {at: values for at, values in (await self._index.causes(id, sought)).items() if at <= indexed}
+            for entry in await self._at(list(found)):
+                yield entry, found[entry.position]
         async for entry in self.newest_first(id, indexed or position):
-            yield entry
+            yield entry, None
 
     async def about(self, id: str, value: int, position: int, indexed: int) -> AsyncIterator[Entry]:
         """Read the events of a sequence up to a position from the last one back, at least those about one value."""
@@ -75,9 +77,8 @@ class Log:
         before = indexed
         if indexed and self._index:
             life = await self._index.life(id, value)
-            known = [each for each in life.positions if each <= indexed]
-            if min(life.positions, default=0) in known:  # else it was given out again meanwhile
-                for entry in await self._at(known):
+            if life.positions and min(life.positions) <= indexed:  # else it was given out again meanwhile
+                for entry in await self._at([each for each in life.positions if each <= indexed]):
                     yield entry
                 before = life.earlier
         async for entry in self.newest_first(id, before):
@@ -96,8 +97,8 @@ class Log:
         self, id: str, values: BitMap, position: int, indexed: int
     ) -> AsyncIterator[tuple[int, Original]]:
         """Find the one event that confirmed each value, which is none that can come again."""
-        async for entry in self.causes(id, values, position, indexed):
-            for value, original in confirmed_by(entry.event, values):
+        async for entry, only in self.causes(id, values, position, indexed):
+            for value, original in confirmed_by(entry.event, values if only is None else values & only):
                 values.remove(value)
                 yield value, original
             if not values:

@@ -5,8 +5,10 @@ head's lock, from `begin` to `commit` or `rollback`, is the only one who may app
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
+
+from pyroaring import BitMap
 
 from ledger.domain.rejection import Code
 
@@ -148,8 +150,11 @@ class Index(Protocol):
     async def position(self) -> int:
         """Give how far it has come; 0 when it cannot be relied on."""
 
-    async def causes(self, sequence: str, values: Iterable[int]) -> Sequence[int]:
-        """Give the positions of the events that put values in their states, and of the one that closed the sequence."""
+    async def causes(self, sequence: str, values: BitMap) -> Mapping[int, BitMap]:
+        """Give the positions of the events that put values in their states, each with the values that it did so to.
+
+        The event that closed the sequence is among them, with no values.
+        """
 
     async def life(self, sequence: str, value: int) -> Life:
         """Say where the events about one value are; nowhere when it has not been passed."""

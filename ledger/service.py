@@ -194,10 +194,10 @@ class Ledger:
         series = state.series_of(sequence)
         accounting = Accounting(sequence, first=first or 0, states=states, limit=limit)
         closed = None
-        async for entry in self._log.causes(id, accounting.sought, position, indexed):
+        async for entry, only in self._log.causes(id, accounting.sought, position, indexed):
             if isinstance(entry.event, PeriodClosed):
                 closed = entry.event, _cause(entry)
-            accounting.take(entry.event, _cause(entry))
+            accounting.take(entry.event, _cause(entry), only)
             if accounting.is_complete and (closed or not sequence.closed):
                 break
         return sequence, series, accounting, closed, position

@@ -4,23 +4,30 @@ It says nothing rather than something wrong: a projection that has failed, that 
 folded from another history is not relied on.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
 
 from pyroaring import BitMap
 from sqlalchemy import select
 
-from ledger.ports import Life
+from ledger.ports import Life, StoreFault
 from ledger.stores import SqlStore
 from projections.checkpoints import Checkpoint
 from projections.snapshot import Snapshot, snapshot
 
 __all__ = ["ProjectedIndex"]
 
+_log = logging.getLogger(__name__)
+
+UNKNOWN = Life([], 0)
+
 # Looked at for one question; what is beyond them is found in the log.
 MAX_GAPS = 20_000
 MAX_VALUES = 20_000
 VALUES_AT_ONCE = 500
+
+T = TypeVar("T")
 
 
 class ProjectedIndex:
@@ -28,37 +35,45 @@ class ProjectedIndex:
         self._store = store
 
     async def position(self) -> int:
-        async with snapshot(self._store) as seen:
-            live = seen.checkpoint
-        return live.position if live and await self._is_sound(live) else 0
+        try:
+            async with snapshot(self._store) as seen:
+                live = seen.checkpoint
+            return live.position if live and await self._is_sound(live) else 0
+        except StoreFault as fault:
+            return _unread(fault, 0)
 
-    async def causes(self, sequence: str, values: Iterable[int]) -> Sequence[int]:
-        sought = BitMap(values)
-        async with snapshot(self._store) as seen:
-            place = await _place(seen, sequence)
-            if place is None:
-                return []
-            of_gaps = await _gap_causes(seen, place.sequence_at, sought)
-            of_numbers = await _number_causes(seen, place.sequence_at, sought)
-        return [*of_gaps, *of_numbers, *([place.closed] if place.closed else [])]
+    async def causes(self, sequence: str, values: BitMap) -> Mapping[int, BitMap]:
+        causes: dict[int, BitMap] = {}
+        try:
+            async with snapshot(self._store) as seen:
+                place = await _place(seen, sequence)
+                if place is not None:
+                    sought = await _add_gaps(seen, place.sequence_at, values, causes)
+                    await _add_numbers(seen, place.sequence_at, sought, causes)
+                    if place.closed:
+                        causes.setdefault(place.closed, BitMap())
+            return causes
+        except StoreFault as fault:
+            return _unread(fault, {})
 
     async def life(self, sequence: str, value: int) -> Life:
-        async with snapshot(self._store) as seen:
-            place = await _place(seen, sequence)
-            if place is None:
-                return Life([], 0)
-            numbers = seen.slot.numbers.c
-            of_value = (numbers.sequence_at == place.sequence_at, numbers.value == value)
-            rows = await seen.fetch(select(*(numbers[name] for name in _Row._fields)).where(*of_value))
-            if not rows:
-                return Life(await _gap_causes(seen, place.sequence_at, BitMap([value])), 0)
-        return _life(_Row._make(rows[0]))
+        try:
+            async with snapshot(self._store) as seen:
+                return await _life_of(seen, sequence, value)
+        except StoreFault as fault:
+            return _unread(fault, UNKNOWN)
 
     async def _is_sound(self, live: Checkpoint) -> bool:
         if live.failed is not None or live.disagreement is not None or not live.position:
             return False
         records = await self._store.events_at([live.position])
         return bool(records) and records[0].hash == live.hash
+
+
+def _unread(fault: StoreFault, nothing: T) -> T:
+    """The log has all that the index would only find quicker."""
+    _log.warning("the projections cannot be read, so the log is: %s", fault)
+    return nothing
 
 
 class _Place(NamedTuple):
@@ -76,6 +91,20 @@ class _Row(NamedTuple):
     earlier: int
 
 
+async def _life_of(seen: Snapshot, sequence: str, value: int) -> Life:
+    place = await _place(seen, sequence)
+    if place is None:
+        return UNKNOWN
+    numbers = seen.slot.numbers.c
+    of_value = (numbers.sequence_at == place.sequence_at, numbers.value == value)
+    rows = await seen.fetch(select(*(numbers[name] for name in _Row._fields)).where(*of_value))
+    if rows:
+        return _life(_Row._make(rows[0]))
+    causes: dict[int, BitMap] = {}
+    await _add_gaps(seen, place.sequence_at, BitMap([value]), causes)
+    return Life(list(causes), 0)
+
+
 def _life(row: _Row) -> Life:
     positions = sorted({row.position, row.confirmed_position, row.changed_position} - {0})
     # What was given by hand or imported may have been passed over before, and what was reissued had a life before.
@@ -90,28 +119,30 @@ async def _place(seen: Snapshot, sequence: str) -> _Place | None:
     return _Place._make(rows[0]) if rows else None
 
 
-async def _gap_causes(seen: Snapshot, sequence_at: int, sought: BitMap) -> list[int]:
-    """Give the causes of the gaps that some values are in, and leave only the others sought."""
+async def _add_gaps(seen: Snapshot, sequence_at: int, sought: BitMap, causes: dict[int, BitMap]) -> BitMap:
+    """Add the causes of the gaps that some values are in; gives the other values."""
     if not sought:
-        return []
+        return sought
     gaps = seen.slot.gaps.c
     meets = (gaps.first <= sought.max(), gaps.last >= sought.min())
     asked = select(gaps.first, gaps.last, gaps.position).where(gaps.sequence_at == sequence_at, *meets)
-    found: set[int] = set()
+    rest = sought.copy()
     for row in await seen.fetch(asked.order_by(gaps.first).limit(MAX_GAPS)):
-        before = len(sought)
-        sought.remove_range(row.first, row.last + 1)
-        if len(sought) < before:
-            found.add(row.position)
-    return list(found)
+        gap = BitMap()
+        gap.add_range(row.first, row.last + 1)
+        gap &= sought
+        if gap:
+            causes.setdefault(row.position, BitMap()).update(gap)
+            rest -= gap
+    return rest
 
 
-async def _number_causes(seen: Snapshot, sequence_at: int, sought: BitMap) -> list[int]:
-    """Give the causes of the states of numbers that were given out."""
-    numbers, found = seen.slot.numbers.c, set[int]()
+async def _add_numbers(seen: Snapshot, sequence_at: int, sought: BitMap, causes: dict[int, BitMap]) -> None:
+    """Add the causes of the states of numbers that were given out."""
+    numbers = seen.slot.numbers.c
     values = list(sought[:MAX_VALUES])
     for start in range(0, len(values), VALUES_AT_ONCE):
         wanted = numbers.value.in_(values[start : start + VALUES_AT_ONCE])
-        asked = select(numbers.changed_position).distinct().where(numbers.sequence_at == sequence_at, wanted)
-        found.update(row.changed_position for row in await seen.fetch(asked))
-    return list(found)
+        asked = select(numbers.value, numbers.changed_position).where(numbers.sequence_at == sequence_at, wanted)
+        for row in await seen.fetch(asked):
+            causes.setdefault(row.changed_position, BitMap()).add(row.value)

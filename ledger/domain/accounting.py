@@ -77,10 +77,11 @@ class Accounting:
         """Say whether every value has met its cause."""
         return not self.sought
 
-    def take(self, event: Event, cause: Cause) -> None:
-        """Look at the event before the one taken last."""
+    def take(self, event: Event, cause: Cause, only: BitMap | None = None) -> None:
+        """Look at the event before the one taken last, or at that which is the cause of `only` some values."""
+        sought = self.sought if only is None else self.sought & only
         for state, ranges in touched(event):
-            for low, high in among(self.sought, ranges):
+            for low, high in among(sought, ranges):
                 self._accounts.append(Account(low, high, state, cause))
                 self.sought.remove_range(low, high + 1)
 

@@ -29,9 +29,10 @@ Work = Callable[[SqlStore, Stream], Awaitable[Result]]
 
 @click.group()
 def mirror() -> None:
-    """Look at the mirror in Redis, fill it anew, or take back from it what the database has lost.
+    """Look at the mirror, refill it, adopt from it.
 
-    The service keeps the mirror by itself: it catches up after any outage, and refills a stream that was flushed.
+    A service keeps its mirror in Redis by itself: it catches up after any outage, and refills a stream that was
+    flushed.
     """
 
 

@@ -5,8 +5,10 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from api.cursors import write_cursor
 from ledger.domain.calendar import instant_text
 from ledger.domain.rejection import Code
+from projections.reading import Cursor
 from tests.api.client import LETTER_BODY, LETTER_KEY, Api, Json, answer, problem
 from tests.given import NOW, SECOND
 
@@ -215,6 +217,22 @@ async def test_the_cursor_of_another_query_is_told(searched: Searched) -> None:
         told = problem(await searched.api.http.get(f"/v1/numbers?after={cursor}{query}"), Code.INVALID_FORMAT)
         assert "keep all filters as they were" in told["detail"]
     assert (await searched.find(limit=5, prefix="P", after=cursor))["numbers"], "the length of a page may change"
+
+
+async def test_the_cursor_of_another_search_is_told(searched: Searched) -> None:
+    for found, other in (("numbers", "reservations"), ("reservations", "numbers")):
+        cursor = (await searched.find(found, limit=1))["next"]
+        told = problem(await searched.api.http.get(f"/v1/{other}?after={cursor}"), Code.INVALID_FORMAT)
+        assert "is the cursor of another query" in told["detail"]
+
+
+async def test_no_cursor_goes_beyond_what_a_database_counts(searched: Searched) -> None:
+    """A cursor is no secret: whoever reads the code can make one."""
+    asked = {"search": "numbers", "ledger": (await searched.api.head()).ledger_id}
+    for forged in (Cursor(2**63, 0), Cursor(0, 2**64 - 1)):
+        problem(await searched.api.http.get(f"/v1/numbers?after={write_cursor(forged, asked)}"), Code.INVALID_FORMAT)
+    at_most = write_cursor(Cursor(2**63 - 1, 2**63 - 1), asked)
+    assert answer(await searched.api.http.get(f"/v1/numbers?after={at_most}"), 200)["numbers"] == []
 
 
 async def test_states_are_one_filter_in_any_order(searched: Searched) -> None:

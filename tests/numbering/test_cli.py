@@ -62,7 +62,10 @@ def test_the_help_of_serve_names_every_setting_with_its_default() -> None:
     helped = " ".join(said("serve", "--help").split())
     for name, field in Settings.model_fields.items():
         assert f"--{name.replace('_', '-')} " in helped
-        assert f"[NUMBERING_{name.upper()}; default: {field.default or 'empty'}]" in helped.replace("- ", "-")
+        assert (
+            f"[NUMBERING_{name.upper()}; default: {'empty' if field.default == '' else field.default}]"
+            in helped.replace("- ", "-")
+        )
     assert "--allow-unsafe" in helped
 
 
