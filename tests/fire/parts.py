@@ -12,7 +12,7 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -28,12 +28,22 @@ from ledger.service import Ledger
 from ledger.stores import open_store
 from ledger.system import RandomIds, SystemClock, aside, spawn
 from ledger.writer import Limits, Outcome
+from numbering.settings import Settings
+from numbering.wiring import Node
 from projections.mirror.redis import connect_to
 from projections.mirror.relay import Relay
 from projections.projector import Projector
 from tests.fire.load import GAPLESS, NEVER
 
-__all__ = ["Part", "mirror", "projector", "start_consumer", "start_mirror", "start_projector", "start_writer"]
+__all__ = [
+    "SHORT_SECONDS",
+    "Part",
+    "start_consumer",
+    "start_mirror",
+    "start_projector",
+    "start_service",
+    "start_writer",
+]
 
 LIFE_SECONDS = 600
 CLIENTS = 4
@@ -97,10 +107,25 @@ def writer(url: str, acknowledged: Path) -> None:
 
 
 async def _write(url: str, acknowledged: Path) -> None:
+    async with opened(url) as (ledger, _):
+        await _use(ledger, acknowledged)
+
+
+def service(url: str, redis_url: str, acknowledged: Path) -> None:
+    asyncio.run(_serve(url, redis_url, acknowledged))
+
+
+async def _serve(url: str, redis_url: str, acknowledged: Path) -> None:
+    """Write, and hand on what was written to a mirror and projections of the same process, as a service does."""
+    settings = Settings(database_url=url, redis_url=redis_url)
+    async with Node(settings, projects=True) as node:
+        await _use(node.ledger, acknowledged)
+
+
+async def _use(ledger: Ledger, acknowledged: Path) -> None:
     """Use the ledger as some clients do, and note every number that one of them was told."""
     with acknowledged.open("a", encoding="utf-8") as file:
-        async with opened(url) as (ledger, _):
-            await asyncio.gather(*(_client(ledger, file.write, file.flush) for _ in range(CLIENTS)))
+        await asyncio.gather(*(_client(ledger, file.write, file.flush) for _ in range(CLIENTS)))
 
 
 async def _client(ledger: Ledger, write: Callable[[str], Any], flush: Callable[[], None]) -> None:
@@ -154,20 +179,14 @@ def _numbers(ledger: Ledger, outcome: Outcome) -> list[str]:
     return numbers
 
 
-async def _for_ever(_: Ledger) -> None:
-    await asyncio.Event().wait()
-
-
 def projector(url: str) -> None:
-    asyncio.run(project(url, _for_ever))
+    asyncio.run(_project(url))
 
 
-async def project(url: str, until: Callable[[Ledger], Awaitable[None]]) -> None:
+async def _project(url: str) -> None:
     async with opened(url) as (ledger, store):
-        follower = Projector(store, ledger.writer.feed, clock=ledger.clock, spawn=spawn)
-        follower.start()
-        await until(ledger)
-        await follower.stop()
+        Projector(store, ledger.writer.feed, clock=ledger.clock, spawn=spawn).start()
+        await asyncio.Event().wait()
 
 
 def mirror(url: str, redis_url: str) -> None:
@@ -178,7 +197,7 @@ async def _mirror(url: str, redis_url: str) -> None:
     async with opened(url) as (ledger, store):
         relay = Relay(store, ledger.writer, connect_to(redis_url), clock=ledger.clock, spawn=spawn)
         relay.start()
-        await _for_ever(ledger)
+        await asyncio.Event().wait()
 
 
 def consumer(*arguments: str) -> None:
@@ -191,6 +210,10 @@ def consumer(*arguments: str) -> None:
 
 def start_writer(name: str, url: str, acknowledged: Path) -> Part:
     return _started(Part(name, writer, url, acknowledged))
+
+
+def start_service(name: str, url: str, redis_url: str, acknowledged: Path) -> Part:
+    return _started(Part(name, service, url, redis_url, acknowledged))
 
 
 def start_projector(name: str, url: str) -> Part:

@@ -19,14 +19,23 @@ from ledger.domain.events import NumberAssigned, NumbersConfirmed
 from ledger.domain.ranges import values_of
 from ledger.ports import Record
 from ledger.stores import SqlStore, open_store
+from projections.check import check
 from projections.mirror.redis import RedisStream
 from projections.mirror.stream import Entry, stream_key
+from projections.reading import Projections
 from projections.snapshot import snapshot
-from tests.fire.parts import SHORT_SECONDS, Part, start_consumer, start_mirror, start_projector, start_writer
+from tests.fire.parts import (
+    SHORT_SECONDS,
+    Part,
+    start_consumer,
+    start_mirror,
+    start_projector,
+    start_service,
+    start_writer,
+)
 from tests.fire.place import Place
 from tests.fire.service import Serve
 from tests.invariants import check_store, read_log
-from tests.projections.agreement import check_projections
 from tests.servers import Redis
 
 KILLS = 210
@@ -50,8 +59,8 @@ def test_whatever_is_killed_all_agree_in_the_end(on_mariadb: Place, redis: Redis
     consumer = ("--ledger", ledger_id, "--redis", redis.url, "--service", service.url, "--file", str(applied))
     with ExitStack() as stack:
         parts = [
-            start_writer("writer 1", url, acknowledged),
-            start_writer("writer 2", url, acknowledged),
+            start_writer("writer", url, acknowledged),
+            start_service("service", url, redis.url, acknowledged),
             start_projector("projector", url),
             start_mirror("mirror", url, redis.url),
             start_consumer("consumer 1", *consumer, "--name", "one", "--idle-ms", "500"),
@@ -83,10 +92,10 @@ def _kill_in_turn(parts: list[Part], redis: Redis, random: Random) -> None:
 
 
 def _settle(url: str, redis: Redis, ledger_id: str, applied: Path) -> None:
-    """Wait until mirror and consumers have what the writers left."""
+    """Wait until mirror, projections and consumers have what the writers left."""
     deadline = time.monotonic() + SETTLED_SECONDS
     while not asyncio.run(_is_settled(url, redis, ledger_id, applied)):
-        assert time.monotonic() < deadline, "mirror or consumers do not come up to the log's end"
+        assert time.monotonic() < deadline, "not all that follows the log comes up to its end"
         time.sleep(POLL_SECONDS)
 
 
@@ -95,12 +104,13 @@ async def _is_settled(url: str, redis: Redis, ledger_id: str, applied: Path) -> 
     try:
         head = (await store.head()).position
         mirrored = (await stream.tail()).position
+        projected = await Projections(store).position()
     finally:
         await store.close()
         await stream.close()
     with closing(sqlite3.connect(applied)) as file:
         ((seen,),) = file.execute("SELECT COUNT(*) FROM applied WHERE position > 0").fetchall()
-    return head == mirrored == int(seen)
+    return head == mirrored == projected == int(seen)
 
 
 async def _check(url: str, redis: Redis, ledger_id: str, told: list[list[str]], applied: Path) -> None:
@@ -109,7 +119,8 @@ async def _check(url: str, redis: Redis, ledger_id: str, told: list[list[str]], 
         await check_store(store)
         records, _ = await read_log(store)
         await _check_mirror(redis, ledger_id, records)
-        await check_projections(store)
+        report = await check(store)
+        assert (report.position, report.differences) == (len(records), ())
         await _check_acknowledged(store, told)
     finally:
         await store.close()
