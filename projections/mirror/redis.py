@@ -11,17 +11,21 @@ from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, OutOfMemoryError, RedisError
 
 from ledger.ports import Record
+from projections.mirror.resolving import Resolving, ResolvingSSL
 from projections.mirror.stream import EMPTY, Connect, Entry, Group, Overview, Stream, StreamFault, Tail, stream_key
 
 __all__ = ["RedisStream", "connect_to"]
 
 ANSWER_SECONDS = 1.0
+
+# What redis-py connects with, and what we do instead; a unix socket has no name to look up.
+RESOLVING: dict[Any, Any] = {Connection: Resolving, SSLConnection: ResolvingSSL}
 
 # ARGV: the position in front of the first event; its hash; '1' when they may begin an empty stream; then the type,
 # version, body and hash of each event. Gives the tail, and whether the stream now holds all of them.
@@ -93,7 +97,10 @@ def connect_to(url: str, *, seconds: float = ANSWER_SECONDS) -> Connect:
 
 def _client(url: str, seconds: float) -> Redis:
     """Give a client that neither retries nor waits long: the relay does both."""
-    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=seconds, socket_connect_timeout=seconds)
+    client = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=seconds, socket_connect_timeout=seconds)
+    pool = client.connection_pool
+    pool.connection_class = RESOLVING.get(pool.connection_class, pool.connection_class)
+    return client
 
 
 class RedisStream:
