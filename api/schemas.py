@@ -334,7 +334,19 @@ class Search(Query):
         return {name: sorted(each) if isinstance(each, frozenset) else each for name, each in self.asked().items()}
 
 
-States = Annotated[frozenset[ValueState], BeforeValidator(lambda given: frozenset(_states(given)))]
+def _given_states(given: frozenset[ValueState]) -> frozenset[ValueState]:
+    """What was never printed is no number to be found; the gaps of its sequence account for it."""
+    never = sorted(given & {ValueState.SKIPPED, ValueState.PRE_CONTROL})
+    if never:
+        raise ValueError(f"is {never[0].value}, in which no number was printed; ask for the gaps of its sequence")
+    return given
+
+
+States = Annotated[
+    frozenset[ValueState],
+    BeforeValidator(lambda given: frozenset(_states(given))),
+    AfterValidator(_given_states),
+]
 
 
 class NumbersQuery(Search):

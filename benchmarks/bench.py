@@ -100,7 +100,7 @@ def _settings(stage: Stage, plan: Plan) -> dict[str, object]:
         "seconds": plan.seconds,
         "warm_up_seconds": plan.warm_up_seconds,
         "mariadb": settings_of(stage.mariadb),
-        "redis": "locks only, not persistent",
+        "redis": "for locks not persistent, for the mirror appendfsync=always",
         "sqlite": "WAL, synchronous=FULL",
     }
 

@@ -81,6 +81,8 @@ def _run(result: Result) -> dict[str, Any]:
         "rows_before": result.figures[0].rows_before,
         "rows_after": result.figures[-1].rows_after,
         "cpu_percent": _shares(result),
+        "lag": round(result.median(lambda figure: figure.lag)),
+        "lag_seconds": round(result.median(lambda figure: figure.lag_seconds), 2),
     }
 
 

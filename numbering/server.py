@@ -15,9 +15,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from api.app import create_app
 from ledger.domain.rejection import Code
 from ledger.ports import StoreFault
-from ledger.stores import migrate, open_store
+from ledger.stores import migrate
 from numbering.settings import Settings
-from numbering.wiring import Node
+from numbering.wiring import Node, opened_store
 
 __all__ = ["BACKLOG", "UNREAD_MS", "app_of", "collect_less_often", "listen", "prepare", "serve", "uvicorn_config"]
 
@@ -48,11 +48,8 @@ def prepare(settings: Settings, *, allow_unsafe: bool) -> None:
 async def _look(settings: Settings, *, allow_unsafe: bool) -> None:
     if settings.database_url.startswith("sqlite"):
         await migrate(settings.database_url)
-    store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout, allow_unsafe=allow_unsafe)
-    try:
+    async with opened_store(settings, allow_unsafe=allow_unsafe) as store:
         await store.head()
-    finally:
-        await store.close()
 
 
 def collect_less_often() -> None:

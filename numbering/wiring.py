@@ -15,7 +15,7 @@ from projections.mirror.stream import Connect, Stream
 from projections.projector import Projector
 from projections.reading import Projections
 
-__all__ = ["Node", "log_and_mirror"]
+__all__ = ["Node", "log_and_mirror", "opened_store"]
 
 
 OPERATOR_SECONDS = 10.0  # that somebody who mends the mirror waits for an answer; the relay waits for one
@@ -76,17 +76,24 @@ class Node:
 
 
 @asynccontextmanager
-async def log_and_mirror(settings: Settings, *, allow_unsafe: bool = False) -> AsyncIterator[tuple[SqlStore, Stream]]:
-    """Open the log and its mirror for those who look at both, or mend one from the other."""
+async def opened_store(settings: Settings, *, allow_unsafe: bool = False) -> AsyncIterator[SqlStore]:
+    """Open the database alone, for those who need no fold of the log in memory."""
     store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout, allow_unsafe=allow_unsafe)
     try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def log_and_mirror(settings: Settings, *, allow_unsafe: bool = False) -> AsyncIterator[tuple[SqlStore, Stream]]:
+    """Open the log and its mirror for those who look at both, or mend one from the other."""
+    async with opened_store(settings, allow_unsafe=allow_unsafe) as store:
         stream = _connect(settings, seconds=OPERATOR_SECONDS)((await store.head()).ledger_id)
         try:
             yield store, stream
         finally:
             await stream.close()
-    finally:
-        await store.close()
 
 
 def _connect(settings: Settings, **options: float) -> Connect:

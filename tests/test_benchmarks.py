@@ -22,6 +22,8 @@ RUN_FIELDS = {
     "rows_before",
     "rows_after",
     "cpu_percent",
+    "lag",
+    "lag_seconds",
 }
 
 

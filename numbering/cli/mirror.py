@@ -1,19 +1,16 @@
 """The mirror: how far it is, and what an operator does when it and the log disagree."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Fault, Head, OutcomeUnknown
 from ledger.stores import SqlStore
 from numbering.cli.options import settings_options
-from numbering.cli.output import REJECTED, USAGE_ERROR, note, say_facts, say_json, say_line, say_table, told
+from numbering.cli.output import REJECTED, USAGE_ERROR, note, progress, say_facts, say_json, say_line, say_table, told
 from numbering.cli.session import Answer, read_settings
 from numbering.settings import PREFIX, Settings
 from numbering.wiring import log_and_mirror
@@ -78,9 +75,9 @@ def rebuild(discard: bool, as_json: bool, **options: str | None) -> None:
     settings = read_settings(options)
 
     async def rebuilt(store: SqlStore, stream: Stream) -> int:
-        with _progress("mirroring") as progress:
+        with progress("mirroring") as show:
             retention = settings.mirror_retention
-            return await upkeep.rebuild(store, stream, progress, retention=retention, discard=discard)
+            return await upkeep.rebuild(store, stream, show, retention=retention, discard=discard)
 
     with told(json=as_json):
         position = _on_mirror(settings, rebuilt)
@@ -99,8 +96,8 @@ def adopt(as_json: bool, **options: str | None) -> None:
     settings = read_settings(options)
 
     async def adopted(store: SqlStore, stream: Stream) -> int:
-        with _progress("adopting") as progress:
-            return await upkeep.adopt(store, stream, progress)
+        with progress("adopting") as show:
+            return await upkeep.adopt(store, stream, show)
 
     with told(json=as_json):
         count = _on_mirror(settings, adopted)
@@ -167,13 +164,3 @@ def _show_status(answer: Answer) -> None:
 
 def _tell(answer: dict[str, Any], text: str, as_json: bool) -> None:
     say_json(answer) if as_json else say_line(text)
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[upkeep.Progress]:
-    """Show on a terminal how far it is."""
-    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda position, end: progress.update(task, completed=position, total=end)

@@ -1,26 +1,23 @@
 """The projections: how far they have come, and what to do when they are wrong."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from ledger.codec import UnknownEvent
 from ledger.domain.calendar import instant_text
 from ledger.domain.rejection import Code
 from ledger.ports import Fault
-from ledger.stores import SqlStore, open_store
+from ledger.stores import SqlStore
 from ledger.system import SystemClock
 from numbering.cli.options import on_ledger
-from numbering.cli.output import note, say_line, say_table
+from numbering.cli.output import REJECTED, note, progress, say_line, say_table
 from numbering.cli.session import Answer, Session
 from numbering.settings import Settings
-from projections.check import Progress, check
+from numbering.wiring import opened_store
+from projections.check import check
 from projections.checkpoints import Checkpoint
 from projections.rebuild import rebuild
 from projections.snapshot import read_checkpoints
@@ -28,8 +25,6 @@ from projections.snapshot import read_checkpoints
 __all__ = ["projections"]
 
 T = TypeVar("T")
-
-FOUND = 1
 
 
 @click.group()
@@ -55,7 +50,7 @@ def status(session: Session) -> None:
     answer = _on_store(session.settings, looked)
     session.tell(answer, _show_status)
     if any(slot["live"] and (slot["failed"] or slot["disagreement"]) for slot in answer["slots"]):
-        raise SystemExit(FOUND)
+        raise SystemExit(REJECTED)
 
 
 @projections.command(name="rebuild", epilog="\b\nExample:\n  numbering projections rebuild --json")
@@ -68,8 +63,8 @@ def rebuild_all(session: Session) -> None:
     """
 
     async def rebuilt(store: SqlStore) -> Answer:
-        with _progress("rebuilding") as progress:
-            return {"rebuilt": True, "position": await rebuild(store, progress)}
+        with progress("rebuilding") as show:
+            return {"rebuilt": True, "position": await rebuild(store, show)}
 
     answer = _on_store(session.settings, rebuilt)
     session.tell(answer, lambda told: say_line(f"rebuilt, up to position {told['position']}"))
@@ -85,39 +80,27 @@ def check_all(session: Session) -> None:
     """
 
     async def checked(store: SqlStore) -> Answer:
-        with _progress("checking") as progress:
-            report = await check(store, progress, now=SystemClock().now())
+        with progress("checking") as show:
+            report = await check(store, show, now=SystemClock().now())
         return {"rows": report.rows, "differences": list(report.differences), "position": report.position}
 
     answer = _on_store(session.settings, checked)
     session.tell(answer, _show_check)
     if answer["differences"]:
-        raise SystemExit(FOUND)
+        raise SystemExit(REJECTED)
 
 
 def _on_store(settings: Settings, work: Callable[[SqlStore], Awaitable[T]]) -> T:
     """Do some work on the database alone: no fold of the log into memory is needed."""
 
     async def done() -> T:
-        store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout)
-        try:
-            return await work(store)
-        except UnknownEvent as why:
-            raise Fault(Code.LEDGER_STOPPED, str(why)) from why
-        finally:
-            await store.close()
+        async with opened_store(settings) as store:
+            try:
+                return await work(store)
+            except UnknownEvent as why:
+                raise Fault(Code.LEDGER_STOPPED, str(why)) from why
 
     return asyncio.run(done())
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Progress]:
-    """Show on a terminal how much is done."""
-    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 def _slot(slot: Checkpoint, head: int) -> dict[str, Any]:

@@ -184,6 +184,8 @@ BAD: list[tuple[str, str, str]] = [
     ("numbers?stat=VOIDED", "stat", "did you mean state?"),
     ("reservations?document=D", "document", "is not a known field"),
     ("numbers?state=LOST", "state", "is 'LOST', which is no state; known are RESERVED"),
+    ("numbers?state=SKIPPED", "state", "in which no number was printed; ask for the gaps of its sequence"),
+    ("reservations?state=PRE_CONTROL", "state", "in which no number was printed"),
     ("numbers?state=", "state", "is '', which is no state"),
     ("numbers?series=A&series=B", "series", "is given more than once"),
     ("numbers?limit=0", "limit", "must be 1 or more"),
