@@ -21,7 +21,7 @@ from ledger.domain.series import Definition, Series
 from ledger.domain.state import State
 from ledger.ports import Fault, OutcomeUnknown, StoreFault
 from ledger.stores.memory import MemoryLog, MemoryStore
-from ledger.writer import Limits, Outcome, Together, Writer
+from ledger.writer import SEEN, Limits, Outcome, Together, Writer
 from ledger.writer import batch as batch_module
 from tests.invariants import check_store
 from tests.simulation.loop import simulate
@@ -1066,6 +1066,50 @@ async def test_releasing_takes_back_a_mark_that_was_not_made_yet() -> None:
         await asyncio.sleep(20)
         assert bench.log.head.stopped is None
         await bench.do(bench.reserve())
+
+
+@simulated
+async def test_nothing_is_written_before_what_the_log_is_known_to_have_reached() -> None:
+    """Whoever witnessed it, this process itself has not seen it."""
+    async with ledger() as bench:
+        position = bench.log.head.position
+        bench.writer.witness(position + 3)
+        assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
+        assert (bench.log.head.position, bench.log.head.stopped) == (position, None)
+        assert (await bench.writer.fresh()).versions("S")
+        bench.writer.witness(position)
+        await bench.do(bench.reserve())
+
+
+@simulated
+async def test_a_batch_that_was_begun_is_not_written_after_the_writer_is_held() -> None:
+    async with ledger() as bench:
+        position, deciding = bench.log.head.position, asyncio.Event()
+        bench.store.steps["lookup"] = [deciding]
+        waiting = bench.start(bench.reserve(), key="K")
+        await asyncio.sleep(1)
+        bench.writer.hold(NOT_COMPARED)
+        deciding.set()
+        await asyncio.sleep(1)
+        assert bench.log.head.position == position
+        bench.writer.release()
+        assert (await waiting).position == position + 2
+
+
+@simulated
+async def test_a_process_that_had_stopped_goes_on_when_the_log_is_whole_again() -> None:
+    async with ledger(sound=False) as bench:
+        for _ in range(3):
+            await bench.do(bench.reserve())
+        whole = list(bench.log.records)
+        put(bench.log, whole[:-2])
+        assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
+        await asyncio.sleep(3)
+        seen = SEEN.format(position=len(whole), hash=whole[-1].hash.hex())
+        assert (bench.log.head.stopped or "").endswith(f"({seen})")
+        put(bench.log, whole)
+        await asyncio.sleep(3)
+        assert (await bench.do(bench.reserve())).position > len(whole)
 
 
 @asynccontextmanager

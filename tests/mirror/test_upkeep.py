@@ -7,7 +7,7 @@ import pytest
 from ledger.chain import link
 from ledger.codec import canonical
 from ledger.domain.commands import DefineSeries, Envelope, Issue, Reserve
-from ledger.ports import Head, Record, Store
+from ledger.ports import Record, Store
 from ledger.service import Ledger
 from ledger.stores.memory import MemoryLog, MemoryStore
 from ledger.system import RandomIds, SystemClock, aside, spawn
@@ -19,7 +19,7 @@ from projections.mirror.stream import Entry, StreamFault
 from projections.mirror.upkeep import Refused, adopt, rebuild
 from tests.given import PLAIN
 from tests.invariants import check_store
-from tests.simulation.surgery import forked
+from tests.simulation.surgery import forked, put
 
 EVENTS = 11
 
@@ -47,11 +47,7 @@ class Place:
         self.put(self.log.records[:position], stopped)
 
     def put(self, records: list[Record], stopped: str | None = None) -> None:
-        last = records[-1]
-        head = self.log.head
-        fresh = MemoryLog(head.ledger_id)
-        fresh.commit(records, Head(last.position, last.hash, last.recorded_at, head.ledger_id, stopped))
-        self.log.__dict__.update(fresh.__dict__)
+        put(self.log, records, stopped=stopped)
 
     async def verdict(self) -> Verdict:
         return (await compare(self.stream, self.store)).verdict

@@ -1,0 +1,171 @@
+"""The relay, one promise at a time, on memory and in simulated time; whole runs of it are in the simulation."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from ledger.domain.rejection import Code
+from ledger.stores.memory import MemoryLog
+from ledger.writer import Outcome
+from projections.mirror.memory import MemoryEntries, MemoryStream
+from projections.mirror.relay import Limits, Relay
+from projections.mirror.stream import Entry, StreamFault
+from tests.mirror.test_upkeep import Place
+from tests.test_writer import Bench, LoopClock, answer, ledger, simulated, spawn
+
+
+class Line(MemoryStream):
+    """A line to the stream that can be told to fail, and to take its time."""
+
+    failing: frozenset[str] = frozenset()
+    seconds: float = 0.0
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in Line.failing:
+            raise StreamFault(f"{name} fails")
+        return super().__getattribute__(name)
+
+    async def append(self, *arguments: Any, **options: Any) -> bool:
+        await asyncio.sleep(Line.seconds)
+        return await super().append(*arguments, **options)
+
+
+@pytest.fixture(autouse=True)
+def whole_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Line, "failing", frozenset())
+    monkeypatch.setattr(Line, "seconds", 0.0)
+
+
+@asynccontextmanager
+async def mirrored(bench: Bench, **options: Any) -> AsyncIterator[tuple[Relay, MemoryEntries]]:
+    held: MemoryEntries = options.pop("held", None) or MemoryEntries()
+    relay = Relay(
+        bench.store, bench.writer, lambda _: Line(held), clock=LoopClock(), spawn=spawn, limits=Limits(), **options
+    )
+    relay.start()
+    yield relay, held
+    await relay.stop()
+
+
+def entries(log: MemoryLog) -> list[Entry]:
+    return [Entry(record.position, record.body, record.hash) for record in log.records]
+
+
+async def until(holds: Callable[[], bool], within: float = 10.0) -> None:
+    for _ in range(int(within / 0.01)):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"not within {within} s")
+
+
+@simulated
+async def test_what_was_just_committed_is_not_read_back() -> None:
+    async with ledger() as bench, mirrored(bench) as (relay, held):
+        await until(lambda: not relay.status.fallback_mode)
+        before = bench.store.calls["events"]
+        for _ in range(50):
+            await asyncio.gather(*(bench.do(bench.reserve()) for _ in range(20)))
+        await until(lambda: held.entries == entries(bench.log))
+        assert len(held.entries) > 1000
+        assert bench.store.calls["events"] == before
+
+
+@simulated
+async def test_the_last_events_are_mirrored_when_it_ends() -> None:
+    async with ledger() as bench:
+        async with mirrored(bench) as (relay, held):
+            await until(lambda: not relay.status.fallback_mode)
+            await bench.do(bench.reserve())
+        assert held.entries == entries(bench.log)
+
+
+@simulated
+async def test_a_process_writes_nothing_before_what_it_has_seen_mirrored() -> None:
+    """Another process wrote and mirrored while this one did nothing; then the database lost what that one wrote."""
+    async with ledger(sound=False, idle_seconds=10_000) as bench, mirrored(bench) as (relay, held):
+        await until(lambda: not relay.status.fallback_mode)
+        place = Place(bench.log)
+        place.held, place.stream = held, MemoryStream(held)
+        seen = bench.log.head.position
+        async with ledger(bench.log, sound=False) as other:
+            assert isinstance(await answer(other.do(other.reserve())), Outcome)
+        await place.mirror()
+        await asyncio.sleep(2)
+        place.cut(seen)
+        assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
+        assert bench.log.head.position == seen
+
+
+@simulated
+async def test_a_mirror_that_stays_behind_falls_back() -> None:
+    """Each answer comes in time, and yet it falls further behind."""
+    async with ledger() as bench, mirrored(bench) as (relay, held):
+        await until(lambda: not relay.status.fallback_mode)
+        Line.seconds = 0.9
+        done = False
+
+        async def load() -> None:
+            while not done:
+                await bench.do(bench.reserve())
+                await asyncio.sleep(0.001)
+
+        loading = asyncio.create_task(load())
+        await until(lambda: "events behind the log, and catching up" in (relay.status.detail or ""))
+        assert relay.status.is_reached
+        Line.seconds, done = 0.0, True
+        await loading
+        await until(lambda: not relay.status.fallback_mode)
+        assert held.entries == entries(bench.log)
+
+
+@simulated
+async def test_what_cannot_be_trimmed_keeps_the_mirror_from_nothing_else() -> None:
+    async with ledger() as bench, mirrored(bench, retention=3) as (relay, held):
+        await until(lambda: not relay.status.fallback_mode)
+        Line.failing = frozenset({"trim"})
+        for _ in range(20):
+            await bench.do(bench.reserve())
+            await asyncio.sleep(1)
+            assert not relay.status.fallback_mode
+        assert held.entries == entries(bench.log)
+        Line.failing = frozenset()
+        await until(lambda: len(held.entries) == 3, within=20.0)
+
+
+@simulated
+async def test_nothing_is_trimmed_of_a_log_that_is_shorter_than_what_is_kept() -> None:
+    async with ledger() as bench, mirrored(bench, retention=1000) as (relay, held):
+        for _ in range(5):
+            await bench.do(bench.reserve())
+        await asyncio.sleep(30)
+        assert not relay.status.fallback_mode
+        assert held.entries == entries(bench.log)
+
+
+@simulated
+async def test_an_outage_is_one_line_in_the_log() -> None:
+    async with ledger() as bench, mirrored(bench) as (relay, _):
+        await until(lambda: not relay.status.fallback_mode)
+        Line.failing = frozenset({"probe"})
+        await until(lambda: relay.status.fallback_mode)
+        logged = relay._logged
+        for _ in range(50):
+            await asyncio.sleep(1)
+            assert relay.status.fallback_mode
+            assert relay._logged == logged == "probe fails"
+        Line.failing = frozenset()
+        await until(lambda: not relay.status.fallback_mode)
+
+
+@simulated
+async def test_the_position_of_a_mirror_that_disagrees_is_told() -> None:
+    held = MemoryEntries()
+    held.entries, held.last = [Entry(7, b"{}", b"another history's")], 7
+    async with ledger(sound=False) as bench, mirrored(bench, held=held) as (relay, _):
+        await until(lambda: bench.log.head.stopped is not None)
+        assert relay.status.position == 7
+        assert "is no part of this log" in (relay.status.detail or "")
