@@ -62,11 +62,11 @@ async def check(store: SqlStore, progress: Progress = lambda done, of: None, *, 
         with suppress(_Enough):
             await comparison.run()
         report = Report(seen.position, comparison.rows, tuple(comparison.differences))
-        slot = seen.checkpoint.slot
+        of = {"of_slot": seen.checkpoint.slot, "of_epoch": seen.checkpoint.epoch}
     async with line(store) as connection:
         await connection.begin()
         what = "; ".join(report.differences) or None
-        await connection.execute(NOTE_CHECK, of_slot=slot, to=report.position, at=now, what=what)
+        await connection.execute(NOTE_CHECK, **of, to=report.position, at=now, what=what)
         await connection.commit()
     return report
 

@@ -19,7 +19,8 @@ from ledger.domain.events import NumbersConfirmed, NumberVoided
 from ledger.ports import Record
 from ledger.stores import SqlStore
 from projections.apply import Interval, Needs, Unit, needs, numbers_in
-from projections.checkpoints import LOCK, LOCK_ALL, MOVE, SWAP, Checkpoint, checkpoints, live
+from projections.checkpoints import ALL, LOCK, LOCK_ALL, MOVE, SWAP, Checkpoint, beside, checkpoints, live
+from projections.clearing import Clearing
 from projections.known import Known
 from projections.line import Line
 from projections.rows import GapRow, ReservationRow, SequenceRow, SeriesRow, plain
@@ -87,20 +88,24 @@ class Folding:
         self._known = known
         return True
 
-    async def go_live(self, line: Line) -> bool:
-        """Make the slot the live one, unless the one that is has come further, or somebody moved this one."""
+    async def go_live(self, line: Line) -> Clearing | None:
+        """Make the slot the live one, unless the one that is has come further, or somebody moved this one.
+
+        Gives what is to be cleared then: the other slot.
+        """
         await line.begin()
         slots = checkpoints(await line.fetch(LOCK_ALL))
         mine = next(each for each in slots if each.slot == self.checkpoint.slot)
         present = live(slots)
-        if mine.position != self.position or (present is not None and present.position > self.position):
+        if mine.place != self.checkpoint.place or (present is not None and present.position > self.position):
             await line.rollback()
-            return False
+            return None
         for each in slots:
             await line.execute(SWAP, of_slot=each.slot, is_live=int(each is mine))
+        swapped = checkpoints(await line.fetch(ALL))
         await line.commit()
-        self.checkpoint = replace(self.checkpoint, live=True)
-        return True
+        self.checkpoint = next(each for each in swapped if each.live)
+        return Clearing(beside(swapped))
 
     async def _batch(self, records: Sequence[Record]) -> list[Entry]:
         """Read as many of the events as make a batch."""
@@ -135,8 +140,7 @@ class Folding:
     async def _is_mine(self, line: Line) -> bool:
         """Lock the checkpoint, and see whether it is where it was."""
         (now,) = checkpoints(await line.fetch(LOCK, of_slot=self.checkpoint.slot))
-        mine = self.checkpoint
-        return (now.position, now.hash, now.live, now.is_present) == (mine.position, mine.hash, mine.live, True)
+        return now.is_present and now.place == self.checkpoint.place
 
     def _moved(self, last: Record, seconds: float, count: int) -> None:
         self.checkpoint = replace(self.checkpoint, position=last.position, hash=last.hash, recorded_at=last.recorded_at)

@@ -28,18 +28,18 @@ class Line:
         self._store = store
         self._connection = connection
         self._driver = driver
-        self._is_sqlite = store.writers.dialect.name == "sqlite"
+        self.is_sqlite = store.writers.dialect.name == "sqlite"
         self._many: Callable[[str, Any], Awaitable[Any]] = (
-            driver.executemany if self._is_sqlite else driver.cursor().executemany
+            driver.executemany if self.is_sqlite else driver.cursor().executemany
         )
 
     async def begin(self) -> None:
         """Take SQLite's write lock; MariaDB begins with the first statement."""
-        if self._is_sqlite:
+        if self.is_sqlite:
             await self._ask(self._connection.exec_driver_sql("BEGIN IMMEDIATE"))
 
     async def commit(self) -> None:
-        if self._is_sqlite:
+        if self.is_sqlite:
             await self._ask(self._connection.exec_driver_sql("COMMIT"))
         await self._ask(self._connection.commit())
 

@@ -19,8 +19,8 @@ from ledger.domain.rejection import Code
 from ledger.feed import Feed
 from ledger.ports import Clock, Head, Spawn, StoreFault
 from ledger.stores import SqlStore
-from projections.checkpoints import BEGIN, FAIL, Checkpoint, live, target
-from projections.clearing import clear
+from projections.checkpoints import BEGIN, FAIL, LOCK, Checkpoint, checkpoints, live, target
+from projections.clearing import Clearing
 from projections.folding import Folding, ForeignHistory, whole
 from projections.line import Line, line
 from projections.snapshot import read_checkpoints, read_slots
@@ -121,7 +121,7 @@ class Projector:
             slots, head = await read_checkpoints(self._store)
             slot = target(slots)
             self._look(slots, slot)
-            place = slot and (slot.slot, slot.position, slot.live)
+            place = slot and slot.place
             now = self._clock.monotonic()
             if slot is None or place != seen or not _has_work(slot, head):
                 seen, since = place, now
@@ -181,10 +181,11 @@ class Projector:
 
     async def _go_live(self, folding: Folding, connection: Line) -> bool:
         """Swap when it has nearly caught up: under load there is always something more."""
-        if not await folding.go_live(connection):
+        clearing = await folding.go_live(connection)
+        if clearing is None:
             return False
         self._is(Activity.WORKING)
-        await clear(connection, self._store, "b" if folding.checkpoint.slot == "a" else "a")
+        await clearing.all(connection)
         return True
 
     async def _look_for_disagreement(self) -> None:
@@ -209,8 +210,8 @@ class Projector:
         self._is(Activity.FAILED, why)
         async with line(self._store) as connection:
             await connection.begin()
-            where = {"of_slot": checkpoint.slot, "from_position": checkpoint.position}
-            await connection.execute(FAIL, **where, why=why, where=checkpoint.position)
+            of = {"of_slot": checkpoint.slot, "of_epoch": checkpoint.epoch, "from_position": checkpoint.position}
+            await connection.execute(FAIL, **of, why=why, where=checkpoint.position)
             await connection.commit()
 
     async def _wait_out(self, why: Exception) -> None:
@@ -234,22 +235,22 @@ async def opened(store: SqlStore, connection: Line) -> Folding | None:
     slot = target(slots)
     if slot is None:
         return None
-    if not slot.live and (not slot.is_present or slot.position > head.position):
-        return await begin(store, connection, slot.slot)
+    # Where nothing was folded yet, another may still be deleting what was there before.
+    if not slot.live and not (slot.is_present and 0 < slot.position <= head.position):
+        return await begin(store, connection, slot)
     return Folding(store, slot)
 
 
-async def begin(store: SqlStore, connection: Line, slot: str) -> Folding | None:
-    """Empty the slot that is not live, and begin it anew; None when it is live now."""
+async def begin(store: SqlStore, connection: Line, slot: Checkpoint) -> Folding | None:
+    """Empty a slot that is not live, and begin it anew; None when somebody else did, or swapped, meanwhile."""
     genesis = chain.genesis((await store.head()).ledger_id)
     await connection.begin()
-    begun = await connection.execute(BEGIN, of_slot=slot, genesis=genesis)
+    is_begun = await connection.execute(BEGIN, of_slot=slot.slot, of_epoch=slot.epoch, genesis=genesis)
+    (begun,) = checkpoints(await connection.fetch(LOCK, of_slot=slot.slot))
     await connection.commit()
-    if not begun:
-        return None
-    await clear(connection, store, slot)
-    slots, _ = await read_checkpoints(store)
-    return Folding(store, next(each for each in slots if each.slot == slot))
+    if is_begun and await Clearing(begun).all(connection):
+        return Folding(store, begun)
+    return None
 
 
 async def check_history(store: SqlStore, slot: Checkpoint) -> None:

@@ -321,7 +321,7 @@ async def test_the_views_show_the_live_slot(start: Any) -> None:
 def test_a_slot_is_chosen_by_version_and_failure() -> None:
     def slot(name: str, **fields: Any) -> Checkpoint:
         made = {"live": False, "version": 1, "position": 5, "hash": b"", "recorded_at": 0, "failed": None}
-        zeros = dict.fromkeys(("failed_position", "checked_position", "checked_at"), 0)
+        zeros = dict.fromkeys(("epoch", "failed_position", "checked_position", "checked_at"), 0)
         return Checkpoint(name, **(made | zeros | {"disagreement": None} | fields))  # type: ignore[arg-type]
 
     table = [
