@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Table, func, select
 from ledger import chain, codec
 from ledger.ports import Record
 from ledger.stores import SqlStore
-from projections.apply import numbers_in
+from projections.apply import values_in
 from projections.checkpoints import NOTE_CHECK
 from projections.line import line
 from projections.refold import Backward, Forward
@@ -117,7 +117,7 @@ class _Comparison:
             while entries:
                 entry = entries.pop()
                 backward.take(entry)
-                count += numbers_in(entry.event)
+                count += values_in(entry.event)
                 if count >= MAX_NUMBERS or not entries:
                     found = backward.drain()
                     await self._compare_part(entry.position - 1, high, *found, forward)

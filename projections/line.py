@@ -20,6 +20,11 @@ __all__ = ["Line", "line"]
 # Between two parts of a long list of rows others get their turn on the event loop.
 ROWS_AT_ONCE = 250
 
+# A statement may change thousands of rows; the ledger's own deadline is of statements for which clients wait. MariaDB
+# ends a statement before we give it up: one that was only left behind would go on, and keep the checkpoint's lock.
+STATEMENT_SECONDS = 30.0
+SESSION = f"SET SESSION max_statement_time = {STATEMENT_SECONDS - 1:g}"
+
 T = TypeVar("T")
 
 
@@ -58,7 +63,7 @@ class Line:
             await self._ask(self._many(bulk.text, bulk.rows(rows[start : start + ROWS_AT_ONCE])))
 
     async def _ask(self, answer: Awaitable[T]) -> T:
-        async with asyncio.timeout(self._store.deadline):
+        async with asyncio.timeout(max(STATEMENT_SECONDS, self._store.deadline)):
             return await answer
 
 
@@ -71,6 +76,8 @@ async def line(store: SqlStore) -> AsyncIterator[Line]:
         async with asyncio.timeout(store.deadline):
             connection = await store.writers.connect()
             driver = (await connection.get_raw_connection()).driver_connection
+            if connection.dialect.name == "mariadb":
+                await driver.cursor().execute(SESSION)
         yield Line(store, connection, driver)
         await connection.close()
     except BaseException as error:

@@ -21,7 +21,7 @@ from ledger.ports import Clock, Head, Spawn, StoreFault
 from ledger.stores import SqlStore
 from projections.checkpoints import BEGIN, FAIL, LOCK, Checkpoint, checkpoints, live, target
 from projections.clearing import Clearing
-from projections.folding import Folding, ForeignHistory, whole
+from projections.folding import Folding, ForeignHistory
 from projections.line import Line, line
 from projections.snapshot import read_checkpoints, read_slots
 
@@ -164,23 +164,20 @@ class Projector:
     async def _fold_on(self, folding: Folding, connection: Line) -> None:
         await check_history(self._store, folding.checkpoint)
         while True:
-            records = whole(await self._feed.read(after=folding.position, limit=folding.limit))
-            is_behind = len(records) >= folding.limit // 2
-            if records and not await folding.fold(connection, records):
+            if not await folding.fold_next(connection, self._feed.read):
                 return
-            if not folding.checkpoint.live and not is_behind and not await self._go_live(folding, connection):
+            if not folding.checkpoint.live and not folding.is_behind and not await self._go_live(folding, connection):
                 return
             self._moved(folding)
             await self._look_for_disagreement()
-            if is_behind:
+            if folding.is_behind:
                 await asyncio.sleep(folding.held_seconds * REST)
                 continue
             await asyncio.sleep(GATHER_SECONDS)
-            if not records:
-                await self._feed.wait(folding.position, seconds=IDLE_SECONDS)
+            await self._feed.wait(folding.position, seconds=IDLE_SECONDS)
 
     async def _go_live(self, folding: Folding, connection: Line) -> bool:
-        """Swap when it has nearly caught up: under load there is always something more."""
+        """Swap when it has nearly caught up."""
         clearing = await folding.go_live(connection)
         if clearing is None:
             return False

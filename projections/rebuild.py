@@ -5,7 +5,7 @@ from ledger.ports import StoreFault
 from ledger.stores import SqlStore
 from projections.check import Progress
 from projections.checkpoints import beside
-from projections.folding import Folding, whole
+from projections.folding import Folding
 from projections.line import Line, line
 from projections.projector import begin
 from projections.snapshot import read_slots
@@ -37,11 +37,10 @@ def _disturbed(why: str) -> StoreFault:
 
 
 async def _catch_up(store: SqlStore, connection: Line, folding: Folding, progress: Progress) -> None:
-    """Fold until little is left: under load there is always something more."""
-    head, is_behind = await store.head(), True
-    while is_behind:
-        records = whole(await store.events(after=folding.position, limit=folding.limit))
-        is_behind = len(records) >= folding.limit // 2
-        if records and not await folding.fold(connection, records):
+    """Fold until little is left."""
+    head = await store.head()
+    folding.is_behind = True
+    while folding.is_behind:
+        if not await folding.fold_next(connection, store.events):
             raise _disturbed("somebody else folds into the same slot; look at `status`, and try again")
         progress(folding.position, max(head.position, folding.position))

@@ -56,7 +56,7 @@ async def catch_up(store: SqlStore, *, batch: int | None = None, to: int = MAX_P
                 if not records:
                     is_mine = await folding.go_live(connection) is not None
                 else:
-                    is_mine = await folding.fold(connection, records)
+                    is_mine = await folding.fold(connection, records) > 0
                 if not is_mine or (records and batch):  # a projector of another process may work on it too
                     break
 
