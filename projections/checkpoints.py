@@ -25,6 +25,7 @@ __all__ = [
     "Checkpoint",
     "beside",
     "checkpoints",
+    "failed",
     "live",
     "target",
 ]
@@ -112,13 +113,25 @@ def beside(slots: Sequence[Checkpoint]) -> Checkpoint:
 
 
 def target(slots: Sequence[Checkpoint]) -> Checkpoint | None:
-    """Choose the slot to fold into: the live one, or the one beside it when that is of an older version.
+    """Choose the slot to fold into: the live one, or another as long as none is live, or that is of an older version.
 
-    None when this code has nothing to do: the live one failed, or is of a newer version.
+    None when this code has nothing to do: folding into it failed, or it is of a newer version.
     """
+    chosen = _chosen(slots)
+    return None if chosen.version > PROJECTION_VERSION or _is_failed(chosen) else chosen
+
+
+def failed(slots: Sequence[Checkpoint]) -> Checkpoint | None:
+    """Give the slot that should be folded into, if that has failed: only a rebuild is the way out."""
+    chosen = _chosen(slots)
+    return chosen if _is_failed(chosen) else None
+
+
+def _chosen(slots: Sequence[Checkpoint]) -> Checkpoint:
     present = live(slots)
-    if present is None:
-        return slots[0]
-    if present.version < PROJECTION_VERSION:
-        return beside(slots)
-    return present if present.is_present else None
+    return beside(slots) if present is None or present.version < PROJECTION_VERSION else present
+
+
+def _is_failed(slot: Checkpoint) -> bool:
+    # Into one that is not live, code of another version begins anew; what failed in this one would fail again.
+    return slot.failed is not None and (slot.live or slot.version == PROJECTION_VERSION)

@@ -27,7 +27,7 @@ from projections.rows import GapRow, ReservationRow, SequenceRow, SeriesRow, pla
 from projections.schema import SLOTS
 from projections.statements import statements
 
-__all__ = ["Folding", "ForeignHistory", "whole"]
+__all__ = ["Folding", "ForeignHistory", "LogIsBehind", "whole"]
 
 MAX_EVENTS = 2_000
 FIRST_EVENTS = 50
@@ -50,6 +50,10 @@ class Read(Protocol):
     """How the log is read."""
 
     def __call__(self, *, after: int, limit: int) -> Awaitable[Sequence[Record]]: ...
+
+
+class LogIsBehind(Exception):
+    """The log ends before the checkpoint: what is missing may come back, as when the mirror is adopted."""
 
 
 class ForeignHistory(Exception):

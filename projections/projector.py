@@ -19,9 +19,9 @@ from ledger.domain.rejection import Code
 from ledger.feed import Feed
 from ledger.ports import Clock, Head, Spawn, StoreFault
 from ledger.stores import SqlStore
-from projections.checkpoints import BEGIN, FAIL, LOCK, Checkpoint, checkpoints, live, target
+from projections.checkpoints import BEGIN, FAIL, LOCK, Checkpoint, checkpoints, failed, live, target
 from projections.clearing import Clearing
-from projections.folding import Folding, ForeignHistory
+from projections.folding import Folding, ForeignHistory, LogIsBehind
 from projections.line import Line, line
 from projections.snapshot import read_checkpoints, read_slots
 
@@ -41,6 +41,10 @@ REST = 0.5
 
 # One that keeps up lets events gather: each transaction flushes the disk, for which the ledger's writer waits too.
 GATHER_SECONDS = 0.05
+
+
+# These pass; of anything else the log gets the traceback.
+EXPECTED = (StoreFault, UnknownEvent, LogIsBehind)
 
 
 class Activity(StrEnum):
@@ -107,7 +111,7 @@ class Projector:
                     await self._work()
                     self._backoff = FIRST_BACKOFF_SECONDS
                 is_first = False
-            except (StoreFault, UnknownEvent) as why:
+            except EXPECTED as why:
                 await self._wait_out(why)
             except Exception as bug:  # of the folding: `_work` has noted what can be noted
                 await self._wait_out(bug)
@@ -120,7 +124,7 @@ class Projector:
         while True:
             slots, head = await read_checkpoints(self._store)
             slot = target(slots)
-            self._look(slots, slot)
+            self._look(slots, slot, head)
             place = slot and slot.place
             now = self._clock.monotonic()
             if slot is None or place != seen or not _has_work(slot, head):
@@ -129,14 +133,16 @@ class Projector:
                 return True
             await asyncio.sleep(POLL_SECONDS)
 
-    def _look(self, slots: Sequence[Checkpoint], slot: Checkpoint | None) -> None:
-        present = next((each for each in slots if each.live), None)
+    def _look(self, slots: Sequence[Checkpoint], slot: Checkpoint | None, head: Head) -> None:
+        present, stopped = live(slots), failed(slots)
         self.position = present.position if present else 0
         self._disagreement = present.disagreement if present else None
-        if slot is not None:
+        if stopped is not None:
+            self._is(Activity.FAILED, stopped.failed)
+        elif slot is not None and slot.live and slot.position > head.position:
+            self._is(Activity.WAITING, _behind(slot, head))
+        elif slot is not None:
             self._is(Activity.STANDING_BY)
-        elif present is not None and present.failed is not None:
-            self._is(Activity.FAILED, present.failed)
         else:
             self._is(Activity.STANDING_BY, "the projection is of a newer version of numbering-ledger")
 
@@ -152,7 +158,7 @@ class Projector:
                     folding.decoded = self._feed.decoded
                     self._is(Activity.WORKING if folding.checkpoint.live else Activity.REBUILDING)
                     await self._fold_on(folding, connection)
-        except UnknownEvent:
+        except (UnknownEvent, LogIsBehind):
             raise
         except Exception as error:
             # The line is closed by now: its transaction would hold the very row to be written.
@@ -202,7 +208,7 @@ class Projector:
         why = error.detail if isinstance(error, StoreFault) else f"{type(error).__name__}: {error}"
         _log.critical(
             "the projection stopped behind position %s: %s; mend it with `numbering projections rebuild`",
-            checkpoint.position, why, exc_info=error,
+            checkpoint.position, why, exc_info=None if isinstance(error, ForeignHistory) else error,
         )  # fmt: skip
         self._is(Activity.FAILED, why)
         async with line(self._store) as connection:
@@ -213,7 +219,7 @@ class Projector:
 
     async def _wait_out(self, why: Exception) -> None:
         if self._activity is not Activity.WAITING or self._why != str(why):
-            _log.warning("the projection waits: %s", why, exc_info=not isinstance(why, StoreFault | UnknownEvent))
+            _log.warning("the projection waits: %s", why, exc_info=not isinstance(why, EXPECTED))
         self._is(Activity.WAITING, str(why))
         await asyncio.sleep(self._backoff)
         self._backoff = min(2 * self._backoff, MAX_BACKOFF_SECONDS)
@@ -223,17 +229,20 @@ class Projector:
 
 
 def _has_work(slot: Checkpoint, head: Head) -> bool:
-    return not slot.live or slot.position != head.position
+    return not slot.live or slot.position < head.position
+
+
+def _behind(slot: Checkpoint, head: Head) -> str:
+    return f"the log ends at position {head.position}, before the projection, which is at {slot.position}"
 
 
 async def opened(store: SqlStore, connection: Line) -> Folding | None:
     """Give the slot to fold into, begun anew if it must be; None when there is nothing to do for this code."""
-    slots, head = await read_checkpoints(store)
-    slot = target(slots)
+    slot = target(await read_slots(store))
     if slot is None:
         return None
     # Where nothing was folded yet, another may still be deleting what was there before.
-    if not slot.live and not (slot.is_present and 0 < slot.position <= head.position):
+    if not slot.live and not (slot.is_present and slot.position and await _is_in_log(store, slot)):
         return await begin(store, connection, slot)
     return Folding(store, slot)
 
@@ -251,11 +260,18 @@ async def begin(store: SqlStore, connection: Line, slot: Checkpoint) -> Folding 
 
 
 async def check_history(store: SqlStore, slot: Checkpoint) -> None:
-    """Raise ForeignHistory unless the log holds the event at which the slot stands."""
-    if slot.position:
-        records = await store.events(after=slot.position - 1, limit=1)
-        if not records or records[0].hash != slot.hash:
-            raise ForeignHistory(
-                f"the projection stands at position {slot.position}, where the log has another event or none: "
-                "it was folded from another history"
-            )
+    """Raise LogIsBehind or ForeignHistory unless the log holds the event at which the slot stands."""
+    if not slot.position or await _is_in_log(store, slot):
+        return
+    head = await store.head()
+    if head.position < slot.position:
+        raise LogIsBehind(_behind(slot, head))
+    raise ForeignHistory(
+        f"the projection stands at position {slot.position}, where the log has another event: "
+        "it was folded from another history"
+    )
+
+
+async def _is_in_log(store: SqlStore, slot: Checkpoint) -> bool:
+    records = await store.events(after=slot.position - 1, limit=1)
+    return bool(records) and records[0].hash == slot.hash

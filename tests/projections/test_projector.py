@@ -177,13 +177,69 @@ async def test_a_number_that_is_there_already_stops_the_projection(start: Any, c
     assert "rebuild" in caplog.text
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_what_fails_before_it_is_live_is_told_and_not_repeated(
+    start: Any, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    taken: list[int] = []
+
+    def broken(unit: Any, entry: Entry) -> None:
+        taken.append(entry.position)
+        raise ZeroDivisionError("a bug")
+
+    process = start(projects=False)
+    await process.do(DefineSeries((PLAIN, GAPLESS)))
+    await process.use(1)
+    if not is_first:
+        await catch_up(process.store)
+        await change(process.store, "UPDATE projections SET version = 0 WHERE live = 1")
+    with monkeypatch.context() as patched:
+        patched.setattr(apply.Unit, "take", broken)
+        process.projector.start()
+        await until(lambda: process.projector.status.activity is Activity.FAILED)
+        await asyncio.sleep(2 * projector.STALL_SECONDS)
+    assert taken == [1]
+    assert process.projector.status.activity is Activity.FAILED
+    assert "ZeroDivisionError: a bug" in (process.projector.status.why or "")
+    await rebuild(process.store)
+    await process.projected(await process.use(1))
+    await check_projections(process.store)
+
+
+async def test_a_log_that_ends_before_the_checkpoint_is_waited_for(
+    start: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    process = start(projects=False)
+    await process.do(DefineSeries((PLAIN, GAPLESS)))
+    before = await process.use(1)
+    await process.use(1)
+    await catch_up(process.store)
+    head, events = await process.store.head(), process.store.events
+
+    async def shorter(*, after: int, limit: int) -> Any:
+        return [each for each in await events(after=after, limit=limit) if each.position <= before]
+
+    async def earlier() -> Any:
+        return head._replace(position=before)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(process.store, "events", shorter)
+        patched.setattr(process.store, "head", earlier)
+        process.projector.start()
+        await until(lambda: process.projector.status.activity is Activity.WAITING)
+        assert f"ends at position {before}" in (process.projector.status.why or "")
+    await process.projected(await process.use(1))  # the events are there again
+    assert (await process.live()).failed is None
+    assert "Traceback" not in caplog.text
+
+
 async def until_failed(process: Process) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (await process.live()).failed is None:  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)
 
 
-async def test_a_projection_of_another_history_fails(start: Any) -> None:
+async def test_a_projection_of_another_history_fails(start: Any, caplog: Any) -> None:
     process = start(projects=False)
     await process.do(DefineSeries((PLAIN, GAPLESS)))
     await process.use(1)
@@ -194,6 +250,7 @@ async def test_a_projection_of_another_history_fails(start: Any) -> None:
     process.projector.start()
     await until_failed(process)
     assert "another history" in ((await process.live()).failed or "")
+    assert "Traceback" not in caplog.text, "it is a finding, not a bug"
     assert (await process.live()).position == before.position
     report = await check(process.store)
     assert "another history" in report.differences[0]
@@ -332,7 +389,14 @@ def test_a_slot_is_chosen_by_version_and_failure() -> None:
         (slot("a", live=True, version=2), slot("b"), None),
         (slot("a", live=True, failed="why"), slot("b"), None),
         (slot("a", live=True, version=0, failed="why"), slot("b"), "b"),
+        (slot("a", live=True, version=0), slot("b", failed="why"), None),
+        (slot("a", live=True, version=0), slot("b", failed="why", version=0), "b"),
+        (slot("a", failed="why"), slot("b"), None),
+        (slot("a", failed="why", version=0), slot("b"), "a"),
+        (slot("a", failed="why"), slot("b", live=True), "b"),
     ]
     for first, second, expected in table:
-        chosen = checkpoints.target([first, second])
+        slots = [first, second]
+        chosen, failed = checkpoints.target(slots), checkpoints.failed(slots)
         assert (chosen.slot if chosen else None) == expected
+        assert (failed is not None) == (chosen is None and all(each.version < 2 for each in slots))
