@@ -27,8 +27,11 @@ __all__ = [
     "checkpoints",
     "failed",
     "live",
+    "shortened",
     "target",
 ]
+
+MAX_TEXT = 4_000
 
 _of_slot = projections.c.slot == bindparam("of_slot")
 _of_epoch = projections.c.epoch == bindparam("of_epoch")
@@ -101,6 +104,11 @@ class Checkpoint:
 
 def checkpoints(rows: Sequence[Row[Any]]) -> list[Checkpoint]:
     return [Checkpoint(**dict(row._mapping) | {"live": bool(row.live)}) for row in rows]
+
+
+def shortened(what: str) -> str:
+    """Cut what is stored of a failure or a disagreement: MariaDB refuses a text of more than 64 KiB."""
+    return what if len(what) <= MAX_TEXT else f"{what[: MAX_TEXT - 1]}…"
 
 
 def live(slots: Sequence[Checkpoint]) -> Checkpoint | None:

@@ -19,7 +19,7 @@ from ledger.domain.rejection import Code
 from ledger.feed import Feed
 from ledger.ports import Clock, Head, Spawn, StoreFault
 from ledger.stores import SqlStore
-from projections.checkpoints import BEGIN, FAIL, LOCK, Checkpoint, checkpoints, failed, live, target
+from projections.checkpoints import BEGIN, FAIL, LOCK, Checkpoint, checkpoints, failed, live, shortened, target
 from projections.clearing import Clearing
 from projections.folding import Folding, ForeignHistory, LogIsBehind
 from projections.line import Line, line
@@ -205,7 +205,7 @@ class Projector:
             self.position = folding.position
 
     async def _fail(self, checkpoint: Checkpoint, error: Exception) -> None:
-        why = error.detail if isinstance(error, StoreFault) else f"{type(error).__name__}: {error}"
+        why = shortened(error.detail if isinstance(error, StoreFault) else f"{type(error).__name__}: {error}")
         _log.critical(
             "the projection stopped behind position %s: %s; mend it with `numbering projections rebuild`",
             checkpoint.position, why, exc_info=None if isinstance(error, ForeignHistory) else error,

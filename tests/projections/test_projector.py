@@ -10,10 +10,13 @@ from sqlalchemy import text
 
 from ledger.codec import Entry, UnknownEvent
 from ledger.domain.commands import Cancel, Confirm, DefineSeries, Envelope, Reserve
+from ledger.domain.rejection import Code
+from ledger.ports import StoreFault
 from ledger.service import Ledger as Service
 from ledger.stores import SqlStore
 from ledger.system import RandomIds, SystemClock, aside, spawn
 from projections import apply, checkpoints, projector
+from projections import check as check_module
 from projections.check import check
 from projections.checkpoints import Checkpoint
 from projections.projector import Activity, Projector
@@ -358,6 +361,42 @@ async def test_a_check_finds_one_changed_value(start: Any, named: str) -> None:
     await rebuild(process.store)
     assert not (await check(process.store)).differences
     assert (await process.live()).disagreement is None
+
+
+async def test_what_is_stored_of_long_texts_is_short(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(unit: Any, entry: Entry) -> None:
+        raise ZeroDivisionError("x" * 100_000)
+
+    process = start(projects=False)
+    await process.do(DefineSeries((PLAIN, GAPLESS)))
+    await process.use(2)
+    await catch_up(process.store)
+    slot = (await process.live()).slot
+    long = "y" * 100_000  # more than MariaDB's TEXT takes
+    await change(process.store, f"UPDATE series_{slot} SET definition = '{long}' WHERE code = 'PLAIN'")
+    report = await check(process.store)
+    assert len(report.differences) == 1
+    assert len(report.differences[0]) < 600
+    assert (await process.live()).disagreement == "; ".join(report.differences)
+    await rebuild(process.store)
+    await process.use(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(apply.Unit, "take", broken)
+        process.projector.start()
+        await until_failed(process)
+    assert len((await process.live()).failed or "") == checkpoints.MAX_TEXT
+
+
+async def test_a_report_that_cannot_be_noted_is_given(start: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    def cut(store: Any) -> Any:
+        raise StoreFault(Code.DATABASE_UNAVAILABLE, "gone", transient=True)
+
+    process = start(projects=False)
+    await process.do(DefineSeries((PLAIN, GAPLESS)))
+    await catch_up(process.store)
+    monkeypatch.setattr(check_module, "line", cut)
+    assert not (await check(process.store)).differences
+    assert "could not be noted" in caplog.text
 
 
 async def test_the_views_show_the_live_slot(start: Any) -> None:
