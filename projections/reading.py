@@ -12,9 +12,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Integer, Row, TextClause, and_, column, func, or_, select, text
 
+from ledger.ports import StoreFault
 from ledger.stores import SqlStore
 from ledger.stores.schema import events
-from projections.checkpoints import Checkpoint, live
+from projections.checkpoints import Checkpoint, failed, live
 from projections.rows import GapRow, NumberRow, ReservationRow, SequenceRow
 from projections.snapshot import Snapshot, read_slots, snapshot
 
@@ -83,6 +84,8 @@ class Found(Generic[R]):
 class Projections:
     def __init__(self, store: SqlStore) -> None:
         self._store = store
+        self._reading: asyncio.Task[Sequence[Checkpoint] | StoreFault] | None = None
+        self._read_at = 0.0
 
     async def position(self) -> int:
         """Give the position up to which the log is in the live tables; 0 before there are any."""
@@ -90,16 +93,35 @@ class Projections:
         return present.position if present else 0
 
     async def wait(self, min_position: int, seconds: float) -> bool:
-        """Wait until the tables have come to a position; False when they have not within `seconds`."""
+        """Wait until the tables have come to a position; False when they have not within `seconds`, or have failed."""
         pause, loop = POLL_SECONDS, asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        while await self.position() < min_position:
+        while True:
+            slots = await self._latest()
+            present = live(slots)
+            if (present.position if present else 0) >= min_position:
+                return True
             left = deadline - loop.time()
-            if left <= 0:
+            if left <= 0 or failed(slots):
                 return False
             await asyncio.sleep(min(pause, left))
             pause = min(2 * pause, MAX_POLL_SECONDS)
-        return True
+
+    async def _latest(self) -> Sequence[Checkpoint]:
+        """Read the checkpoints together with all who wait: one read is under way, and serves for a moment."""
+        loop = asyncio.get_running_loop()
+        if self._reading is None or (self._reading.done() and loop.time() >= self._read_at + POLL_SECONDS):
+            self._reading, self._read_at = loop.create_task(self._read()), loop.time()
+        slots = await asyncio.shield(self._reading)
+        if isinstance(slots, StoreFault):
+            raise slots
+        return slots
+
+    async def _read(self) -> Sequence[Checkpoint] | StoreFault:
+        try:
+            return await read_slots(self._store)
+        except StoreFault as fault:  # given, not raised: those who wait may all have gone
+            return fault
 
     async def status(self) -> Sequence[Checkpoint]:
         """Give the checkpoint of each slot, the live one with what is wrong with it."""
