@@ -169,27 +169,26 @@ class Projector:
 
     async def _fold_on(self, folding: Folding, connection: Line) -> None:
         await check_history(self._store, folding.checkpoint)
+        clearing: Clearing | None = None
         while True:
             if not await folding.fold_next(connection, self._feed.read):
                 return
-            if not folding.checkpoint.live and not folding.is_behind and not await self._go_live(folding, connection):
-                return
+            if not folding.checkpoint.live and not folding.is_behind:
+                clearing = await folding.go_live(connection)
+                if clearing is None:
+                    return
+                self._is(Activity.WORKING)
             self._moved(folding)
+            # A piece between two batches: readers would see no news for as long as it takes to delete everything.
+            if clearing is not None and not await clearing.piece(connection):
+                clearing = None
             await self._look_for_disagreement()
             if folding.is_behind:
                 await asyncio.sleep(folding.held_seconds * REST)
                 continue
             await asyncio.sleep(GATHER_SECONDS)
-            await self._feed.wait(folding.position, seconds=IDLE_SECONDS)
-
-    async def _go_live(self, folding: Folding, connection: Line) -> bool:
-        """Swap when it has nearly caught up."""
-        clearing = await folding.go_live(connection)
-        if clearing is None:
-            return False
-        self._is(Activity.WORKING)
-        await clearing.all(connection)
-        return True
+            if clearing is None:
+                await self._feed.wait(folding.position, seconds=IDLE_SECONDS)
 
     async def _look_for_disagreement(self) -> None:
         """See now and then what a check has found since, of rows that this process only writes."""

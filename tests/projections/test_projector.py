@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
 from ledger.codec import Entry, UnknownEvent
 from ledger.domain.commands import Cancel, Confirm, DefineSeries, Envelope, Reserve
@@ -15,13 +15,14 @@ from ledger.ports import StoreFault
 from ledger.service import Ledger as Service
 from ledger.stores import SqlStore
 from ledger.system import RandomIds, SystemClock, aside, spawn
-from projections import apply, checkpoints, projector
+from projections import apply, checkpoints, clearing, projector
 from projections import check as check_module
 from projections.check import check
 from projections.checkpoints import Checkpoint
 from projections.projector import Activity, Projector
 from projections.reading import Filter, Projections
 from projections.rebuild import rebuild
+from projections.schema import SLOTS
 from tests.given import GAPLESS, PLAIN
 from tests.projections.agreement import catch_up, check_projections, rows_of
 from tests.stores import Ledger
@@ -295,6 +296,31 @@ async def test_an_older_version_is_rebuilt_and_a_newer_one_left_alone(
     await until(lambda: process.projector.status.why is not None)
     assert "newer version" in (process.projector.status.why or "")
     assert (await process.live()).position < position
+
+
+async def test_it_folds_on_while_an_older_version_is_deleted(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = start(projects=False)
+    await process.do(DefineSeries((PLAIN, GAPLESS)))
+    await process.use(20)
+    await catch_up(process.store)
+    old = (await process.live()).slot
+    await change(process.store, "UPDATE projections SET version = 0 WHERE live = 1")
+    monkeypatch.setattr(clearing, "PIECE", 1)
+    process.projector.start()
+    for _ in range(3):
+        await process.projected(await process.use(1))
+    assert await count(process.store, old) > 0
+    monkeypatch.setattr(clearing, "PIECE", 1_000)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await count(process.store, old):  # noqa: ASYNC110
+            await asyncio.sleep(POLL_SECONDS)
+    await check_projections(process.store)
+
+
+async def count(store: SqlStore, slot: str) -> int:
+    """Count what is left in the tables of a slot."""
+    async with store.readers.connect() as connection:
+        return sum([await connection.scalar(select(func.count()).select_from(each)) for each in SLOTS[slot].tables])
 
 
 async def test_a_rebuild_goes_on_beside_commands_and_reads(start: Any) -> None:
