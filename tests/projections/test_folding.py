@@ -18,7 +18,8 @@ from projections import rebuild as rebuild_module
 from projections.folding import whole
 from projections.line import Line, line
 from projections.projector import opened
-from projections.reading import Projections
+from projections.rows import SequenceRow
+from projections.snapshot import read_slots
 from tests.given import GAPLESS, PLAIN, series
 from tests.projections.agreement import catch_up, check_projections, rows_of
 from tests.servers import MariaDB
@@ -61,10 +62,10 @@ async def test_large_blocks(sql_ledger: Ledger) -> None:
         Confirm("d" * 32, "E"),
     )
     await check_projections(store)
-    projections = Projections(store)
-    (sequence,) = (await projections.sequence_row("WIDE:-")).rows
+    rows = await rows_of(store)
+    (sequence,) = (SequenceRow(*row) for row in rows["sequences"])
     assert (sequence.reserved, sequence.confirmed, sequence.high_water) == (9_000, 12_000, 21_000)
-    assert not (await projections.gap_rows(sequence.sequence_at)).rows
+    assert not rows["gaps"]
 
 
 async def test_a_batch_is_few_statements_on_mariadb(mariadb_only: Ledger, mariadb: MariaDB) -> None:
@@ -125,7 +126,7 @@ async def test_a_fault_at_any_statement_leaves_nothing_half_done(sql_ledger: Led
         failing = Failing(passing)
         with suppress(StoreFault, ConnectionResetError):  # to SQLite the second is no error of its own
             await folded(store, failing.cut)
-        if any(slot.position for slot in await Projections(store).status()):
+        if any(slot.position for slot in await read_slots(store)):
             break
     assert passing > 8
     await check_projections(store)

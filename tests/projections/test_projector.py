@@ -23,6 +23,7 @@ from projections.projector import Activity, Projector
 from projections.reading import Filter, Projections
 from projections.rebuild import rebuild
 from projections.schema import SLOTS
+from projections.snapshot import read_slots
 from tests.given import GAPLESS, PLAIN
 from tests.projections.agreement import catch_up, check_projections, rows_of
 from tests.stores import Ledger
@@ -61,7 +62,7 @@ class Process:
         assert await Projections(self.store).wait(position, PATIENCE_SECONDS), self.projector.status
 
     async def live(self) -> Checkpoint:
-        slots = await Projections(self.store).status()
+        slots = await read_slots(self.store)
         return next(slot for slot in slots if slot.live)
 
 

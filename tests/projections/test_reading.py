@@ -15,7 +15,7 @@ from ledger.stores import SqlStore
 from ledger.system import RandomIds, SystemClock, aside, spawn
 from projections import reading
 from projections.reading import Cursor, Filter, Projections, ReservationFilter
-from projections.rows import NumberRow
+from projections.rows import GapRow, NumberRow, SequenceRow
 from projections.snapshot import read_slots
 from tests.given import GAPLESS, LETTER, LETTER_KEY, PLAIN
 from tests.projections.agreement import catch_up, check_projections, rows_of
@@ -135,15 +135,15 @@ async def test_a_cursor_within_a_block_goes_on_within_it(written: Written) -> No
 
 
 async def test_values_and_gaps_of_a_sequence(written: Written) -> None:
-    (sequence,) = (await written.projections.sequence_row("GAPLESS:-")).rows
-    rows = await written.projections.number_row(sequence.sequence_at, [1, 3, 99])
-    assert {value: row.state for value, row in rows.items()} == {1: "RESERVED", 3: "CANCELLED"}
-    assert rows[1].earlier == rows[3].position
-    (gap,) = (await written.projections.gap_rows(sequence.sequence_at, 4)).rows
-    assert (gap.first, gap.last, gap.state, gap.given_position) == (3, 4, "CANCELLED", rows[3].position)
-    assert not (await written.projections.gap_rows(sequence.sequence_at, 5)).rows
-    (plain,) = (await written.projections.sequence_row("PLAIN:-")).rows
-    (skipped,) = (await written.projections.gap_rows(plain.sequence_at)).rows
+    rows = await rows_of(written.store)
+    gaps = [GapRow(*row) for row in rows["gaps"]]
+    sequences = {row.series: row.sequence_at for row in (SequenceRow(*row) for row in rows["sequences"])}
+    numbers = {row.value: row for row in written.numbers if row.sequence_at == sequences["GAPLESS"]}
+    assert [numbers[value].state for value in range(1, 5)] == ["RESERVED", "RESERVED", "CANCELLED", "CANCELLED"]
+    assert numbers[1].earlier == numbers[3].position
+    (gap,) = (gap for gap in gaps if gap.sequence_at == sequences["GAPLESS"])
+    assert (gap.first, gap.last, gap.state, gap.given_position) == (3, 4, "CANCELLED", numbers[3].position)
+    (skipped,) = (gap for gap in gaps if gap.sequence_at == sequences["PLAIN"])
     assert (skipped.first, skipped.last, skipped.state) == (6, 41, "SKIPPED")
 
 
