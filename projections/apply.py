@@ -53,7 +53,7 @@ from projections.rows import (
     text_of,
 )
 
-__all__ = ["Change", "Interval", "Needs", "Unit", "needs", "numbers_in"]
+__all__ = ["Change", "Interval", "Needs", "Unit", "needs", "values_in"]
 
 RESERVED, CONFIRMED, VOIDED = ValueState.RESERVED.value, ValueState.CONFIRMED.value, ValueState.VOIDED.value
 CANCELLED, EXPIRED, SKIPPED = ValueState.CANCELLED.value, ValueState.EXPIRED.value, ValueState.SKIPPED.value
@@ -131,14 +131,16 @@ def needs(events: Iterable[Event]) -> Needs:
     return found
 
 
-def numbers_in(event: Event) -> int:
-    """Count the numbers that an event gives out, each of which is a row."""
+def values_in(event: Event) -> int:
+    """Count the numbers of which an event makes or changes the rows."""
     match event:
-        case NumbersReserved(ranges=ranges):
+        case NumbersReserved(ranges=ranges) | ReservationCancelled(ranges=ranges) | ReservationExpired(ranges=ranges):
             return count_of(ranges)
+        case NumbersConfirmed(ranges=ranges, released=released):
+            return count_of(ranges) + count_of(released)
         case NumbersImported(prints=prints):
             return sum(count_of(each.ranges) for each in prints)
-        case NumberAssigned():
+        case NumberAssigned() | NumberVoided():
             return 1
         case _:
             return 0

@@ -4,6 +4,7 @@ All rows are read in one transaction, so a projector may go on meanwhile. Memory
 sequences, and with what is open between an event and the one that gave its value out, not with the numbers.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
@@ -12,10 +13,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, func, select
 
 from ledger import chain, codec
-from ledger.ports import Record
+from ledger.ports import Record, StoreFault
 from ledger.stores import SqlStore
-from projections.apply import numbers_in
-from projections.checkpoints import NOTE_CHECK
+from projections.apply import values_in
+from projections.checkpoints import NOTE_CHECK, shortened
 from projections.line import line
 from projections.refold import Backward, Forward
 from projections.rows import GapRow, NumberRow, ReservationRow, SequenceRow, SeriesRow
@@ -23,11 +24,14 @@ from projections.snapshot import Snapshot, snapshot
 
 __all__ = ["Progress", "Report", "check"]
 
+MAX_SHOWN = 200  # characters of a value: a definition may have a hundred thousand
 MAX_DIFFERENCES = 20  # are told; then nobody needs more to know that it is to be rebuilt
 CHUNK = 1_000  # events read at a time
 MAX_NUMBERS = 20_000  # compared at a time, beside those of one event
 STATEMENT_SECONDS = 600.0  # to count the rows of a table of many years
 MAX_LOADED = 500  # rows asked for by key in one statement
+
+_log = logging.getLogger(__name__)
 
 KEYS: dict[type[Any], tuple[str, ...]] = {
     SeriesRow: ("code", "version"),
@@ -62,12 +66,15 @@ async def check(store: SqlStore, progress: Progress = lambda done, of: None, *, 
         with suppress(_Enough):
             await comparison.run()
         report = Report(seen.position, comparison.rows, tuple(comparison.differences))
-        slot = seen.checkpoint.slot
-    async with line(store) as connection:
-        await connection.begin()
-        what = "; ".join(report.differences) or None
-        await connection.execute(NOTE_CHECK, of_slot=slot, to=report.position, at=now, what=what)
-        await connection.commit()
+        of = {"of_slot": seen.checkpoint.slot, "of_epoch": seen.checkpoint.epoch}
+    what = shortened("; ".join(report.differences)) or None
+    try:
+        async with line(store) as connection:
+            await connection.begin()
+            await connection.execute(NOTE_CHECK, **of, to=report.position, at=now, what=what)
+            await connection.commit()
+    except StoreFault as fault:  # what was found, after hours perhaps, is to be told all the same
+        _log.warning("the result of the check could not be noted: %s", fault)
     return report
 
 
@@ -117,7 +124,7 @@ class _Comparison:
             while entries:
                 entry = entries.pop()
                 backward.take(entry)
-                count += numbers_in(entry.event)
+                count += values_in(entry.event)
                 if count >= MAX_NUMBERS or not entries:
                     found = backward.drain()
                     await self._compare_part(entry.position - 1, high, *found, forward)
@@ -239,9 +246,16 @@ def _key(row: Any) -> tuple[Any, ...]:
 
 def _named(row: Any) -> str:
     kind = type(row).__name__.removesuffix("Row").lower()
-    return f"{kind} " + ", ".join(f"{name} {getattr(row, name)}" for name in KEYS[type(row)])
+    return f"{kind} " + ", ".join(f"{name} {_shown(getattr(row, name), str)}" for name in KEYS[type(row)])
 
 
 def _difference(found: Any, expected: Any) -> str:
     pairs = ((each.name, getattr(found, each.name), getattr(expected, each.name)) for each in fields(found))
-    return ", ".join(f"{name} is {one!r}, and should be {other!r}" for name, one, other in pairs if one != other)
+    return ", ".join(
+        f"{name} is {_shown(one)}, and should be {_shown(other)}" for name, one, other in pairs if one != other
+    )
+
+
+def _shown(value: object, as_text: Callable[[object], str] = repr) -> str:
+    text = as_text(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({len(text)} characters)"

@@ -1,4 +1,9 @@
-"""The row of each slot: how far it has come, in which history, and what is wrong with it."""
+"""The row of each slot: how far it has come, in which history, and what is wrong with it.
+
+A slot's `epoch` rises whenever it is begun anew and whenever the slots are swapped. Whoever folds into a slot, empties
+it or writes beside it what became of it does so only while the epoch, read under the row's lock, is still the one that
+they began in: what another has begun meanwhile is not theirs.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +23,19 @@ __all__ = [
     "NOTE_CHECK",
     "SWAP",
     "Checkpoint",
+    "beside",
     "checkpoints",
+    "failed",
     "live",
+    "shortened",
     "target",
 ]
 
+MAX_TEXT = 4_000
+
 _of_slot = projections.c.slot == bindparam("of_slot")
+_of_epoch = projections.c.epoch == bindparam("of_epoch")
+_next_epoch = projections.c.epoch + 1
 
 ALL = select(projections).order_by(projections.c.slot)
 LOCK = select(projections).where(_of_slot).with_for_update()
@@ -33,17 +45,18 @@ MOVE = (
     .where(_of_slot)
     .values(position=bindparam("to"), hash=bindparam("last_hash"), recorded_at=bindparam("last_recorded_at"))
 )
-SWAP = update(projections).values(live=bindparam("is_live")).where(_of_slot)
+SWAP = update(projections).values(live=bindparam("is_live"), epoch=_next_epoch).where(_of_slot)
 FAIL = (
     update(projections)
-    .where(_of_slot, projections.c.position == bindparam("from_position"))
+    .where(_of_slot, _of_epoch, projections.c.position == bindparam("from_position"))
     .values(failed=bindparam("why"), failed_position=bindparam("where"))
 )
 BEGIN = (
     update(projections)
-    .where(_of_slot, projections.c.live == 0)
+    .where(_of_slot, _of_epoch, projections.c.live == 0)
     .values(
         version=PROJECTION_VERSION,
+        epoch=_next_epoch,
         position=0,
         hash=bindparam("genesis"),
         recorded_at=0,
@@ -56,7 +69,7 @@ BEGIN = (
 )
 NOTE_CHECK = (
     update(projections)
-    .where(_of_slot, projections.c.version == PROJECTION_VERSION)
+    .where(_of_slot, _of_epoch, projections.c.version == PROJECTION_VERSION)
     .values(checked_position=bindparam("to"), checked_at=bindparam("at"), disagreement=bindparam("what"))
 )
 
@@ -68,6 +81,7 @@ class Checkpoint:
     slot: str
     live: bool
     version: int
+    epoch: int
     position: int
     hash: bytes
     recorded_at: int
@@ -82,23 +96,50 @@ class Checkpoint:
         """Whether this code may go on folding into it."""
         return self.version == PROJECTION_VERSION and self.failed is None
 
+    @property
+    def place(self) -> tuple[str, int, bool, int, bytes]:
+        """What changes with whatever is done to the slot's rows."""
+        return self.slot, self.epoch, self.live, self.position, self.hash
+
 
 def checkpoints(rows: Sequence[Row[Any]]) -> list[Checkpoint]:
     return [Checkpoint(**dict(row._mapping) | {"live": bool(row.live)}) for row in rows]
+
+
+def shortened(what: str) -> str:
+    """Cut what is stored of a failure or a disagreement: MariaDB refuses a text of more than 64 KiB."""
+    return what if len(what) <= MAX_TEXT else f"{what[: MAX_TEXT - 1]}…"
 
 
 def live(slots: Sequence[Checkpoint]) -> Checkpoint | None:
     return next((each for each in slots if each.live), None)
 
 
-def target(slots: Sequence[Checkpoint]) -> Checkpoint | None:
-    """Choose the slot to fold into: the live one, or the one beside it when that is of an older version.
+def beside(slots: Sequence[Checkpoint]) -> Checkpoint:
+    """Choose the slot to rebuild into: the one that is not live, the first one before there is any."""
+    return next(each for each in slots if not each.live)
 
-    None when this code has nothing to do: the live one failed, or is of a newer version.
+
+def target(slots: Sequence[Checkpoint]) -> Checkpoint | None:
+    """Choose the slot to fold into: the live one, or another as long as none is live, or that is of an older version.
+
+    None when this code has nothing to do: folding into it failed, or it is of a newer version.
     """
+    chosen = _chosen(slots)
+    return None if chosen.version > PROJECTION_VERSION or _is_failed(chosen) else chosen
+
+
+def failed(slots: Sequence[Checkpoint]) -> Checkpoint | None:
+    """Give the slot that should be folded into, if that has failed: only a rebuild is the way out."""
+    chosen = _chosen(slots)
+    return chosen if _is_failed(chosen) else None
+
+
+def _chosen(slots: Sequence[Checkpoint]) -> Checkpoint:
     present = live(slots)
-    if present is None:
-        return slots[0]
-    if present.version < PROJECTION_VERSION:
-        return next(each for each in slots if not each.live)
-    return present if present.is_present else None
+    return beside(slots) if present is None or present.version < PROJECTION_VERSION else present
+
+
+def _is_failed(slot: Checkpoint) -> bool:
+    # Into one that is not live, code of another version begins anew; what failed in this one would fail again.
+    return slot.failed is not None and (slot.live or slot.version == PROJECTION_VERSION)

@@ -2,34 +2,42 @@
 
 from sqlalchemy import Table, TextClause, text
 
-from ledger.stores import SqlStore
-from projections.checkpoints import LOCK, checkpoints
+from projections.checkpoints import LOCK, Checkpoint, checkpoints
 from projections.line import Line
 from projections.schema import SLOTS
 
-__all__ = ["clear"]
+__all__ = ["Clearing"]
 
 PIECE = 2_000
 
 
-async def clear(line: Line, store: SqlStore, slot: str) -> None:
-    """Delete every row of the slot, as long as it is not live."""
-    is_sqlite = store.writers.dialect.name == "sqlite"
-    for table in SLOTS[slot].tables:
-        piece = _piece(table, is_sqlite=is_sqlite)
-        while await _delete(line, slot, piece) == PIECE:
+class Clearing:
+    """What is left to delete of a slot, as long as nobody else begins anew or swaps."""
+
+    def __init__(self, slot: Checkpoint) -> None:
+        self._slot = slot
+        self._tables = list(SLOTS[slot.slot].tables)
+        self.is_mine = True
+
+    async def all(self, line: Line) -> bool:
+        """Delete every row; False when the slot was taken over meanwhile."""
+        while await self.piece(line):
             pass
+        return self.is_mine
 
-
-async def _delete(line: Line, slot: str, piece: TextClause) -> int:
-    await line.begin()
-    (checkpoint,) = checkpoints(await line.fetch(LOCK, of_slot=slot))
-    if checkpoint.live:
-        await line.rollback()
-        return 0
-    deleted = await line.execute(piece)
-    await line.commit()
-    return deleted
+    async def piece(self, line: Line) -> bool:
+        """Delete some rows; False when there are no more, or the slot was taken over."""
+        await line.begin()
+        (now,) = checkpoints(await line.fetch(LOCK, of_slot=self._slot.slot))
+        self.is_mine = now.place == self._slot.place
+        if not self.is_mine or now.live:
+            await line.rollback()
+            return False
+        deleted = await line.execute(_piece(self._tables[0], is_sqlite=line.is_sqlite))
+        await line.commit()
+        if deleted < PIECE:
+            del self._tables[0]
+        return bool(self._tables)
 
 
 def _piece(table: Table, *, is_sqlite: bool) -> TextClause:

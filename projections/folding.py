@@ -6,10 +6,10 @@ ledger's own writer waits for the writing alone.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from time import perf_counter
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Table, and_, func, select
 
@@ -18,22 +18,23 @@ from ledger.codec import Entry
 from ledger.domain.events import NumbersConfirmed, NumberVoided
 from ledger.ports import Record
 from ledger.stores import SqlStore
-from projections.apply import Interval, Needs, Unit, needs, numbers_in
-from projections.checkpoints import LOCK, LOCK_ALL, MOVE, SWAP, Checkpoint, checkpoints, live
+from projections.apply import Change, Interval, Needs, Unit, needs, values_in
+from projections.checkpoints import ALL, LOCK, LOCK_ALL, MOVE, SWAP, Checkpoint, beside, checkpoints, live
+from projections.clearing import Clearing
 from projections.known import Known
 from projections.line import Line
 from projections.rows import GapRow, ReservationRow, SequenceRow, SeriesRow, plain
 from projections.schema import SLOTS
 from projections.statements import statements
 
-__all__ = ["Folding", "ForeignHistory", "whole"]
+__all__ = ["Folding", "ForeignHistory", "LogIsBehind", "whole"]
 
 MAX_EVENTS = 2_000
-MIN_EVENTS = 50
-MAX_NUMBERS = 5_000  # rows of a batch; a single event may have more
+FIRST_EVENTS = 50
+MAX_VALUES = 5_000  # changed by a batch, or by one statement; a single event may change more
 MAX_LOADED = 500  # rows asked for by key in one statement
 
-# How long the lock may be held: a batch that took longer is followed by smaller ones.
+# How long the lock may be held: a batch that took longer is followed by smaller ones, in the end of one event each.
 HOLD_SECONDS = 0.05
 
 # After so many events others get their turn on the event loop.
@@ -45,18 +46,32 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+class Read(Protocol):
+    """How the log is read."""
+
+    def __call__(self, *, after: int, limit: int) -> Awaitable[Sequence[Record]]: ...
+
+
+class LogIsBehind(Exception):
+    """The log ends before the checkpoint: what is missing may come back, as when the mirror is adopted."""
+
+
 class ForeignHistory(Exception):
     """The log does not go on from the checkpoint: the projection was folded from another history."""
 
 
 @dataclass(slots=True)
 class Folding:
-    """A slot, as this process last saw its checkpoint, with what it remembers of its rows."""
+    """A slot, as this process last saw its checkpoint, with what it remembers of its rows.
+
+    `limit` is how many events make a batch, `is_behind` whether there was much left to fold behind the last one.
+    """
 
     store: SqlStore
     checkpoint: Checkpoint
     decoded: Callable[[Record], Entry] = codec.decode
-    limit: int = MIN_EVENTS
+    limit: int = FIRST_EVENTS
+    is_behind: bool = True
     held_seconds: float = 0.0
     _known: Known | None = None
 
@@ -64,10 +79,20 @@ class Folding:
     def position(self) -> int:
         return self.checkpoint.position
 
-    async def fold(self, line: Line, records: Sequence[Record]) -> bool:
-        """Fold events that follow in one transaction; False when somebody else moved the checkpoint meanwhile.
+    async def fold_next(self, line: Line, read: Read) -> bool:
+        """Fold a batch of what is next in the log, if anything is; False as of `fold`."""
+        limit = max(self.limit, MAX_VOID_EVENTS)
+        records = whole(await read(after=self.position, limit=limit))
+        taken = await self.fold(line, records) if records else 0
+        # Under load there is always something more, but then it is little.
+        self.is_behind = taken < len(records) or len(records) >= limit // 2
+        return not records or taken > 0
 
-        When this gives False, or raises, what is remembered is no longer true: begin anew.
+    async def fold(self, line: Line, records: Sequence[Record]) -> int:
+        """Fold as many of the next events as make a batch in one transaction; gives how many those were.
+
+        0 when somebody else moved the checkpoint meanwhile. When this gives 0, or raises, what is remembered is no
+        longer true: begin anew.
         """
         known, self._known = self._known or await self._load_series(line), None
         entries = await self._batch(records)
@@ -76,7 +101,7 @@ class Folding:
         await line.begin()
         if not await self._is_mine(line):
             await line.rollback()
-            return False
+            return 0
         await self._write(line, unit)
         last = records[len(entries) - 1]
         to = {"to": last.position, "last_hash": last.hash, "last_recorded_at": last.recorded_at}
@@ -85,22 +110,26 @@ class Folding:
         self._moved(last, perf_counter() - begun, len(entries))
         known.forget()
         self._known = known
-        return True
+        return len(entries)
 
-    async def go_live(self, line: Line) -> bool:
-        """Make the slot the live one, unless the one that is has come further, or somebody moved this one."""
+    async def go_live(self, line: Line) -> Clearing | None:
+        """Make the slot the live one, unless the one that is has come further, or somebody moved this one.
+
+        Gives what is to be cleared then: the other slot.
+        """
         await line.begin()
         slots = checkpoints(await line.fetch(LOCK_ALL))
         mine = next(each for each in slots if each.slot == self.checkpoint.slot)
         present = live(slots)
-        if mine.position != self.position or (present is not None and present.position > self.position):
+        if mine.place != self.checkpoint.place or (present is not None and present.position > self.position):
             await line.rollback()
-            return False
+            return None
         for each in slots:
             await line.execute(SWAP, of_slot=each.slot, is_live=int(each is mine))
+        swapped = checkpoints(await line.fetch(ALL))
         await line.commit()
-        self.checkpoint = replace(self.checkpoint, live=True)
-        return True
+        self.checkpoint = next(each for each in swapped if each.live)
+        return Clearing(beside(swapped))
 
     async def _batch(self, records: Sequence[Record]) -> list[Entry]:
         """Read as many of the events as make a batch."""
@@ -111,16 +140,18 @@ class Folding:
                 "another history"
             )
         entries: list[Entry] = []
-        numbers = 0
-        for record in records:
+        values = 0
+        for record in records[: self.limit]:
             entry = self.decoded(record)
-            numbers += numbers_in(entry.event)
-            if numbers > MAX_NUMBERS and entries:
+            values += values_in(entry.event)
+            if values > MAX_VALUES and entries:
                 break
             entries.append(entry)
             if len(entries) % TURN == 0:
                 await asyncio.sleep(0)
-        return entries[: len(whole(records[: len(entries)]))]
+        count = len(whole(records[: len(entries)])) or len(whole(records[:MAX_VOID_EVENTS]))
+        entries += map(self.decoded, records[len(entries) : count])
+        return entries[:count]
 
     async def _applied(self, line: Line, known: Known, entries: Sequence[Entry]) -> Unit:
         needed = needs(entry.event for entry in entries)
@@ -135,14 +166,13 @@ class Folding:
     async def _is_mine(self, line: Line) -> bool:
         """Lock the checkpoint, and see whether it is where it was."""
         (now,) = checkpoints(await line.fetch(LOCK, of_slot=self.checkpoint.slot))
-        mine = self.checkpoint
-        return (now.position, now.hash, now.live, now.is_present) == (mine.position, mine.hash, mine.live, True)
+        return now.is_present and now.place == self.checkpoint.place
 
     def _moved(self, last: Record, seconds: float, count: int) -> None:
         self.checkpoint = replace(self.checkpoint, position=last.position, hash=last.hash, recorded_at=last.recorded_at)
         self.held_seconds = seconds
         if seconds > HOLD_SECONDS:
-            self.limit = max(MIN_EVENTS, self.limit // 2)
+            self.limit = max(1, self.limit // 2)
         elif count >= self.limit // 2:
             self.limit = min(MAX_EVENTS, self.limit * 2)
 
@@ -180,7 +210,8 @@ class Folding:
 
     async def _write(self, line: Line, unit: Unit) -> None:
         to = statements(self.checkpoint.slot, self.store.writers.dialect)
-        await line.many(to.change_numbers, [astuple(change) for change in unit.changes])
+        for changes in _by_width(unit.changes):
+            await line.many(to.change_numbers, [astuple(change) for change in changes])
         await line.many(to.reissue_numbers, plain(unit.reissued()))
         await line.many(to.insert_numbers, plain(unit.inserted()))
         await line.many(to.close_gaps, [(sequence_at,) for sequence_at in unit.closed])
@@ -200,6 +231,22 @@ def whole(records: Sequence[Record]) -> Sequence[Record]:
         if record.type == NumberVoided.__name__ and codec.decode(record).event.replacement:  # type: ignore[union-attr]
             return records[:-back]
     return records
+
+
+def _by_width(changes: Iterable[Change]) -> Iterator[list[Change]]:
+    """Divide changes of ranges so that no statement changes very many numbers."""
+    part: list[Change] = []
+    width = 0
+    for change in changes:
+        for first in range(change.first, change.last + 1, MAX_VALUES):
+            last = min(first + MAX_VALUES - 1, change.last)
+            width += last - first + 1
+            if part and width > MAX_VALUES:
+                yield part
+                part, width = [], last - first + 1
+            part.append(replace(change, first=first, last=last))
+    if part:
+        yield part
 
 
 def _parts(keys: Iterable[T]) -> Iterable[list[T]]:

@@ -19,9 +19,9 @@ from ledger.domain.rejection import Code
 from ledger.feed import Feed
 from ledger.ports import Clock, Head, Spawn, StoreFault
 from ledger.stores import SqlStore
-from projections.checkpoints import BEGIN, FAIL, Checkpoint, live, target
-from projections.clearing import clear
-from projections.folding import Folding, ForeignHistory, whole
+from projections.checkpoints import BEGIN, FAIL, LOCK, Checkpoint, checkpoints, failed, live, shortened, target
+from projections.clearing import Clearing
+from projections.folding import Folding, ForeignHistory, LogIsBehind
 from projections.line import Line, line
 from projections.snapshot import read_checkpoints, read_slots
 
@@ -41,6 +41,10 @@ REST = 0.5
 
 # One that keeps up lets events gather: each transaction flushes the disk, for which the ledger's writer waits too.
 GATHER_SECONDS = 0.05
+
+
+# These pass; of anything else the log gets the traceback.
+EXPECTED = (StoreFault, UnknownEvent, LogIsBehind)
 
 
 class Activity(StrEnum):
@@ -107,7 +111,7 @@ class Projector:
                     await self._work()
                     self._backoff = FIRST_BACKOFF_SECONDS
                 is_first = False
-            except (StoreFault, UnknownEvent) as why:
+            except EXPECTED as why:
                 await self._wait_out(why)
             except Exception as bug:  # of the folding: `_work` has noted what can be noted
                 await self._wait_out(bug)
@@ -120,8 +124,8 @@ class Projector:
         while True:
             slots, head = await read_checkpoints(self._store)
             slot = target(slots)
-            self._look(slots, slot)
-            place = slot and (slot.slot, slot.position, slot.live)
+            self._look(slots, slot, head)
+            place = slot and slot.place
             now = self._clock.monotonic()
             if slot is None or place != seen or not _has_work(slot, head):
                 seen, since = place, now
@@ -129,14 +133,16 @@ class Projector:
                 return True
             await asyncio.sleep(POLL_SECONDS)
 
-    def _look(self, slots: Sequence[Checkpoint], slot: Checkpoint | None) -> None:
-        present = next((each for each in slots if each.live), None)
+    def _look(self, slots: Sequence[Checkpoint], slot: Checkpoint | None, head: Head) -> None:
+        present, stopped = live(slots), failed(slots)
         self.position = present.position if present else 0
         self._disagreement = present.disagreement if present else None
-        if slot is not None:
+        if stopped is not None:
+            self._is(Activity.FAILED, stopped.failed)
+        elif slot is not None and slot.live and slot.position > head.position:
+            self._is(Activity.WAITING, _behind(slot, head))
+        elif slot is not None:
             self._is(Activity.STANDING_BY)
-        elif present is not None and present.failed is not None:
-            self._is(Activity.FAILED, present.failed)
         else:
             self._is(Activity.STANDING_BY, "the projection is of a newer version of numbering-ledger")
 
@@ -152,7 +158,7 @@ class Projector:
                     folding.decoded = self._feed.decoded
                     self._is(Activity.WORKING if folding.checkpoint.live else Activity.REBUILDING)
                     await self._fold_on(folding, connection)
-        except UnknownEvent:
+        except (UnknownEvent, LogIsBehind):
             raise
         except Exception as error:
             # The line is closed by now: its transaction would hold the very row to be written.
@@ -163,29 +169,26 @@ class Projector:
 
     async def _fold_on(self, folding: Folding, connection: Line) -> None:
         await check_history(self._store, folding.checkpoint)
+        clearing: Clearing | None = None
         while True:
-            records = whole(await self._feed.read(after=folding.position, limit=folding.limit))
-            is_behind = len(records) >= folding.limit // 2
-            if records and not await folding.fold(connection, records):
+            if not await folding.fold_next(connection, self._feed.read):
                 return
-            if not folding.checkpoint.live and not is_behind and not await self._go_live(folding, connection):
-                return
+            if not folding.checkpoint.live and not folding.is_behind:
+                clearing = await folding.go_live(connection)
+                if clearing is None:
+                    return
+                self._is(Activity.WORKING)
             self._moved(folding)
+            # A piece between two batches: readers would see no news for as long as it takes to delete everything.
+            if clearing is not None and not await clearing.piece(connection):
+                clearing = None
             await self._look_for_disagreement()
-            if is_behind:
+            if folding.is_behind:
                 await asyncio.sleep(folding.held_seconds * REST)
                 continue
             await asyncio.sleep(GATHER_SECONDS)
-            if not records:
+            if clearing is None:
                 await self._feed.wait(folding.position, seconds=IDLE_SECONDS)
-
-    async def _go_live(self, folding: Folding, connection: Line) -> bool:
-        """Swap when it has nearly caught up: under load there is always something more."""
-        if not await folding.go_live(connection):
-            return False
-        self._is(Activity.WORKING)
-        await clear(connection, self._store, "b" if folding.checkpoint.slot == "a" else "a")
-        return True
 
     async def _look_for_disagreement(self) -> None:
         """See now and then what a check has found since, of rows that this process only writes."""
@@ -201,21 +204,21 @@ class Projector:
             self.position = folding.position
 
     async def _fail(self, checkpoint: Checkpoint, error: Exception) -> None:
-        why = error.detail if isinstance(error, StoreFault) else f"{type(error).__name__}: {error}"
+        why = shortened(error.detail if isinstance(error, StoreFault) else f"{type(error).__name__}: {error}")
         _log.critical(
             "the projection stopped behind position %s: %s; mend it with `numbering projections rebuild`",
-            checkpoint.position, why, exc_info=error,
+            checkpoint.position, why, exc_info=None if isinstance(error, ForeignHistory) else error,
         )  # fmt: skip
         self._is(Activity.FAILED, why)
         async with line(self._store) as connection:
             await connection.begin()
-            where = {"of_slot": checkpoint.slot, "from_position": checkpoint.position}
-            await connection.execute(FAIL, **where, why=why, where=checkpoint.position)
+            of = {"of_slot": checkpoint.slot, "of_epoch": checkpoint.epoch, "from_position": checkpoint.position}
+            await connection.execute(FAIL, **of, why=why, where=checkpoint.position)
             await connection.commit()
 
     async def _wait_out(self, why: Exception) -> None:
         if self._activity is not Activity.WAITING or self._why != str(why):
-            _log.warning("the projection waits: %s", why, exc_info=not isinstance(why, StoreFault | UnknownEvent))
+            _log.warning("the projection waits: %s", why, exc_info=not isinstance(why, EXPECTED))
         self._is(Activity.WAITING, str(why))
         await asyncio.sleep(self._backoff)
         self._backoff = min(2 * self._backoff, MAX_BACKOFF_SECONDS)
@@ -225,39 +228,49 @@ class Projector:
 
 
 def _has_work(slot: Checkpoint, head: Head) -> bool:
-    return not slot.live or slot.position != head.position
+    return not slot.live or slot.position < head.position
+
+
+def _behind(slot: Checkpoint, head: Head) -> str:
+    return f"the log ends at position {head.position}, before the projection, which is at {slot.position}"
 
 
 async def opened(store: SqlStore, connection: Line) -> Folding | None:
     """Give the slot to fold into, begun anew if it must be; None when there is nothing to do for this code."""
-    slots, head = await read_checkpoints(store)
-    slot = target(slots)
+    slot = target(await read_slots(store))
     if slot is None:
         return None
-    if not slot.live and (not slot.is_present or slot.position > head.position):
-        return await begin(store, connection, slot.slot)
+    # Where nothing was folded yet, another may still be deleting what was there before.
+    if not slot.live and not (slot.is_present and slot.position and await _is_in_log(store, slot)):
+        return await begin(store, connection, slot)
     return Folding(store, slot)
 
 
-async def begin(store: SqlStore, connection: Line, slot: str) -> Folding | None:
-    """Empty the slot that is not live, and begin it anew; None when it is live now."""
+async def begin(store: SqlStore, connection: Line, slot: Checkpoint) -> Folding | None:
+    """Empty a slot that is not live, and begin it anew; None when somebody else did, or swapped, meanwhile."""
     genesis = chain.genesis((await store.head()).ledger_id)
     await connection.begin()
-    begun = await connection.execute(BEGIN, of_slot=slot, genesis=genesis)
+    is_begun = await connection.execute(BEGIN, of_slot=slot.slot, of_epoch=slot.epoch, genesis=genesis)
+    (begun,) = checkpoints(await connection.fetch(LOCK, of_slot=slot.slot))
     await connection.commit()
-    if not begun:
-        return None
-    await clear(connection, store, slot)
-    slots, _ = await read_checkpoints(store)
-    return Folding(store, next(each for each in slots if each.slot == slot))
+    if is_begun and await Clearing(begun).all(connection):
+        return Folding(store, begun)
+    return None
 
 
 async def check_history(store: SqlStore, slot: Checkpoint) -> None:
-    """Raise ForeignHistory unless the log holds the event at which the slot stands."""
-    if slot.position:
-        records = await store.events(after=slot.position - 1, limit=1)
-        if not records or records[0].hash != slot.hash:
-            raise ForeignHistory(
-                f"the projection stands at position {slot.position}, where the log has another event or none: "
-                "it was folded from another history"
-            )
+    """Raise LogIsBehind or ForeignHistory unless the log holds the event at which the slot stands."""
+    if not slot.position or await _is_in_log(store, slot):
+        return
+    head = await store.head()
+    if head.position < slot.position:
+        raise LogIsBehind(_behind(slot, head))
+    raise ForeignHistory(
+        f"the projection stands at position {slot.position}, where the log has another event: "
+        "it was folded from another history"
+    )
+
+
+async def _is_in_log(store: SqlStore, slot: Checkpoint) -> bool:
+    records = await store.events(after=slot.position - 1, limit=1)
+    return bool(records) and records[0].hash == slot.hash

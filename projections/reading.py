@@ -12,16 +12,16 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Integer, Row, TextClause, and_, column, func, or_, select, text
 
+from ledger.ports import StoreFault
 from ledger.stores import SqlStore
 from ledger.stores.schema import events
-from projections.checkpoints import Checkpoint, live
-from projections.rows import GapRow, NumberRow, ReservationRow, SequenceRow
+from projections.checkpoints import Checkpoint, failed, live
+from projections.rows import NumberRow, ReservationRow
 from projections.snapshot import Snapshot, read_slots, snapshot
 
 __all__ = ["Cursor", "Filter", "Found", "Projections", "ReservationFilter"]
 
 MAX_LIMIT = 1_000
-MAX_VALUES = 10_000  # of a sequence, asked for by value at once
 MAX_LOADED = 500  # rows asked for by key in one statement
 POLL_SECONDS = 0.02
 MAX_POLL_SECONDS = 0.25
@@ -83,6 +83,8 @@ class Found(Generic[R]):
 class Projections:
     def __init__(self, store: SqlStore) -> None:
         self._store = store
+        self._reading: asyncio.Task[Sequence[Checkpoint] | StoreFault] | None = None
+        self._read_at = 0.0
 
     async def position(self) -> int:
         """Give the position up to which the log is in the live tables; 0 before there are any."""
@@ -90,20 +92,35 @@ class Projections:
         return present.position if present else 0
 
     async def wait(self, min_position: int, seconds: float) -> bool:
-        """Wait until the tables have come to a position; False when they have not within `seconds`."""
+        """Wait until the tables have come to a position; False when they have not within `seconds`, or have failed."""
         pause, loop = POLL_SECONDS, asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        while await self.position() < min_position:
+        while True:
+            slots = await self._latest()
+            present = live(slots)
+            if (present.position if present else 0) >= min_position:
+                return True
             left = deadline - loop.time()
-            if left <= 0:
+            if left <= 0 or failed(slots):
                 return False
             await asyncio.sleep(min(pause, left))
             pause = min(2 * pause, MAX_POLL_SECONDS)
-        return True
 
-    async def status(self) -> Sequence[Checkpoint]:
-        """Give the checkpoint of each slot, the live one with what is wrong with it."""
-        return await read_slots(self._store)
+    async def _latest(self) -> Sequence[Checkpoint]:
+        """Read the checkpoints together with all who wait: one read is under way, and serves for a moment."""
+        loop = asyncio.get_running_loop()
+        if self._reading is None or (self._reading.done() and loop.time() >= self._read_at + POLL_SECONDS):
+            self._reading, self._read_at = loop.create_task(self._read()), loop.time()
+        slots = await asyncio.shield(self._reading)
+        if isinstance(slots, StoreFault):
+            raise slots
+        return slots
+
+    async def _read(self) -> Sequence[Checkpoint] | StoreFault:
+        try:
+            return await read_slots(self._store)
+        except StoreFault as fault:  # given, not raised: those who wait may all have gone
+            return fault
 
     async def numbers(self, filter: Filter, after: Cursor | None = None, limit: int = 100) -> Found[NumberRow]:
         """Search numbers."""
@@ -119,17 +136,6 @@ class Projections:
             following = Cursor(rows[limit - 1].position, rows[limit - 1].value) if len(rows) > limit else None
             return Found(rows[:limit], seen.position, following)
 
-    async def number_row(self, sequence_at: int, values: Sequence[int]) -> Mapping[int, NumberRow]:
-        """Give the rows of those values of a sequence that were ever given out."""
-        assert len(values) <= MAX_VALUES
-        async with snapshot(self._store) as seen:
-            numbers = seen.slot.numbers
-            found: dict[int, NumberRow] = {}
-            for part in _parts(values):
-                asked = select(numbers).where(numbers.c.sequence_at == sequence_at, numbers.c.value.in_(part))
-                found.update((row.value, row) for row in _rows(NumberRow, await seen.fetch(asked)))
-            return found
-
     async def sequence_ids(self, sequences_at: Collection[int]) -> Mapping[int, str]:
         """Give the ids of sequences, which never change."""
         async with snapshot(self._store) as seen:
@@ -139,24 +145,6 @@ class Projections:
                 asked = select(sequences.c.sequence_at, sequences.c.id).where(sequences.c.sequence_at.in_(part))
                 found.update((row.sequence_at, row.id) for row in await seen.fetch(asked))
             return found
-
-    async def sequence_row(self, id: str) -> Found[SequenceRow]:
-        """Give the row of a sequence, if it has begun: its `sequence_at` is the id in the other tables."""
-        async with snapshot(self._store) as seen:
-            sequences = seen.slot.sequences
-            rows = await seen.fetch(select(sequences).where(sequences.c.id == id))
-            return Found(_rows(SequenceRow, rows), seen.position)
-
-    async def gap_rows(self, sequence_at: int, first: int = 0, limit: int = 100) -> Found[GapRow]:
-        """Give the gaps of a sequence in order, from the one that holds the value `first`, or the next, on."""
-        async with snapshot(self._store) as seen:
-            gaps = seen.slot.gaps
-            of_sequence = gaps.c.sequence_at == sequence_at
-            holding = select(func.max(gaps.c.first)).where(of_sequence, gaps.c.first <= first).scalar_subquery()
-            begins = func.coalesce(holding, first)
-            asked = select(gaps).where(of_sequence, gaps.c.first >= begins, gaps.c.last >= first)
-            rows = await seen.fetch(asked.order_by(gaps.c.first).limit(min(limit, MAX_LIMIT)))
-            return Found(_rows(GapRow, rows), seen.position)
 
     async def reservations(self, filter: ReservationFilter, after: int = 0, limit: int = 100) -> Found[ReservationRow]:
         """Give reservations in the order in which they were made, behind the position of one."""

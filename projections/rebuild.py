@@ -4,12 +4,11 @@ from ledger.domain.rejection import Code
 from ledger.ports import StoreFault
 from ledger.stores import SqlStore
 from projections.check import Progress
-from projections.checkpoints import live
-from projections.clearing import clear
-from projections.folding import Folding, whole
+from projections.checkpoints import beside
+from projections.folding import Folding
 from projections.line import Line, line
 from projections.projector import begin
-from projections.snapshot import read_checkpoints
+from projections.snapshot import read_slots
 
 __all__ = ["rebuild"]
 
@@ -19,16 +18,15 @@ ATTEMPTS = 100  # to make the slot live, each after catching up with a projector
 async def rebuild(store: SqlStore, progress: Progress = lambda done, of: None) -> int:
     """Rebuild all tables; gives the position at which the new ones went live."""
     async with line(store) as connection:
-        slots, _ = await read_checkpoints(store)
-        present = live(slots)
-        name = "b" if present is not None and present.slot == "a" else "a"
-        folding = await begin(store, connection, name)
+        slots = await read_slots(store)
+        folding = await begin(store, connection, beside(slots))
         if folding is None:
             raise _disturbed("somebody else rebuilt the projections at the same time; look at `status`")
         for _ in range(ATTEMPTS):
             await _catch_up(store, connection, folding, progress)
-            if await folding.go_live(connection):
-                await clear(connection, store, "b" if name == "a" else "a")
+            clearing = await folding.go_live(connection)
+            if clearing is not None:
+                await clearing.all(connection)
                 return folding.position
         raise _disturbed(f"the projections could not be swapped within {ATTEMPTS} attempts; try again")
 
@@ -39,11 +37,10 @@ def _disturbed(why: str) -> StoreFault:
 
 
 async def _catch_up(store: SqlStore, connection: Line, folding: Folding, progress: Progress) -> None:
-    """Fold until little is left: under load there is always something more."""
-    head, is_behind = await store.head(), True
-    while is_behind:
-        records = whole(await store.events(after=folding.position, limit=folding.limit))
-        is_behind = len(records) >= folding.limit // 2
-        if records and not await folding.fold(connection, records):
+    """Fold until little is left."""
+    head = await store.head()
+    folding.is_behind = True
+    while folding.is_behind:
+        if not await folding.fold_next(connection, store.events):
             raise _disturbed("somebody else folds into the same slot; look at `status`, and try again")
         progress(folding.position, max(head.position, folding.position))

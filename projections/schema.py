@@ -44,6 +44,7 @@ projections = Table(
     Column("slot", String(1), primary_key=True),
     Column("live", SmallInteger, nullable=False),
     Column("version", Integer, nullable=False),
+    Column("epoch", BigInteger, nullable=False),  # counts how often it was begun anew or swapped
     Column("position", BigInteger, nullable=False),
     Column("hash", _Digest, nullable=False),
     Column("recorded_at", BigInteger, nullable=False),

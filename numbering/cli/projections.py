@@ -18,7 +18,7 @@ from numbering.cli.session import Answer, Session
 from numbering.settings import Settings
 from numbering.wiring import opened_store
 from projections.check import check
-from projections.checkpoints import Checkpoint
+from projections.checkpoints import Checkpoint, failed
 from projections.rebuild import rebuild
 from projections.snapshot import read_checkpoints
 
@@ -40,16 +40,22 @@ def projections() -> None:
 def status(session: Session) -> None:
     """Say how far the projections have come.
 
-    Exits with 1 when they failed, or when the last check found a difference.
+    Exits with 1 when they failed, also before they are live for the first time, or when the last check found a
+    difference.
     """
 
     async def looked(store: SqlStore) -> Answer:
         slots, head = await read_checkpoints(store)
-        return {"slots": [_slot(slot, head.position) for slot in slots], "position": head.position}
+        stopped = failed(slots)
+        return {
+            "slots": [_slot(slot, head.position) for slot in slots],
+            "failed": stopped.failed if stopped else None,
+            "position": head.position,
+        }
 
     answer = _on_store(session.settings, looked)
     session.tell(answer, _show_status)
-    if any(slot["live"] and (slot["failed"] or slot["disagreement"]) for slot in answer["slots"]):
+    if answer["failed"] or any(slot["live"] and slot["disagreement"] for slot in answer["slots"]):
         raise SystemExit(REJECTED)
 
 
@@ -126,10 +132,10 @@ def _show_status(answer: Answer) -> None:
         say_table(columns, [[slot[name] for name in columns] for slot in shown], right=right)
     if not any(slot["live"] for slot in shown):
         note("no projection is live yet: the service builds it, or `numbering projections rebuild`")
-    for slot in shown:
-        for name in ("failed", "disagreement"):
-            if slot["live"] and slot[name]:
-                note(f"{name}: {slot[name]}; mend it with `numbering projections rebuild`")
+    disagreements = [slot["disagreement"] for slot in shown if slot["live"]]
+    for name, why in (("failed", answer["failed"]), *(("disagreement", each) for each in disagreements)):
+        if why:
+            note(f"{name}: {why}; mend it with `numbering projections rebuild`")
 
 
 def _show_check(answer: Answer) -> None:

@@ -60,5 +60,13 @@ def test_a_failed_projection_is_a_finding() -> None:
     assert "failed: a bug; mend it with `numbering projections rebuild`" in result.stderr
 
 
+def test_a_first_build_that_failed_is_a_finding() -> None:
+    change("UPDATE projections SET failed = 'a bug', version = 1 WHERE slot = 'a'")
+    assert asked("projections", "status", exit_code=1)["failed"] == "a bug"
+    assert "failed: a bug" in ran("projections", "status").stderr
+    said("projections", "rebuild")
+    said("projections", "status")
+
+
 def test_a_ledger_that_is_not_there_is_a_fault() -> None:
     assert fault("projections", "rebuild", "--database-url", "sqlite+aiosqlite:///none.db").startswith("NB021")

@@ -17,7 +17,7 @@ from ledger.domain.commands import (
 )
 from ledger.domain.events import NumbersReserved
 from ledger.domain.series import Reuse
-from projections.apply import Interval, Unit, needs, numbers_in
+from projections.apply import Interval, Unit, needs, values_in
 from projections.known import Known
 from projections.rows import GapRow, ranges_from, text_of
 from tests.given import GAPLESS, NOW, PLAIN, Story, one, series
@@ -132,7 +132,7 @@ def test_a_batch_needs_only_what_it_touches() -> None:
     events = story.when(Reserve("GAPLESS", "U", {}, 5))
     assert needs(events).intervals(batches.known.sequences) == [Interval(2, 1, 5)]
     assert needs(events).intervals({}) == []
-    assert sum(map(numbers_in, events)) == 5
+    assert sum(map(values_in, events)) == 5
     assert needs(story.when(Confirm("U", "D"))).tokens == {"U"}
 
 

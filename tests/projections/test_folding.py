@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from ledger.domain.commands import Cancel, Confirm, DefineSeries, Envelope, Reserve, Void
 from ledger.ports import StoreFault
@@ -12,10 +13,13 @@ from ledger.service import Ledger as Service
 from ledger.stores import SqlStore
 from ledger.system import RandomIds, SystemClock, aside, spawn
 from projections import folding
+from projections import line as line_module
+from projections import rebuild as rebuild_module
 from projections.folding import whole
 from projections.line import Line, line
 from projections.projector import opened
-from projections.reading import Projections
+from projections.rows import SequenceRow
+from projections.snapshot import read_slots
 from tests.given import GAPLESS, PLAIN, series
 from tests.projections.agreement import catch_up, check_projections, rows_of
 from tests.servers import MariaDB
@@ -58,10 +62,10 @@ async def test_large_blocks(sql_ledger: Ledger) -> None:
         Confirm("d" * 32, "E"),
     )
     await check_projections(store)
-    projections = Projections(store)
-    (sequence,) = (await projections.sequence_row("WIDE:-")).rows
+    rows = await rows_of(store)
+    (sequence,) = (SequenceRow(*row) for row in rows["sequences"])
     assert (sequence.reserved, sequence.confirmed, sequence.high_water) == (9_000, 12_000, 21_000)
-    assert not (await projections.gap_rows(sequence.sequence_at)).rows
+    assert not rows["gaps"]
 
 
 async def test_a_batch_is_few_statements_on_mariadb(mariadb_only: Ledger, mariadb: MariaDB) -> None:
@@ -76,6 +80,7 @@ async def test_a_batch_is_few_statements_on_mariadb(mariadb_only: Ledger, mariad
     async with line(store) as connection:
         work = await opened(store, connection)
         assert work is not None
+        work.limit = 500
         records = await store.events(after=work.position, limit=500)
         before = statements_of(mariadb)
         assert await work.fold(connection, records)
@@ -121,7 +126,7 @@ async def test_a_fault_at_any_statement_leaves_nothing_half_done(sql_ledger: Led
         failing = Failing(passing)
         with suppress(StoreFault, ConnectionResetError):  # to SQLite the second is no error of its own
             await folded(store, failing.cut)
-        if any(slot.position for slot in await Projections(store).status()):
+        if any(slot.position for slot in await read_slots(store)):
             break
     assert passing > 8
     await check_projections(store)
@@ -151,11 +156,19 @@ async def test_a_void_is_folded_with_its_replacement(sqlite_only: Ledger) -> Non
     assert "0002" in voided
 
 
-async def test_batches_are_bounded_by_numbers(sqlite_only: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_batches_are_bounded_by_the_values_that_they_change(
+    sqlite_only: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store: Any = sqlite_only.open()
     tokens = [f"{number:032x}" for number in range(6)]
-    await carried_out(store, DefineSeries((PLAIN,)), *(Reserve("PLAIN", token, {}, 10) for token in tokens))
-    monkeypatch.setattr(folding, "MAX_NUMBERS", 25)
+    await carried_out(
+        store,
+        DefineSeries((PLAIN,)),
+        *(Reserve("PLAIN", token, {}, 10) for token in tokens),
+        *(Cancel(token, REASON) for token in tokens[:3]),
+        *(Confirm(token, "D") for token in tokens[3:]),
+    )
+    monkeypatch.setattr(folding, "MAX_VALUES", 25)
     async with line(store) as connection:
         work = await opened(store, connection)
         assert work is not None
@@ -163,5 +176,64 @@ async def test_batches_are_bounded_by_numbers(sqlite_only: Ledger, monkeypatch: 
         while records := await store.events(after=work.position, limit=100):
             assert await work.fold(connection, records)
             positions.append(work.position)
-    assert positions == [3, 5, 7]
+    assert positions == [3, 5, 7, 9, 11, 13]
     await check_projections(store)
+
+
+async def test_a_statement_changes_few_values(sql_ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    widths: list[int] = []
+
+    class Noting(Line):
+        async def many(self, bulk: Any, rows: Any) -> None:
+            if "UPDATE numbers" in bulk.text and " BETWEEN " in bulk.text:
+                widths.append(sum(row[-1] - row[-2] + 1 for row in rows))
+            await super().many(bulk, rows)
+
+    monkeypatch.setattr(line_module, "Line", Noting)
+    monkeypatch.setattr(folding, "MAX_VALUES", 40)
+    store: Any = sql_ledger.open()
+    tokens = [f"{number:032x}" for number in range(5)]
+    await carried_out(store, DefineSeries((PLAIN,)), *(Reserve("PLAIN", token, {}, 100) for token in tokens))
+    await catch_up(store)
+    await carried_out(store, *(Cancel(token, REASON) for token in tokens))
+    await check_projections(store)
+    assert sum(widths) == 500
+    assert max(widths) == 40
+
+
+async def test_a_batch_may_be_one_event_and_a_void_is_still_whole(
+    sqlite_only: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "HOLD_SECONDS", 0.0)
+    store: Any = sqlite_only.open()
+    confirm = (Reserve("PLAIN", "a" * 32), Confirm("a" * 32, "D"))
+    void = Void("0001", REASON, None, "b" * 32, True)
+    await carried_out(store, DefineSeries((PLAIN,)), *confirm, void, *used(3))
+    positions = [0]
+    async with line(store) as connection:
+        work = await opened(store, connection)
+        assert work is not None
+        work.limit = 1
+        while work.is_behind:
+            assert await work.fold_next(connection, store.events)
+            positions.append(work.position)
+    assert positions == [0, 1, 2, 3, *range(7, (await store.head()).position + 1)]
+    await check_projections(store)
+
+
+async def test_a_rebuild_catches_up_before_it_swaps(sqlite_only: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that were read and were too many for a batch are still to be folded."""
+    store: Any = sqlite_only.open()
+    tokens = [f"{number:032x}" for number in range(20)]
+    await carried_out(store, DefineSeries((PLAIN,)), *(Reserve("PLAIN", token, {}, 10) for token in tokens))
+    await catch_up(store)
+    monkeypatch.setattr(folding, "MAX_VALUES", 15)
+    monkeypatch.setattr(rebuild_module, "ATTEMPTS", 1)
+    assert await rebuild_module.rebuild(store) == 21
+
+
+async def test_a_statement_that_takes_long_ends_in_the_server_first(mariadb_only: Ledger) -> None:
+    store: Any = mariadb_only.open()
+    async with line(store) as connection:
+        ((seconds,),) = await connection.fetch(text("SELECT @@max_statement_time"))
+    assert store.deadline < seconds < line_module.STATEMENT_SECONDS

@@ -6,19 +6,24 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
 from ledger.codec import Entry, UnknownEvent
 from ledger.domain.commands import Cancel, Confirm, DefineSeries, Envelope, Reserve
+from ledger.domain.rejection import Code
+from ledger.ports import StoreFault
 from ledger.service import Ledger as Service
 from ledger.stores import SqlStore
 from ledger.system import RandomIds, SystemClock, aside, spawn
-from projections import apply, checkpoints, projector
+from projections import apply, checkpoints, clearing, projector
+from projections import check as check_module
 from projections.check import check
 from projections.checkpoints import Checkpoint
 from projections.projector import Activity, Projector
 from projections.reading import Filter, Projections
 from projections.rebuild import rebuild
+from projections.schema import SLOTS
+from projections.snapshot import read_slots
 from tests.given import GAPLESS, PLAIN
 from tests.projections.agreement import catch_up, check_projections, rows_of
 from tests.stores import Ledger
@@ -57,7 +62,7 @@ class Process:
         assert await Projections(self.store).wait(position, PATIENCE_SECONDS), self.projector.status
 
     async def live(self) -> Checkpoint:
-        slots = await Projections(self.store).status()
+        slots = await read_slots(self.store)
         return next(slot for slot in slots if slot.live)
 
 
@@ -177,13 +182,69 @@ async def test_a_number_that_is_there_already_stops_the_projection(start: Any, c
     assert "rebuild" in caplog.text
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_what_fails_before_it_is_live_is_told_and_not_repeated(
+    start: Any, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    taken: list[int] = []
+
+    def broken(unit: Any, entry: Entry) -> None:
+        taken.append(entry.position)
+        raise ZeroDivisionError("a bug")
+
+    process = start(projects=False)
+    await process.do(DefineSeries((PLAIN, GAPLESS)))
+    await process.use(1)
+    if not is_first:
+        await catch_up(process.store)
+        await change(process.store, "UPDATE projections SET version = 0 WHERE live = 1")
+    with monkeypatch.context() as patched:
+        patched.setattr(apply.Unit, "take", broken)
+        process.projector.start()
+        await until(lambda: process.projector.status.activity is Activity.FAILED)
+        await asyncio.sleep(2 * projector.STALL_SECONDS)
+    assert taken == [1]
+    assert process.projector.status.activity is Activity.FAILED
+    assert "ZeroDivisionError: a bug" in (process.projector.status.why or "")
+    await rebuild(process.store)
+    await process.projected(await process.use(1))
+    await check_projections(process.store)
+
+
+async def test_a_log_that_ends_before_the_checkpoint_is_waited_for(
+    start: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    process = start(projects=False)
+    await process.do(DefineSeries((PLAIN, GAPLESS)))
+    before = await process.use(1)
+    await process.use(1)
+    await catch_up(process.store)
+    head, events = await process.store.head(), process.store.events
+
+    async def shorter(*, after: int, limit: int) -> Any:
+        return [each for each in await events(after=after, limit=limit) if each.position <= before]
+
+    async def earlier() -> Any:
+        return head._replace(position=before)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(process.store, "events", shorter)
+        patched.setattr(process.store, "head", earlier)
+        process.projector.start()
+        await until(lambda: process.projector.status.activity is Activity.WAITING)
+        assert f"ends at position {before}" in (process.projector.status.why or "")
+    await process.projected(await process.use(1))  # the events are there again
+    assert (await process.live()).failed is None
+    assert "Traceback" not in caplog.text
+
+
 async def until_failed(process: Process) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (await process.live()).failed is None:  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)
 
 
-async def test_a_projection_of_another_history_fails(start: Any) -> None:
+async def test_a_projection_of_another_history_fails(start: Any, caplog: Any) -> None:
     process = start(projects=False)
     await process.do(DefineSeries((PLAIN, GAPLESS)))
     await process.use(1)
@@ -194,6 +255,7 @@ async def test_a_projection_of_another_history_fails(start: Any) -> None:
     process.projector.start()
     await until_failed(process)
     assert "another history" in ((await process.live()).failed or "")
+    assert "Traceback" not in caplog.text, "it is a finding, not a bug"
     assert (await process.live()).position == before.position
     report = await check(process.store)
     assert "another history" in report.differences[0]
@@ -237,6 +299,31 @@ async def test_an_older_version_is_rebuilt_and_a_newer_one_left_alone(
     assert (await process.live()).position < position
 
 
+async def test_it_folds_on_while_an_older_version_is_deleted(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = start(projects=False)
+    await process.do(DefineSeries((PLAIN, GAPLESS)))
+    await process.use(20)
+    await catch_up(process.store)
+    old = (await process.live()).slot
+    await change(process.store, "UPDATE projections SET version = 0 WHERE live = 1")
+    monkeypatch.setattr(clearing, "PIECE", 1)
+    process.projector.start()
+    for _ in range(3):
+        await process.projected(await process.use(1))
+    assert await count(process.store, old) > 0
+    monkeypatch.setattr(clearing, "PIECE", 1_000)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await count(process.store, old):  # noqa: ASYNC110
+            await asyncio.sleep(POLL_SECONDS)
+    await check_projections(process.store)
+
+
+async def count(store: SqlStore, slot: str) -> int:
+    """Count what is left in the tables of a slot."""
+    async with store.readers.connect() as connection:
+        return sum([await connection.scalar(select(func.count()).select_from(each)) for each in SLOTS[slot].tables])
+
+
 async def test_a_rebuild_goes_on_beside_commands_and_reads(start: Any) -> None:
     process = start()
     await process.do(DefineSeries((PLAIN, GAPLESS)))
@@ -262,9 +349,7 @@ async def test_a_rebuild_goes_on_beside_commands_and_reads(start: Any) -> None:
     assert seen == sorted(seen), "a reader went back in time"
     assert all(0 < done <= of for done, of in told)
     await check_projections(process.store)
-    async with process.store.readers.connect() as connection:
-        other = "a" if (await process.live()).slot == "b" else "b"
-        assert (await connection.scalar(text(f"SELECT count(*) FROM numbers_{other}"))) == 0
+    assert await count(process.store, checkpoints.beside(await read_slots(process.store)).slot) == 0
 
 
 CHANGED = {
@@ -303,6 +388,42 @@ async def test_a_check_finds_one_changed_value(start: Any, named: str) -> None:
     assert (await process.live()).disagreement is None
 
 
+async def test_what_is_stored_of_long_texts_is_short(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(unit: Any, entry: Entry) -> None:
+        raise ZeroDivisionError("x" * 100_000)
+
+    process = start(projects=False)
+    await process.do(DefineSeries((PLAIN, GAPLESS)))
+    await process.use(2)
+    await catch_up(process.store)
+    slot = (await process.live()).slot
+    long = "y" * 100_000  # more than MariaDB's TEXT takes
+    await change(process.store, f"UPDATE series_{slot} SET definition = '{long}' WHERE code = 'PLAIN'")
+    report = await check(process.store)
+    assert len(report.differences) == 1
+    assert len(report.differences[0]) < 600
+    assert (await process.live()).disagreement == "; ".join(report.differences)
+    await rebuild(process.store)
+    await process.use(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(apply.Unit, "take", broken)
+        process.projector.start()
+        await until_failed(process)
+    assert len((await process.live()).failed or "") == checkpoints.MAX_TEXT
+
+
+async def test_a_report_that_cannot_be_noted_is_given(start: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    def cut(store: Any) -> Any:
+        raise StoreFault(Code.DATABASE_UNAVAILABLE, "gone", transient=True)
+
+    process = start(projects=False)
+    await process.do(DefineSeries((PLAIN, GAPLESS)))
+    await catch_up(process.store)
+    monkeypatch.setattr(check_module, "line", cut)
+    assert not (await check(process.store)).differences
+    assert "could not be noted" in caplog.text
+
+
 async def test_the_views_show_the_live_slot(start: Any) -> None:
     process = start(projects=False)
     await process.do(DefineSeries((PLAIN, GAPLESS)))
@@ -321,7 +442,7 @@ async def test_the_views_show_the_live_slot(start: Any) -> None:
 def test_a_slot_is_chosen_by_version_and_failure() -> None:
     def slot(name: str, **fields: Any) -> Checkpoint:
         made = {"live": False, "version": 1, "position": 5, "hash": b"", "recorded_at": 0, "failed": None}
-        zeros = dict.fromkeys(("failed_position", "checked_position", "checked_at"), 0)
+        zeros = dict.fromkeys(("epoch", "failed_position", "checked_position", "checked_at"), 0)
         return Checkpoint(name, **(made | zeros | {"disagreement": None} | fields))  # type: ignore[arg-type]
 
     table = [
@@ -332,7 +453,14 @@ def test_a_slot_is_chosen_by_version_and_failure() -> None:
         (slot("a", live=True, version=2), slot("b"), None),
         (slot("a", live=True, failed="why"), slot("b"), None),
         (slot("a", live=True, version=0, failed="why"), slot("b"), "b"),
+        (slot("a", live=True, version=0), slot("b", failed="why"), None),
+        (slot("a", live=True, version=0), slot("b", failed="why", version=0), "b"),
+        (slot("a", failed="why"), slot("b"), None),
+        (slot("a", failed="why", version=0), slot("b"), "a"),
+        (slot("a", failed="why"), slot("b", live=True), "b"),
     ]
     for first, second, expected in table:
-        chosen = checkpoints.target([first, second])
+        slots = [first, second]
+        chosen, failed = checkpoints.target(slots), checkpoints.failed(slots)
         assert (chosen.slot if chosen else None) == expected
+        assert (failed is not None) == (chosen is None and all(each.version < 2 for each in slots))

@@ -5,15 +5,18 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from ledger.domain.commands import Assign, Cancel, Confirm, DefineSeries, Envelope, Reserve, Void
-from ledger.ports import Record
+from ledger.domain.rejection import Code
+from ledger.ports import Record, StoreFault
 from ledger.service import Ledger as Service
 from ledger.stores import SqlStore
 from ledger.system import RandomIds, SystemClock, aside, spawn
 from projections import reading
 from projections.reading import Cursor, Filter, Projections, ReservationFilter
-from projections.rows import NumberRow
+from projections.rows import GapRow, NumberRow, SequenceRow
+from projections.snapshot import read_slots
 from tests.given import GAPLESS, LETTER, LETTER_KEY, PLAIN
 from tests.projections.agreement import catch_up, check_projections, rows_of
 from tests.stores import Ledger
@@ -132,15 +135,15 @@ async def test_a_cursor_within_a_block_goes_on_within_it(written: Written) -> No
 
 
 async def test_values_and_gaps_of_a_sequence(written: Written) -> None:
-    (sequence,) = (await written.projections.sequence_row("GAPLESS:-")).rows
-    rows = await written.projections.number_row(sequence.sequence_at, [1, 3, 99])
-    assert {value: row.state for value, row in rows.items()} == {1: "RESERVED", 3: "CANCELLED"}
-    assert rows[1].earlier == rows[3].position
-    (gap,) = (await written.projections.gap_rows(sequence.sequence_at, 4)).rows
-    assert (gap.first, gap.last, gap.state, gap.given_position) == (3, 4, "CANCELLED", rows[3].position)
-    assert not (await written.projections.gap_rows(sequence.sequence_at, 5)).rows
-    (plain,) = (await written.projections.sequence_row("PLAIN:-")).rows
-    (skipped,) = (await written.projections.gap_rows(plain.sequence_at)).rows
+    rows = await rows_of(written.store)
+    gaps = [GapRow(*row) for row in rows["gaps"]]
+    sequences = {row.series: row.sequence_at for row in (SequenceRow(*row) for row in rows["sequences"])}
+    numbers = {row.value: row for row in written.numbers if row.sequence_at == sequences["GAPLESS"]}
+    assert [numbers[value].state for value in range(1, 5)] == ["RESERVED", "RESERVED", "CANCELLED", "CANCELLED"]
+    assert numbers[1].earlier == numbers[3].position
+    (gap,) = (gap for gap in gaps if gap.sequence_at == sequences["GAPLESS"])
+    assert (gap.first, gap.last, gap.state, gap.given_position) == (3, 4, "CANCELLED", numbers[3].position)
+    (skipped,) = (gap for gap in gaps if gap.sequence_at == sequences["PLAIN"])
     assert (skipped.first, skipped.last, skipped.state) == (6, 41, "SKIPPED")
 
 
@@ -173,6 +176,46 @@ async def test_a_reader_waits_for_a_position(written: Written) -> None:
     await catch_up(written.store)
     assert await waiting
     assert not await written.projections.wait(position + 2, 0.05)
+
+
+async def test_many_who_wait_read_together(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = 0
+
+    async def counted(store: SqlStore) -> Any:
+        nonlocal reads
+        reads += 1
+        return await read_slots(store)
+
+    monkeypatch.setattr(reading, "read_slots", counted)
+    position = (await written.store.head()).position
+    ended = await asyncio.gather(*(written.projections.wait(position + 1, 0.2) for _ in range(200)))
+    assert not any(ended)
+    assert reads < 15
+    given_up = asyncio.create_task(written.projections.wait(position + 1, 10))
+    waiting = asyncio.create_task(written.projections.wait(position + 1, 10))
+    await asyncio.sleep(0.03)
+    given_up.cancel()
+    await written.reserve("PLAIN", 1)
+    await catch_up(written.store)
+    assert await waiting
+
+
+async def test_nobody_waits_for_what_has_failed(written: Written) -> None:
+    position = await written.projections.position()
+    async with written.store.writers.begin() as connection:
+        await connection.execute(text("UPDATE projections SET failed = 'a bug' WHERE live = 1"))
+    async with asyncio.timeout(5):
+        assert await written.projections.wait(position, 60)
+        assert not await written.projections.wait(position + 1, 60)
+
+
+async def test_a_fault_reaches_all_who_wait(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone(store: SqlStore) -> Any:
+        raise StoreFault(Code.DATABASE_UNAVAILABLE, "gone", transient=True)
+
+    monkeypatch.setattr(reading, "read_slots", gone)
+    ended = await asyncio.gather(*(written.projections.wait(1, 1) for _ in range(3)), return_exceptions=True)
+    assert all(isinstance(each, StoreFault) for each in ended)
 
 
 async def test_before_there_is_a_live_slot_nothing_is_found(sql_ledger: Ledger) -> None:

@@ -58,6 +58,7 @@ def _create_checkpoints() -> None:
         sa.Column("slot", sa.String(1), primary_key=True),
         sa.Column("live", sa.SmallInteger, nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
+        _count("epoch"),
         _count("position"),
         sa.Column("hash", DIGEST, nullable=False),
         _count("recorded_at"),
@@ -71,10 +72,10 @@ def _create_checkpoints() -> None:
     )
     connection = op.get_bind()
     there = connection.scalars(sa.select(projections.c.slot)).all()
-    names = ("live", "version", "position", "recorded_at", "failed_position", "checked_position", "checked_at")
+    names = [column.name for column in projections.columns if not column.nullable and column.name != "slot"]
     for slot in SLOTS:
         if slot not in there:
-            row = {"slot": slot, "hash": NO_HASH, **dict.fromkeys(names, 0)}
+            row = {"slot": slot, **dict.fromkeys(names, 0), "hash": NO_HASH}
             connection.execute(projections.insert(), row)
 
 
