@@ -96,7 +96,14 @@ class Folding:
         """
         known, self._known = self._known or await self._load_series(line), None
         entries = await self._batch(records)
-        unit = await self._applied(line, known, entries)
+        try:
+            unit = await self._applied(line, known, entries)
+        except Exception:
+            # What is remembered and what was loaded are of two moments when somebody else has moved the checkpoint:
+            # that it cannot be applied to is then no failure of the projection.
+            if await self._is_overtaken(line):
+                return 0
+            raise
         begun = perf_counter()
         await line.begin()
         if not await self._is_mine(line):
@@ -162,6 +169,12 @@ class Folding:
                 await asyncio.sleep(0)
         unit.finish()
         return unit
+
+    async def _is_overtaken(self, line: Line) -> bool:
+        await line.begin()
+        is_mine = await self._is_mine(line)
+        await line.rollback()
+        return not is_mine
 
     async def _is_mine(self, line: Line) -> bool:
         """Lock the checkpoint, and see whether it is where it was."""

@@ -15,6 +15,7 @@ from ledger.system import RandomIds, SystemClock, aside, spawn
 from projections import folding
 from projections import line as line_module
 from projections import rebuild as rebuild_module
+from projections.apply import Unit
 from projections.folding import whole
 from projections.line import Line, line
 from projections.projector import opened
@@ -237,3 +238,35 @@ async def test_a_statement_that_takes_long_ends_in_the_server_first(mariadb_only
     async with line(store) as connection:
         ((seconds,),) = await connection.fetch(text("SELECT @@max_statement_time"))
     assert store.deadline < seconds < line_module.STATEMENT_SECONDS
+
+
+async def test_rows_of_two_moments_are_no_failure_of_the_projection(
+    sql_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was stopped for a while remembers what it folded, and loads what another one wrote since."""
+    store: Any = sql_ledger.open()
+    await carried_out(store, DefineSeries((PLAIN,)), *used(4))
+    async with line(store) as one, line(store) as other:
+        first = await opened(store, one)
+        assert first is not None
+        while await first.fold_next(one, store.events) and first.position < (await store.head()).position:
+            pass
+        assert await first.go_live(one)
+        second = await opened(store, other)
+        assert second is not None
+        await carried_out(store, Reserve("PLAIN", "f" * 32, {}, 3))
+        records = await store.events(after=first.position, limit=50)
+        assert await second.fold(other, records)
+
+        def of_two_moments(*_: object) -> None:
+            raise KeyError((3, 22))
+
+        monkeypatch.setattr(Unit, "take", of_two_moments)
+        assert not await first.fold(one, records)
+        monkeypatch.undo()
+        await carried_out(store, Cancel("f" * 32, REASON))
+        monkeypatch.setattr(Unit, "take", of_two_moments)
+        with pytest.raises(KeyError):
+            await second.fold(other, await store.events(after=second.position, limit=50))
+        monkeypatch.undo()
+    await check_projections(store)
