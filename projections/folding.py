@@ -12,11 +12,12 @@ from time import perf_counter
 from typing import Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Table, and_, func, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from ledger import chain, codec
 from ledger.codec import Entry
 from ledger.domain.events import NumbersConfirmed, NumberVoided
-from ledger.ports import Record
+from ledger.ports import Record, StoreFault
 from ledger.stores import SqlStore
 from projections.apply import Change, Interval, Needs, Unit, needs, values_in
 from projections.checkpoints import ALL, LOCK, LOCK_ALL, MOVE, SWAP, Checkpoint, beside, checkpoints, live
@@ -98,6 +99,8 @@ class Folding:
         entries = await self._batch(records)
         try:
             unit = await self._applied(line, known, entries)
+        except (StoreFault, SQLAlchemyError, OSError):  # a TimeoutError is an OSError
+            raise  # of the line, on which nothing more can be asked
         except Exception:
             # What is remembered and what was loaded are of two moments when somebody else has moved the checkpoint:
             # that it cannot be applied to is then no failure of the projection.
