@@ -1,14 +1,10 @@
 """What the index says where events are, the log says too: whatever it knows, and however much of it is behind."""
 
-import asyncio
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 from pyroaring import BitMap
 from sqlalchemy import text
 
@@ -21,16 +17,16 @@ from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Reuse
 from ledger.log import Log
-from ledger.ports import Life, Store
+from ledger.ports import Life
 from ledger.service import Ledger as Service
-from ledger.stores import SqlStore, migrate, open_store
+from ledger.stores import SqlStore
 from ledger.system import RandomIds, SystemClock, aside, spawn
 from projections.index import ProjectedIndex
 from tests.given import series
 from tests.invariants import read_log
 from tests.projections.agreement import catch_up
+from tests.projections.histories import run_on_mariadb, run_on_sqlite
 from tests.servers import MariaDB
-from tests.stores import mariadb_ledger
 from tests.test_machine import Machine
 
 WHOLE = 1_000_000
@@ -106,36 +102,12 @@ class Indexed(Machine):
         await check_index(store)
 
 
-def run(open_stores: Any, examples: int) -> None:
-    made = type("Run", (Indexed,), {"open_stores": staticmethod(open_stores)})
-    chosen = settings(
-        max_examples=examples,
-        stateful_step_count=40,
-        deadline=None,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-    )
-    run_state_machine_as_test(made, settings=chosen)
-
-
 def test_any_history_on_sqlite(tmp_path: Path) -> None:
-    empty = tmp_path / "empty.db"
-    assert asyncio.run(migrate(f"sqlite+aiosqlite:///{empty}"))
-    numbers = iter(range(1_000_000))
-
-    async def stores() -> Sequence[Store]:
-        file = tmp_path / f"{next(numbers)}.db"
-        shutil.copy(empty, file)
-        return [open_store(f"sqlite+aiosqlite:///{file}")]
-
-    run(stores, examples=12)
+    run_on_sqlite(Indexed, tmp_path, examples=12, steps=40)
 
 
 def test_any_history_on_mariadb(mariadb: MariaDB) -> None:
-    async def stores() -> Sequence[Store]:
-        return [(await mariadb_ledger(mariadb)).open()]
-
-    run(stores, examples=3)
+    run_on_mariadb(Indexed, mariadb, examples=3, steps=40)
 
 
 @pytest.fixture
