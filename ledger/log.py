@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+import orjson
 from pyroaring import BitMap
 
 from ledger import codec
@@ -21,10 +22,17 @@ from ledger.domain.state import State
 from ledger.ports import Index, Record, Store
 from ledger.writer.follower import stopped
 
-__all__ = ["Log"]
+__all__ = ["Log", "generation"]
 
 PAGE = 250  # events read at a time, for which nobody waits longer than some milliseconds
+MAX_POSITION = 1 << 62
 MAX_VOID_EVENTS = 4  # NumberVoided, SequenceReset, NumbersReserved, NumbersConfirmed
+
+
+async def generation(store: Store) -> int:
+    """Say how often the ledger was restored with a fence: what continues it is told from what was cut off by that."""
+    last = await store.events_of_stream("*", before=MAX_POSITION, limit=1)
+    return int(orjson.loads(last[0].body)["data"]["generation"]) if last else 0
 
 
 class Log:

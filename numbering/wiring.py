@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 
+from ledger.log import generation
 from ledger.service import Ledger
 from ledger.stores import SqlStore, open_store
 from ledger.system import RandomIds, SystemClock, aside, spawn
@@ -89,7 +90,7 @@ async def opened_store(settings: Settings, *, allow_unsafe: bool = False) -> Asy
 async def log_and_mirror(settings: Settings, *, allow_unsafe: bool = False) -> AsyncIterator[tuple[SqlStore, Stream]]:
     """Open the log and its mirror for those who look at both, or mend one from the other."""
     async with opened_store(settings, allow_unsafe=allow_unsafe) as store:
-        stream = _connect(settings, seconds=OPERATOR_SECONDS)((await store.head()).ledger_id)
+        stream = _connect(settings, seconds=OPERATOR_SECONDS)((await store.head()).ledger_id, await generation(store))
         try:
             yield store, stream
         finally:

@@ -27,6 +27,7 @@ class Verdict(Enum):
     EMPTIED = 3, "lost its entries"
     AHEAD = 4, "continues the log with events that the database has lost"
     FORKED = 5, "tells another history than the log"
+    SUPERSEDED = 6, "is of before a restore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Comparison:
 
     @property
     def forbids_writing(self) -> bool:
-        return self.verdict in (Verdict.AHEAD, Verdict.FORKED)
+        return self.verdict in (Verdict.AHEAD, Verdict.FORKED, Verdict.SUPERSEDED)
 
     @property
     def detail(self) -> str:
@@ -52,6 +53,8 @@ class Comparison:
                     f"the mirror, which ends at position {tail}, is no part of this log, which ends at {head}: one of "
                     "them is a stale or foreign copy"
                 )
+            case Verdict.SUPERSEDED:
+                return "the mirror of a later generation is there: the ledger was restored since, to another database"
             case _:
                 return f"the mirror {self.verdict.meaning}: it ends at position {tail}, the log at {head}"
 
@@ -60,6 +63,8 @@ class Comparison:
         """Say what to do when it forbids writing."""
         if self.verdict is Verdict.AHEAD:
             return "run `numbering mirror adopt` to take it back from the mirror"
+        if self.verdict is Verdict.SUPERSEDED:
+            return "serve the restored one; this database is a stale copy"
         return (
             "restore the ledger; or, if this database is known to be whole and the newest, run `numbering mirror "
             "rebuild --discard`"
@@ -73,6 +78,8 @@ class Comparison:
 async def compare(stream: Stream, store: Store) -> Comparison:
     tail = await stream.tail()
     head = await store.head()
+    if await stream.is_superseded():
+        return Comparison(Verdict.SUPERSEDED, tail, head)
     return Comparison(await _verdict(stream, store, tail, head), tail, head)
 
 

@@ -68,11 +68,13 @@ class Copier:
             previous = record.hash
 
     async def probe(self) -> Tail | None:
-        """Ask as a newcomer would, and give the tail; None when the stream is not as it was left.
+        """Ask as a newcomer would, and give the tail; None when the stream is not as it was left, or no longer in use.
 
         One that was flushed, restored from an old dump or is full shows only so.
         """
         tail = await self.stream.probe()
+        if await self.stream.is_superseded():
+            return None
         is_as_left = tail.position == 0 if self._begins else tail.position > self.cursor.position or tail == self.cursor
         return tail if is_as_left else None
 

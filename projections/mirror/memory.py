@@ -65,6 +65,9 @@ class MemoryStream:
         entries = self._held.entries
         return Overview(len(entries), entries[0].position if entries else 0, self._held.last, ())
 
+    async def is_superseded(self) -> bool:
+        return False
+
     async def delete(self) -> None:
         self._held.entries, self._held.last = [], 0
 

@@ -6,8 +6,9 @@ appends nothing finds out.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from itertools import chain
 from typing import Any
 
@@ -20,9 +21,13 @@ from ledger.ports import Record
 from projections.mirror.resolving import Resolving, ResolvingSSL
 from projections.mirror.stream import EMPTY, Connect, Entry, Group, Overview, Stream, StreamFault, Tail, stream_key
 
-__all__ = ["RedisStream", "connect_to"]
+__all__ = ["RedisStream", "connect_to", "streams"]
 
 ANSWER_SECONDS = 1.0
+LATER = 16  # generations behind a stream's own that are looked for
+SCANNED = 1_000  # keys of Redis's at a time
+
+_KEY = re.compile(r"numbering:([^:]+)(?::([1-9][0-9]*))?:events")
 
 # What redis-py connects with, and what we do instead; a unix socket has no name to look up.
 RESOLVING: dict[Any, Any] = {Connection: Resolving, SSLConnection: ResolvingSSL}
@@ -92,7 +97,24 @@ return redis.call('XTRIM', key, 'MINID', '=', string.format('%.0f-0', floor))
 
 
 def connect_to(url: str, *, seconds: float = ANSWER_SECONDS) -> Connect:
-    return lambda ledger_id: RedisStream(url, stream_key(ledger_id), seconds=seconds)
+    def connect(ledger_id: str, generation: int, /) -> RedisStream:
+        later = [stream_key(ledger_id, each) for each in range(generation + 1, generation + 1 + LATER)]
+        return RedisStream(url, stream_key(ledger_id, generation), seconds=seconds, later=later)
+
+    return connect
+
+
+async def streams(url: str, *, seconds: float = ANSWER_SECONDS) -> dict[str, list[int]]:
+    """Find the ledgers that have streams, and of which generations."""
+    client, found = _client(url, seconds), dict[str, list[int]]()
+    try:
+        async with _answering(seconds):
+            async for key in client.scan_iter(match="numbering:*:events", count=SCANNED):
+                if match := _KEY.fullmatch(key.decode(errors="replace")):
+                    found.setdefault(match[1], []).append(int(match[2] or 0))
+    finally:
+        await client.aclose()
+    return found
 
 
 def _client(url: str, seconds: float) -> Redis:
@@ -106,9 +128,10 @@ def _client(url: str, seconds: float) -> Redis:
 class RedisStream:
     """`seconds` is how long each question may take."""
 
-    def __init__(self, url: str, key: str, *, seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(self, url: str, key: str, *, seconds: float = ANSWER_SECONDS, later: Sequence[str] = ()) -> None:
         self._url = url
         self.key = key
+        self._later = later
         self._seconds = seconds
         self._client = _client(url, seconds)
         self._append = self._client.register_script(APPEND)
@@ -160,6 +183,10 @@ class RedisStream:
         first = _position(info["first-entry"][0]) if info["first-entry"] else 0
         return Overview(info["length"], first, _position(info["last-generated-id"]), groups)
 
+    async def is_superseded(self) -> bool:
+        async with self._answering():
+            return bool(self._later and await self._client.exists(*self._later))
+
     async def delete(self) -> None:
         async with self._answering():
             await self._client.unlink(self.key)
@@ -182,22 +209,26 @@ class RedisStream:
         delivered = int(info["last-delivered-id"].partition(b"-")[0])
         return Group(info["name"].decode(errors="replace"), info["consumers"], info["pending"], delivered, oldest)
 
-    @asynccontextmanager
-    async def _answering(self) -> AsyncIterator[None]:
-        """Wait for Redis no longer than is allowed, and say in words what went wrong."""
-        try:
-            async with asyncio.timeout(self._seconds):
-                yield
-        except (AuthenticationError, AuthorizationError, NoPermissionError) as refused:
-            detail = f"Redis refuses us: {refused}; check the user and password of NUMBERING_REDIS_URL"
-            raise StreamFault(detail) from refused
-        except OutOfMemoryError as full:
-            raise StreamFault("Redis is full and takes no more events: raise its maxmemory") from full
-        except TimeoutError as silence:
-            raise StreamFault(f"Redis did not answer within {self._seconds:g} s") from silence
-        except (RedisError, OSError) as failed:
-            said = " ".join(str(failed).split()).rstrip(".") or type(failed).__name__
-            raise StreamFault(f"Redis does not serve the mirror: {said}") from failed
+    def _answering(self) -> AbstractAsyncContextManager[None]:
+        return _answering(self._seconds)
+
+
+@asynccontextmanager
+async def _answering(seconds: float) -> AsyncIterator[None]:
+    """Wait for Redis no longer than is allowed, and say in words what went wrong."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except (AuthenticationError, AuthorizationError, NoPermissionError) as refused:
+        detail = f"Redis refuses us: {refused}; check the user and password of NUMBERING_REDIS_URL"
+        raise StreamFault(detail) from refused
+    except OutOfMemoryError as full:
+        raise StreamFault("Redis is full and takes no more events: raise its maxmemory") from full
+    except TimeoutError as silence:
+        raise StreamFault(f"Redis did not answer within {seconds:g} s") from silence
+    except (RedisError, OSError) as failed:
+        said = " ".join(str(failed).split()).rstrip(".") or type(failed).__name__
+        raise StreamFault(f"Redis does not serve the mirror: {said}") from failed
 
 
 def _fields(id: bytes, fields: dict[bytes, bytes]) -> Entry:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ledger.domain.rejection import Code
+from ledger.log import generation
 from ledger.ports import Clock, Fault, Spawn, Store, StoreFault
 from ledger.writer import Writer
 from projections.mirror.copier import Copier
@@ -82,7 +83,7 @@ class Relay:
         self._spawn = spawn
         self._retention = retention
         self._limits = limits
-        self._ledger_id = ""
+        self._name = "", 0  # of the stream: the ledger's id, and how often it was fenced
         self._cursor = EMPTY
         self._head = 0
         self._detail: str | None = "the mirror was not compared with the log yet"
@@ -124,8 +125,8 @@ class Relay:
 
     async def _follow(self) -> None:
         """Compare, and then relay until the stream is not as it was left, again and again."""
-        self._ledger_id = (await self._store.head()).ledger_id
-        stream = self._connect(self._ledger_id)
+        self._name = (await self._store.head()).ledger_id, await generation(self._store)
+        stream = self._connect(*self._name)
         try:
             copier = Copier(self._store, stream, self._writer.feed.read, self._retention)
             while True:
@@ -224,7 +225,7 @@ class Relay:
         """Mirror what was written last, if the mirror was well and it takes no time; the next process does the rest."""
         if not self._is_well:
             return
-        feed, stream = self._writer.feed, self._connect(self._ledger_id)
+        feed, stream = self._writer.feed, self._connect(*self._name)
         copier = Copier(self._store, stream, feed.read, cursor=self._cursor)
         try:
             with suppress(StreamFault, StoreFault, TimeoutError):

@@ -79,6 +79,9 @@ class Stream(Protocol):
     async def overview(self) -> Overview:
         """Look at the whole stream."""
 
+    async def is_superseded(self) -> bool:
+        """Say whether the ledger has a stream of a later generation, so that this one is of before a restore."""
+
     async def delete(self) -> None:
         """Drop the stream, and its groups with it."""
 
@@ -93,9 +96,10 @@ class Stream(Protocol):
 
 
 class Connect(Protocol):
-    def __call__(self, ledger_id: str, /) -> Stream:
+    def __call__(self, ledger_id: str, generation: int, /) -> Stream:
         """Give the stream of a ledger; nothing is connected yet."""
 
 
-def stream_key(ledger_id: str) -> str:
-    return f"numbering:{ledger_id}:events"
+def stream_key(ledger_id: str, generation: int = 0) -> str:
+    """Name the stream of a ledger that was fenced so many times: what a restore has cut off is in the one before it."""
+    return f"numbering:{ledger_id}:{generation}:events" if generation else f"numbering:{ledger_id}:events"

@@ -43,7 +43,7 @@ def whole_line(monkeypatch: pytest.MonkeyPatch) -> None:
 async def mirrored(bench: Bench, **options: Any) -> AsyncIterator[tuple[Relay, MemoryEntries]]:
     held: MemoryEntries = options.pop("held", None) or MemoryEntries()
     relay = Relay(
-        bench.store, bench.writer, lambda _: Line(held), clock=LoopClock(), spawn=spawn, limits=Limits(), **options
+        bench.store, bench.writer, lambda *_: Line(held), clock=LoopClock(), spawn=spawn, limits=Limits(), **options
     )
     relay.start()
     yield relay, held

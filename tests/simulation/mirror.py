@@ -29,7 +29,7 @@ class MirrorServer:
         self.is_away = False
         self._dump: list[Entry] = []
 
-    def connect(self, _: str) -> "FaultyStream":
+    def connect(self, *_: object) -> "FaultyStream":
         return FaultyStream(self)
 
     def draw_weather(self) -> None:
@@ -82,6 +82,9 @@ class FaultyStream:
 
     async def overview(self) -> Overview:
         return await self._asked(self._stream.overview)
+
+    async def is_superseded(self) -> bool:
+        return await self._asked(self._stream.is_superseded)
 
     async def delete(self) -> None:
         await self._asked(self._stream.delete)
