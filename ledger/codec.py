@@ -43,7 +43,7 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.ports import Record
 
-__all__ = ["Entry", "UnknownEvent", "canonical", "command_id", "decode", "encode", "record_of"]
+__all__ = ["Entry", "UnknownEvent", "canonical", "command_id", "decode", "encode", "record_of", "recorded_at"]
 
 Data = dict[str, Any]
 
@@ -144,6 +144,12 @@ def record_of(body: bytes, hash: bytes) -> Record:
         said["recorded_at"],
         hash,
     )
+
+
+def recorded_at(body: bytes) -> int:
+    """Give the instant of an event that is known by its canonical bytes."""
+    instant: int = orjson.loads(body)["recorded_at"]
+    return instant
 
 
 def _stream(event: Event) -> str:

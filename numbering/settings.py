@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     mirror_retention: Annotated[int, Field(ge=0, le=MAX_RETENTION)] = Field(
         0, description="events that the mirror keeps, as far as its consumers have read them; 0 keeps all"
     )
+    archive: str = Field(
+        "", description="the directory that holds the log's archive, with which it is compared at start; empty: none"
+    )
     host: str = Field("127.0.0.1", description="address to listen on; not loopback needs credentials")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="port to listen on; 0 takes a free one")
     reservation_ttl: Annotated[int, Field(ge=1, le=86_400)] = Field(

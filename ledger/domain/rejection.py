@@ -79,6 +79,12 @@ class Code(Enum):
     TOO_MANY_STREAMS = "NB055", True, "The process serves as many streams of events as it may."
     MIRROR_NOT_COMPARED = "NB056", True, "The mirror has not been compared with the log yet, so nothing is written."
     PROJECTION_BEHIND = "NB057", True, "The tables for reading have not come to this position yet."
+    LOG_DAMAGED = "NB058", False, "The log, or a copy of it, was changed, or lacks events."
+    ARCHIVE_UNUSABLE = "NB059", False, "The directory is no archive, or the archive in it is not whole."
+    HISTORIES_DIFFER = "NB060", False, "Two copies of the log do not belong together, or one lacks what the other has."
+    TARGET_NOT_EMPTY = "NB061", False, "A restore needs an empty place, and this one holds something."
+    NOT_IN_HISTORY = "NB062", False, "The log does not reach to this position or time."
+    STORAGE_FAILED = "NB063", True, "A directory or file could not be written; what was there before is whole."
 
 
 class Rejection(Exception):

@@ -14,6 +14,7 @@ from ledger.ports import StoreFault
 from ledger.stores import migrate as migrate_store
 from numbering import server
 from numbering.cli import numbers, sequences
+from numbering.cli.archive import archive
 from numbering.cli.batch import batch
 from numbering.cli.bench import bench
 from numbering.cli.doctor import doctor
@@ -163,6 +164,7 @@ COMMANDS: Sequence[click.Command] = [
     sequences.retire,
     batch,
     import_register,
+    archive,
     mirror,
     projections,
     doctor,

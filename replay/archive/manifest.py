@@ -1,0 +1,122 @@
+"""What an archive holds, as `manifest.json` in its directory says it.
+
+The manifest is the archive's truth: a segment counts up to the bytes that it names, and what lies behind them, or in
+other files, was left by a run that was interrupted. It is replaced in one step, when what it names is on the disk.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ledger.chain import genesis
+from ledger.domain.rejection import Code, Rejection
+from replay.files import put_in_place
+
+__all__ = ["FORMAT", "MANIFEST", "BadArchive", "Manifest", "Segment", "is_archive"]
+
+MANIFEST = "manifest.json"
+FORMAT = "numbering-ledger archive, version 1"
+
+
+class BadArchive(Rejection):
+    """The directory is no archive, or not whole; it says what is wrong, and what to do."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Code.ARCHIVE_UNUSABLE, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The events `first` to `last` of the log, in the first `bytes` bytes of a file, of which `sha256` is the digest.
+
+    They chain from `previous_hash` and end with `hash`, both hexadecimal; instants are microseconds since 1970 UTC.
+    """
+
+    file: str
+    first: int
+    last: int
+    previous_hash: str
+    hash: str
+    first_recorded_at: int
+    last_recorded_at: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    ledger_id: str
+    segments: tuple[Segment, ...] = ()
+
+    @property
+    def position(self) -> int:
+        return self.segments[-1].last if self.segments else 0
+
+    @property
+    def hash(self) -> bytes:
+        return bytes.fromhex(self.segments[-1].hash) if self.segments else genesis(self.ledger_id)
+
+    @property
+    def recorded_at(self) -> int:
+        return self.segments[-1].last_recorded_at if self.segments else 0
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Read the manifest of a directory; BadArchive when there is none, or it contradicts itself."""
+        try:
+            said = json.loads((directory / MANIFEST).read_bytes())
+        except FileNotFoundError:
+            raise BadArchive(f"{directory} is no archive: it has no {MANIFEST}") from None
+        except OSError as error:
+            raise BadArchive(f"{directory} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise _damaged(directory, "is not JSON") from error
+        return cls._of(directory, said)
+
+    @classmethod
+    def _of(cls, directory: Path, said: Any) -> Self:
+        try:
+            if said["format"] != FORMAT:
+                raise BadArchive(f"{directory} holds {said['format']!r}, and this version reads {FORMAT!r} only")
+            manifest = cls(str(said["ledger_id"]), tuple(Segment(**each) for each in said["segments"]))
+            manifest._check(directory)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(directory, "is not complete") from error
+        return manifest
+
+    def _check(self, directory: Path) -> None:
+        """See that each segment goes on where the one before it ends."""
+        position, hash = 0, genesis(self.ledger_id).hex()
+        for segment in self.segments:
+            if segment.first != position + 1:
+                what = "missing" if segment.first > position + 1 else "there twice"
+                low, high = sorted((position + 1, segment.first))
+                raise BadArchive(f"{directory} is not whole: the events {low} to {high - 1} are {what}")
+            if segment.previous_hash != hash:
+                raise BadArchive(f"{directory}: {segment.file} does not go on from the segment before it")
+            if segment.last < segment.first or Path(segment.file).name != segment.file:
+                raise _damaged(directory, f"names no segment {segment.file}")
+            position, hash = segment.last, segment.hash
+
+    def write(self, directory: Path) -> None:
+        """Put this manifest in place of the one before, in one step and on the disk."""
+        put_in_place(directory / MANIFEST, json.dumps(self._told(), indent=1).encode() + b"\n")
+
+    def _told(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "ledger_id": self.ledger_id,
+            "position": self.position,
+            "hash": self.hash.hex(),
+            "recorded_at": self.recorded_at,
+            "segments": [asdict(each) for each in self.segments],
+        }
+
+
+def is_archive(directory: Path) -> bool:
+    return (directory / MANIFEST).is_file()
+
+
+def _damaged(directory: Path, what: str) -> BadArchive:
+    return BadArchive(f"the {MANIFEST} of {directory} {what}: take the directory from another copy")

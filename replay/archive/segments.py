@@ -1,0 +1,75 @@
+"""The file of a segment: one JSON object a line, compressed by zstd, in frames that were appended one by one.
+
+    {"hash":"<64 hexadecimal digits>","event":<the event's canonical bytes>}
+
+`zstdcat` and any JSON reader are enough to read it, and SHA-256 to check it.
+"""
+
+from binascii import hexlify, unhexlify
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import zstandard
+
+from replay.archive.manifest import BadArchive, Segment
+from replay.sources import Damaged, Stored
+
+__all__ = ["frame", "read", "segment_name"]
+
+LEVEL = 6  # a frame is written once and kept for years
+READ_BYTES = 256 << 10  # of the file at a time
+
+_OPEN, _MIDDLE, _CLOSE = b'{"hash":"', b'","event":', b"}"
+_HASH = slice(len(_OPEN), len(_OPEN) + 64)
+_BODY = slice(_HASH.stop + len(_MIDDLE), -1)
+
+
+def segment_name(first: int) -> str:
+    return f"events-{first:012d}.jsonl.zst"
+
+
+def frame(events: Sequence[Stored]) -> bytes:
+    """Write events as one frame."""
+    lines = (b"".join((_OPEN, hexlify(hash), _MIDDLE, body, _CLOSE, b"\n")) for _, body, hash in events)
+    return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(b"".join(lines))
+
+
+def read(directory: Path, segment: Segment) -> Iterator[Sequence[Stored]]:
+    """Read a segment's events, some at a time, and at its end hold the file against its digest."""
+    position, rest = segment.first, b""
+    for text in _texts(directory, segment):
+        *lines, rest = (rest + text).split(b"\n")
+        yield _events(position, lines, segment)
+        position += len(lines)
+    if rest or position != segment.last + 1:
+        raise Damaged(position, f"{segment.file} should end with position {segment.last}")
+
+
+def _texts(directory: Path, segment: Segment) -> Iterator[bytes]:
+    digest, left = sha256(), segment.bytes
+    decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
+    try:
+        with (directory / segment.file).open("rb") as file:
+            while left and (piece := file.read(min(READ_BYTES, left))):
+                left -= len(piece)
+                digest.update(piece)
+                yield decompressor.decompress(piece)
+    except FileNotFoundError:
+        what = f"the events {segment.first} to {segment.last} are missing"
+        raise BadArchive(f"{directory} is not whole: {what}, because {segment.file} is not there") from None
+    except OSError as error:
+        raise BadArchive(f"{directory / segment.file} cannot be read: {error.strerror}") from error
+    except zstandard.ZstdError as error:
+        raise Damaged(segment.first, f"{segment.file} cannot be decompressed ({error})") from error
+    if left:
+        raise Damaged(segment.first, f"{segment.file} was cut off: {left} bytes are missing at its end")
+    if digest.hexdigest() != segment.sha256:
+        raise Damaged(segment.first, f"{segment.file} was changed: its SHA-256 is not the one of the manifest")
+
+
+def _events(first: int, lines: Sequence[bytes], segment: Segment) -> Sequence[Stored]:
+    try:
+        return [(position, line[_BODY], unhexlify(line[_HASH])) for position, line in enumerate(lines, first)]
+    except ValueError as error:
+        raise Damaged(first, f"{segment.file} holds lines that no archive has") from error

@@ -1,0 +1,42 @@
+"""Files that must be whole, or as they were before, whatever happens while they are written."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ledger.domain.rejection import Code
+from ledger.ports import Fault
+
+__all__ = ["put_in_place", "sync_directory", "writing"]
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Say in words why a file or directory could not be written."""
+    try:
+        yield
+    except OSError as error:
+        at = error.filename or place
+        detail = f"{at} cannot be written: {error.strerror}; mend that and run it again, it goes on where it was"
+        raise Fault(Code.STORAGE_FAILED, detail) from error
+
+
+def put_in_place(path: Path, content: bytes) -> None:
+    """Replace a file in one step, when its new content is on the disk."""
+    new = path.with_name(f"{path.name}.new")
+    with new.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Have the names in a directory on the disk too."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
