@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
@@ -18,6 +19,7 @@ from ledger.ports import StoreFault
 from ledger.stores import migrate
 from numbering.settings import Settings
 from numbering.wiring import Node, opened_store
+from replay.guard import guard
 
 __all__ = ["BACKLOG", "UNREAD_MS", "app_of", "collect_less_often", "listen", "prepare", "serve", "uvicorn_config"]
 
@@ -32,24 +34,27 @@ UNREAD_MS = 30_000
 GRACE_SECONDS = 25  # longer than the writer takes to finish what it accepted
 
 
-def prepare(settings: Settings, *, allow_unsafe: bool) -> None:
-    """Migrate an SQLite ledger, and look at the database once: a StoreFault when serving it would be wrong.
+def prepare(settings: Settings, *, allow_unsafe: bool, start_unverified: bool) -> None:
+    """Migrate an SQLite ledger, and look at it once: a StoreFault or a Rejection when serving it would be wrong.
 
-    A database that is merely away is waited for by the service itself, which answers 503 until it is back.
+    A database that is merely away is waited for by the service itself, which answers 503 until it is back; but not
+    where there is an archive, with which it must be compared first.
     """
     try:
-        asyncio.run(_look(settings, allow_unsafe=allow_unsafe))
+        asyncio.run(_look(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified))
     except StoreFault as fault:
-        if settings.database_url.startswith("sqlite") or fault.code is Code.DATABASE_UNSAFE:
+        if settings.database_url.startswith("sqlite") or fault.code is Code.DATABASE_UNSAFE or settings.archive:
             raise
         _log.warning("%s: %s", fault.code.name, fault.detail)
 
 
-async def _look(settings: Settings, *, allow_unsafe: bool) -> None:
+async def _look(settings: Settings, *, allow_unsafe: bool, start_unverified: bool) -> None:
     if settings.database_url.startswith("sqlite"):
         await migrate(settings.database_url)
     async with opened_store(settings, allow_unsafe=allow_unsafe) as store:
         await store.head()
+        if settings.archive and not start_unverified:
+            await guard(store, Path(settings.archive))
 
 
 def collect_less_often() -> None:

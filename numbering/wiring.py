@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Self
 
 from ledger.log import generation
@@ -15,6 +16,7 @@ from projections.mirror.relay import Relay
 from projections.mirror.stream import Connect, Stream
 from projections.projector import Projector
 from projections.reading import Projections
+from replay.guard import guard
 
 __all__ = ["Node", "log_and_mirror", "opened_store"]
 
@@ -25,8 +27,8 @@ OPERATOR_SECONDS = 10.0  # that somebody who mends the mirror waits for an answe
 class Node:
     """One process's part in a ledger: `async with Node(settings)`. Nothing is connected before.
 
-    `start_unverified` lets it write before the mirror was compared with the log. One that `projects` takes its turn in
-    keeping the projections; a command that is over in a moment does not.
+    `start_unverified` lets it write before mirror and archive were compared with the log. One that `projects` takes its
+    turn in keeping the projections; a command that is over in a moment does not.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Node:
             Projector(self.store, self.ledger.writer.feed, clock=self.ledger.clock, spawn=spawn) if projects else None
         )
         self.relay = self._relay(settings, verified=start_unverified) if settings.redis_url else None
+        self._archive = Path(settings.archive) if settings.archive and not start_unverified else None
         self._stack = AsyncExitStack()
 
     def _relay(self, settings: Settings, *, verified: bool) -> Relay:
@@ -62,6 +65,8 @@ class Node:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            if self._archive:
+                await guard(self.store, self._archive)
             if self.relay:
                 self.relay.start()
                 stack.push_async_callback(self.relay.stop)

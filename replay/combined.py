@@ -67,7 +67,7 @@ async def agree(one: Source, its: Extent, other: Source, others: Extent) -> None
     if high < low or await _alike(one, other, high):
         return
     position = await first_difference(one, other, low, high)
-    raise apart(f"{one.name} and {other.name} tell two histories: they differ from position {position} on")
+    raise apart(f"{one.name} and {other.name} tell two histories: they differ from position {position} on", position)
 
 
 async def first_difference(one: Source, other: Source, low: int, high: int) -> int:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from hashlib import sha256
 
 from ledger.chain import genesis
-from replay.sources import Damaged, Extent, Source, Stored
+from replay.sources import Damaged, Extent, Source, Stored, event_at
 
 __all__ = ["Chain", "Progress", "checked"]
 
@@ -22,6 +22,16 @@ class Chain:
     def of(cls, ledger_id: str) -> "Chain":
         """Begin before the first event."""
         return cls(0, genesis(ledger_id))
+
+    @classmethod
+    async def at(cls, source: Source, extent: Extent) -> "Chain":
+        """Begin where a source does; that its first event is rightly there, only another source can tell."""
+        if extent.first == 1:
+            return cls.of(extent.ledger_id)
+        first = await event_at(source, extent.first)
+        if first is None:
+            raise Damaged(extent.first, f"the event, with which {source.name} began, is missing")
+        return cls(extent.first, first[2])
 
     def follow(self, events: Sequence[Stored]) -> None:
         """Go on over events; Damaged at the first that does not follow."""

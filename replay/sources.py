@@ -4,13 +4,14 @@ A source gives events as it holds them, and raises `Damaged` for what it can see
 is for `chain` to say, through which all that is read passes: a source is never trusted.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.chain import genesis
 from ledger.domain.rejection import Code, Rejection
-from ledger.ports import Store
+from ledger.ports import Record
+from ledger.stores import SqlStore
 from projections.mirror.stream import Stream, StreamFault
 
 __all__ = ["Damaged", "DatabaseSource", "Extent", "Source", "Stored", "StreamSource", "apart", "event_at"]
@@ -32,9 +33,9 @@ class Damaged(Rejection):
         self.what = what
 
 
-def apart(detail: str) -> Rejection:
-    """Say that two histories do not belong together."""
-    return Rejection(Code.HISTORIES_DIFFER, detail)
+def apart(detail: str, position: int | None = None) -> Rejection:
+    """Say that two histories do not belong together, from a position on if one is known."""
+    return Rejection(Code.HISTORIES_DIFFER, detail, members=None if position is None else {"position": position})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,14 @@ class Source(Protocol):
 
 
 class DatabaseSource:
-    """The log in a database."""
+    """The log in a database. `flaw_of` says what else is wrong with a row, if anybody wants to know."""
 
     is_primary = True
 
-    def __init__(self, store: Store, name: str = "the database") -> None:
+    def __init__(self, store: SqlStore, name: str = "the database") -> None:
         self.name = name
         self.store = store
+        self.flaw_of: Callable[[Record], str | None] | None = None
 
     async def extent(self) -> Extent:
         head = await self.store.head()
@@ -85,8 +87,16 @@ class DatabaseSource:
             records = await self.store.events(after=after, limit=min(CHUNK, to - after))
             if not records:
                 return
+            if self.flaw_of:
+                self._look_at(records)
             yield [(record.position, record.body, record.hash) for record in records if record.position <= to]
             after = records[-1].position
+
+    def _look_at(self, records: Sequence[Record]) -> None:
+        assert self.flaw_of
+        for record in records:
+            if flaw := self.flaw_of(record):
+                raise Damaged(record.position, flaw)
 
 
 class StreamSource:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import get_completion_class
 
+from ledger.domain.rejection import Rejection
 from ledger.ports import StoreFault
 from ledger.stores import migrate as migrate_store
 from numbering import server
@@ -91,7 +92,7 @@ def main() -> None:
 @click.option(
     "--start-unverified",
     is_flag=True,
-    help="Write although the mirror cannot be compared with the log: only if this database is known to be the newest.",
+    help="Write without comparing the log with mirror and archive: only if this database is known to be the newest.",
 )
 def serve(allow_unsafe: bool, start_unverified: bool, **options: str | None) -> None:
     """Serve the ledger over HTTP until interrupted.
@@ -103,8 +104,8 @@ def serve(allow_unsafe: bool, start_unverified: bool, **options: str | None) -> 
     for noisy in ("uvicorn", "alembic", "aiosqlite"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
     try:
-        server.prepare(settings, allow_unsafe=allow_unsafe)
-    except StoreFault as fault:
+        server.prepare(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified)
+    except (StoreFault, Rejection) as fault:
         fail(fault)
     raise SystemExit(server.serve(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified))
 

@@ -3,7 +3,7 @@
 from functools import partial
 
 from ledger.stores import parse_url
-from numbering.doctor import machine, mariadb, mirror, redis, sqlite
+from numbering.doctor import archive, machine, mariadb, mirror, redis, sqlite
 from numbering.doctor.findings import Check, Finding, guarded
 from numbering.settings import Settings
 
@@ -21,6 +21,7 @@ async def examine(settings: Settings) -> list[Finding]:
         Check("database", partial(database.examine, url)),
         Check("redis", partial(redis.examine, settings.redis_url)),
         Check("mirror", partial(mirror.examine, settings)),
+        Check("archive", partial(archive.examine, settings)),
     ):
         found, _ = await guarded(subject, seconds=TOTAL_SECONDS)
         findings += found
