@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from ledger.domain.rejection import Code, Rejection
+from ledger.log import generation
 from ledger.ports import Fault, Head, OutcomeUnknown
 from ledger.stores import SqlStore
 from numbering.cli.options import settings_options
@@ -43,12 +44,12 @@ def status(as_json: bool, **options: str | None) -> None:
     """
     settings = read_settings(options)
 
-    async def looked(store: SqlStore, stream: Stream) -> tuple[Comparison, Overview]:
-        return await compare(stream, store), await stream.overview()
+    async def looked(store: SqlStore, stream: Stream) -> tuple[Comparison, Overview, int]:
+        return await compare(stream, store), await stream.overview(), await generation(store)
 
     with told(json=as_json):
-        found, overview = _on_mirror(settings, looked)
-    answer = _status(found, overview)
+        found, overview, fences = _on_mirror(settings, looked)
+    answer = _status(found, overview, fences)
     say_json(answer) if as_json else _show_status(answer)
     if found.forbids_writing or found.head.stopped:
         raise SystemExit(REJECTED)
@@ -126,10 +127,10 @@ async def _opened(settings: Settings, work: Work[Result]) -> Result:
         return await work(store, stream)
 
 
-def _status(found: Comparison, overview: Overview) -> Answer:
+def _status(found: Comparison, overview: Overview, fences: int) -> Answer:
     tail, head = found.tail, found.head
     return {
-        "stream": stream_key(head.ledger_id),
+        "stream": stream_key(head.ledger_id, fences),
         "verdict": found.verdict.name,
         "detail": found.detail,
         "entries": overview.entries,
