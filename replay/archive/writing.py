@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ledger.codec import recorded_at
+from replay.archive import explained
 from replay.archive.manifest import MANIFEST, BadArchive, Manifest, Segment, is_archive
 from replay.archive.segments import frame, segment_name
-from replay.files import sync_directory, writing
+from replay.files import put_in_place, sync_directory, writing
 from replay.following import Chain, Progress, checked
 from replay.sources import Damaged, Extent, Source, Stored, apart, event_at
 
@@ -82,6 +83,7 @@ def _begun(directory: Path, ledger_id: str) -> Manifest:
         )
     manifest = Manifest(ledger_id)
     manifest.write(directory)
+    put_in_place(directory / explained.FILE, explained.explained(ledger_id))
     return manifest
 
 
