@@ -227,7 +227,7 @@ class Relay:
         feed, stream = self._writer.feed, self._connect(self._ledger_id)
         copier = Copier(self._store, stream, feed.read, cursor=self._cursor)
         try:
-            with suppress(StreamFault, TimeoutError):
+            with suppress(StreamFault, StoreFault, TimeoutError):
                 async with asyncio.timeout(self._limits.flush_seconds):
                     while feed.held(after=copier.cursor.position, limit=1) and await copier.copy():
                         self._cursor = copier.cursor
