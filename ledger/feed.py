@@ -31,6 +31,12 @@ class Feed:
         self._waiting: dict[asyncio.Future[None], None] = {}  # woken in the order in which they came
         self.position = 0
 
+    def begin(self, position: int) -> None:
+        """Stand behind a position without the events up to it, which were folded from a snapshot."""
+        assert not self._records, "begun already"
+        self.position = position
+        self._wake()
+
     def put(self, records: Sequence[Record], entries: Sequence[Entry] = ()) -> None:
         """Take events that were committed and follow the last ones, with what they say if that is known."""
         if not records:

@@ -1,6 +1,7 @@
 """The log folded up to a position: the state, and the hash that the next event must chain from.
 
-Used by the writer to follow the log, and by whoever replays it. A fold never goes back.
+Used by the writer to follow the log, and by whoever replays it. A fold never goes back. One whose state may be half
+changed `is_spoilt`: it folds nothing more, and nothing may be made of it.
 """
 
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ class Fold:
         self.position = 0
         self.hash = chain.genesis(ledger_id)
         self.recorded_at = 0
+        self.is_spoilt = False
 
     def take(self, records: Iterable[Record]) -> None:
         """Fold the records that follow; BrokenChain when one does not, codec.UnknownEvent when it is too new."""
@@ -41,11 +43,13 @@ class Fold:
     def _fold(self, record: Record) -> None:
         try:
             entry = codec.decode(record)
+            self.is_spoilt = True  # until the state holds the whole event
             evolve(self.state, entry.event, entry.recorded_at)
+            self.is_spoilt = False
         except codec.UnknownEvent:
             raise
         except Exception as error:
-            # The state may be half changed: to fold the event again would change it twice.
+            # To fold the event again might change the state twice.
             detail = f"position {record.position} holds an event that this version of numbering-ledger cannot fold"
             raise codec.UnknownEvent(detail) from error
 

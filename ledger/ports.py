@@ -22,6 +22,7 @@ __all__ = [
     "Life",
     "OutcomeUnknown",
     "Record",
+    "Snapshot",
     "Spawn",
     "Store",
     "StoreFault",
@@ -52,6 +53,16 @@ class Head(NamedTuple):
     recorded_at: int
     ledger_id: str
     stopped: str | None
+
+
+class Snapshot(NamedTuple):
+    """The fold up to a position, as some version of it wrote it; `sha256` is that of the body."""
+
+    position: int
+    hash: bytes
+    fold_version: int
+    body: bytes
+    sha256: bytes
 
 
 class Fault(Exception):
@@ -129,6 +140,12 @@ class Store(Protocol):
 
     async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
         """Read up to `limit` committed events of a stream in front of a position, the newest first, unlocked."""
+
+    async def newest_snapshot(self, fold_version: int, *, at_most: int) -> Snapshot | None:
+        """Read the snapshot of the highest position, up to a limit, that this version of the fold wrote."""
+
+    async def put_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot, beside whatever the writer does; nothing when there is one of its position and version."""
 
     async def begin(self) -> Transaction:
         """Take the head's lock; a StoreFault when it cannot be had."""

@@ -9,7 +9,7 @@ from ledger.log import generation
 from ledger.service import Ledger
 from ledger.stores import SqlStore, open_store
 from ledger.system import RandomIds, SystemClock, aside, spawn
-from ledger.writer import Limits
+from ledger.writer import Limits, Snapshotter
 from numbering.settings import Settings
 from projections.index import ProjectedIndex
 from projections.mirror.relay import Relay
@@ -28,7 +28,7 @@ class Node:
     """One process's part in a ledger: `async with Node(settings)`. Nothing is connected before.
 
     `start_unverified` lets it write before mirror and archive were compared with the log. One that `projects` takes its
-    turn in keeping the projections; a command that is over in a moment does not.
+    turn in keeping the projections, and writes snapshots; a command that is over in a moment does not.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Node:
         self.projector = (
             Projector(self.store, self.ledger.writer.feed, clock=self.ledger.clock, spawn=spawn) if projects else None
         )
+        self.snapshotter = Snapshotter(self.store, self.ledger.writer, spawn=spawn, aside=aside) if projects else None
         self.relay = self._relay(settings, verified=start_unverified) if settings.redis_url else None
         self._archive = Path(settings.archive) if settings.archive and not start_unverified else None
         self._stack = AsyncExitStack()
@@ -74,6 +75,9 @@ class Node:
             if self.projector:
                 self.projector.start()
                 stack.push_async_callback(self.projector.stop)
+            if self.snapshotter:
+                self.snapshotter.start()
+                stack.push_async_callback(self.snapshotter.stop)
             self._stack = stack.pop_all()
         return self
 

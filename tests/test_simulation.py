@@ -45,6 +45,8 @@ SEEN = (
     "crashed during COMMIT",
     "crashed between transactions",
     "shut down",
+    "snapshot written",
+    "began at a snapshot",
     "contention",
     "hangs",
     "database clock stepped back",

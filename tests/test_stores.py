@@ -13,7 +13,7 @@ import pytest
 
 from ledger import chain
 from ledger.domain.rejection import Code
-from ledger.ports import OutcomeUnknown, Record, Store, StoreFault
+from ledger.ports import OutcomeUnknown, Record, Snapshot, Store, StoreFault
 from tests.stores import TEXT, TOTAL_SECONDS, Ledger, append, appender, follow, patiently
 
 
@@ -110,6 +110,58 @@ def large(after: Record, sizes: list[int], **fields: Any) -> list[Record]:
         after = record._replace(body=body, hash=chain.link(after.hash, body))
         records.append(after)
     return records
+
+
+def snapshot(position: int, body: bytes = b"body", *, fold_version: int = 4) -> Snapshot:
+    return Snapshot(position, os.urandom(32), fold_version, body, os.urandom(32))
+
+
+class TestSnapshots:
+    async def test_there_is_none_at_first(self, ledger: Ledger) -> None:
+        assert await ledger.open().newest_snapshot(4, at_most=2**53) is None
+
+    @pytest.mark.parametrize("body", [b"", bytes(range(256)), os.urandom(9 * 2**20)], ids=["empty", "all", "large"])
+    async def test_what_is_put_is_read_back_unchanged(self, ledger: Ledger, body: bytes) -> None:
+        made = snapshot(2**53, body)
+        await ledger.open().put_snapshot(made)
+        assert await ledger.open().newest_snapshot(4, at_most=2**53) == made
+
+    async def test_the_newest_is_that_of_the_highest_position_up_to_a_limit(self, ledger: Ledger) -> None:
+        store = ledger.open()
+        made = [snapshot(position) for position in (5, 10, 7)]
+        for each in made:
+            await store.put_snapshot(each)
+        assert await store.newest_snapshot(4, at_most=10) == made[1]
+        assert await store.newest_snapshot(4, at_most=9) == made[2]
+        assert await store.newest_snapshot(4, at_most=4) is None
+
+    async def test_each_version_of_the_fold_has_its_own(self, ledger: Ledger) -> None:
+        store = ledger.open()
+        old, new = snapshot(5), snapshot(5, fold_version=5)
+        for each in (old, new, snapshot(6, fold_version=6)):
+            await store.put_snapshot(each)
+        assert await store.newest_snapshot(4, at_most=9) == old
+        assert await store.newest_snapshot(5, at_most=9) == new
+        assert await store.newest_snapshot(3, at_most=9) is None
+
+    async def test_of_two_at_one_position_the_first_stays(self, ledger: Ledger) -> None:
+        first, others = snapshot(5), [snapshot(5) for _ in range(5)]
+        await ledger.open().put_snapshot(first)
+        stores = [ledger.open() for _ in others]
+        await asyncio.gather(*(store.put_snapshot(each) for store, each in zip(stores, others, strict=True)))
+        assert await stores[0].newest_snapshot(4, at_most=9) == first
+
+    async def test_it_is_put_beside_the_writers_transaction(self, ledger: Ledger) -> None:
+        store = ledger.open()
+        transaction = await store.begin()
+        made = snapshot(1)
+        putting = asyncio.create_task(store.put_snapshot(made))
+        await asyncio.sleep(0.05)
+        await transaction.append(follow(transaction.head, 1))
+        await transaction.commit()
+        await putting
+        assert await store.newest_snapshot(4, at_most=1) == made
+        await append(store, 1)
 
 
 class TestTransactions:

@@ -12,7 +12,7 @@ from sqlalchemy import exc, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ledger.domain.rejection import Code
-from ledger.ports import OutcomeUnknown
+from ledger.ports import OutcomeUnknown, Snapshot
 from ledger.stores import mariadb as dialect
 from ledger.stores import migrate
 from projections.schema import SLOTS
@@ -85,6 +85,21 @@ class TestHistory:
         with pytest.raises(exc.DBAPIError):
             await run(database.admin_url, EDITS[edit])
         assert await ledger.open().events(after=0, limit=10) == records
+
+    @pytest.mark.parametrize("edit", ["UPDATE snapshots SET body = ''", "DELETE FROM snapshots", "TRUNCATE snapshots"])
+    async def test_the_service_changes_no_snapshot(self, ledger: Ledger, edit: str) -> None:
+        made = Snapshot(1, bytes(32), 4, b"body", bytes(32))
+        await ledger.open().put_snapshot(made)
+        with pytest.raises(exc.DBAPIError):
+            await run(ledger.url, edit)
+        assert await ledger.open().newest_snapshot(4, at_most=1) == made
+
+    async def test_a_snapshot_larger_than_a_packet_is_a_fault_and_harms_nothing(self, ledger: Ledger) -> None:
+        store = ledger.open()
+        for megabytes in (17, 40):
+            await fault_of(store.put_snapshot(Snapshot(1, bytes(32), 4, bytes(megabytes << 20), bytes(32))))
+        assert await store.newest_snapshot(4, at_most=1) is None
+        await append(store, 1)
 
     @pytest.mark.parametrize("edit", ["DELETE FROM ledger_head", "INSERT INTO ledger_head SELECT * FROM ledger_head"])
     async def test_there_is_one_head(self, ledger: Ledger, edit: str) -> None:

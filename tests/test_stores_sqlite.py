@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ledger.domain.rejection import Code
-from ledger.ports import Store, StoreFault
+from ledger.ports import Snapshot, Store, StoreFault
 from ledger.stores import migrate, open_store
 from ledger.stores import sqlite as dialect
 from tests.stores import Ledger, append, fault_of, follow, opened
@@ -128,6 +128,16 @@ class TestFiles:
         await transaction.rollback()
         assert (await store.head()).position == 1
         await append(store, 1)  # by a new connection, which has no limit
+
+    async def test_no_space_left_for_a_snapshot(self, ledger: Ledger) -> None:
+        store: Any = ledger.open()
+        await append(store, 1)
+        async with store.readers.connect() as connection:  # the pool gives this very one again
+            await connection.exec_driver_sql("PRAGMA max_page_count = 60")
+        fault = await fault_of(store.put_snapshot(Snapshot(1, bytes(32), 4, bytes(2**20), bytes(32))))
+        assert fault.code is Code.DATABASE_FULL
+        assert await store.newest_snapshot(4, at_most=1) is None
+        await append(store, 1)
 
     async def test_no_space_left_for_the_commit(self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
         store = ledger.open()

@@ -8,6 +8,8 @@ confirmed are one number, not a bitmap: a sequence without gaps takes the same m
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from heapq import heapify, heappop, heapreplace
+from operator import attrgetter
+from typing import Any
 
 from pyroaring import BitMap
 
@@ -72,6 +74,21 @@ class Sequence:
         self._pool = BitMap()
         # Two marks of (instant, high water), at least one window apart; the later is set anew when it is a window old.
         self._earlier = self._lately = (0, 0)
+
+    def parts(self) -> tuple[Any, ...]:
+        """Give all that a snapshot holds of it, in the order in which `of` takes it."""
+        return _PARTS(self)
+
+    @classmethod
+    def of(
+        cls, id: str, series: str, key: tuple[str, ...], period: str, start: int, high_water: int, *rest: Any
+    ) -> "Sequence":
+        """Give the sequence whose `parts` these are."""
+        sequence = cls(id, series, key, period, start)
+        sequence.high_water = high_water
+        sequence.closed, sequence.is_used, sequence._whole, sequence._earlier, sequence._lately, *bitmaps = rest
+        sequence._pool, sequence._settled = bitmaps
+        return sequence
 
     def copy(self) -> "Sequence":
         twin = Sequence(self.id, self.series, self.key, self.period, self.start)
@@ -215,6 +232,13 @@ class Sequence:
         for first, last in ranges:
             for bitmap in (self._pool, *held) if self._pool else held:
                 bitmap.remove_range(first, last + 1)
+
+
+# All but the era, which the id tells.
+_PARTS = attrgetter(
+    "id", "series", "key", "period", "start", "high_water",
+    "closed", "is_used", "_whole", "_earlier", "_lately", "_pool", "_settled",
+)  # fmt: skip
 
 
 def _all_between(first: int, last: int) -> BitMap:

@@ -4,20 +4,28 @@ A branch sees its base and keeps its own changes, so a batch is decided on a bra
 fails, merged when it has committed. Only what `decide` needs is here; closed numbers are read from the log.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ledger.domain.events import Numbering
 from ledger.domain.ranges import Ranges
 from ledger.domain.sequence import Sequence
 from ledger.domain.series import Series
 
-__all__ = ["FOLD_VERSION", "Reservation", "State"]
+__all__ = ["FOLD_VERSION", "PARTS", "Reservation", "State"]
 
-# Raise it whenever the same events would fold to another state: snapshots of another version are ignored.
+# Raise it whenever the same events would fold to another state, or the same state be written to a snapshot otherwise:
+# snapshots of another version are ignored.
 FOLD_VERSION = 4
+
+# What a root holds, by the names of its attributes; the heap of expiries is made of the reservations.
+PARTS = (
+    "series", "sequences", "reservations", "latest_periods", "first_used", "opened", "retired", "highest",
+)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -45,6 +53,7 @@ class State:
         self._retired: dict[str, bool] = {}
         self._highest: dict[tuple[str, int], int] = {}
         self._expiries: list[tuple[int, str]] = []
+        self._kept: Mapping[str, Sequence] = {}
 
     def branch(self) -> "State":
         return State(self)
@@ -62,6 +71,33 @@ class State:
         base._highest.update(self._highest)
         for token, reservation in self._reservations.items():
             base.put_reservation(token, reservation)
+
+    # Whole, for snapshots alone
+
+    @contextmanager
+    def kept(self) -> Iterator[Mapping[str, Any]]:
+        """Give all that a root holds now, by the names of PARTS, and keep it so until the end.
+
+        Meanwhile the root goes on: a sequence is copied before it is changed, everything else is replaced anyway.
+        """
+        assert self._base is None
+        assert not self._kept, "kept already"
+        parts = {name: copy(getattr(self, f"_{name}")) for name in PARTS}
+        self._kept = parts["sequences"]
+        try:
+            yield parts
+        finally:
+            self._kept = {}
+
+    @classmethod
+    def of(cls, parts: Mapping[str, Any]) -> "State":
+        """Give the root that holds these parts, which are its own from now on."""
+        state = cls()
+        for name in PARTS:
+            setattr(state, f"_{name}", parts[name])
+        state._expiries = [(each.expires_at, each.token) for each in state.reservations()]
+        heapify(state._expiries)
+        return state
 
     # Reading
 
@@ -190,6 +226,8 @@ class State:
             original = self._base.sequence(id)
             assert original is not None
             found = self._sequences[id] = original.copy()
+        elif self._kept.get(id) is found:
+            found = self._sequences[id] = found.copy()
         return found
 
     def put_reservation(self, token: str, reservation: Reservation | None) -> None:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from ledger import chain
 from ledger.domain.rejection import Code
-from ledger.ports import Head, Record, StoreFault
+from ledger.ports import Head, Record, Snapshot, StoreFault
 from ledger.stores.checks import check_chain
 
 __all__ = ["MemoryLog", "MemoryStore", "MemoryTransaction", "system_now"]
@@ -31,6 +31,7 @@ class MemoryLog:
         self.records: list[Record] = []
         self.head = Head(0, chain.genesis(ledger_id), 0, ledger_id, None)
         self.lock = asyncio.Lock()
+        self.snapshots: dict[tuple[int, int], Snapshot] = {}
         self._by_command: dict[bytes, list[Record]] = {}
         self._by_token: dict[str, list[Record]] = {}
         self._by_stream: dict[str, list[Record]] = {}
@@ -47,6 +48,13 @@ class MemoryLog:
 
     def of_command(self, command_id: bytes) -> list[Record]:
         return list(self._by_command.get(command_id, ()))
+
+    def newest_snapshot(self, fold_version: int, at_most: int) -> Snapshot | None:
+        fit = (each for each in self.snapshots if each[0] <= at_most and each[1] == fold_version)
+        return self.snapshots.get(max(fit, default=(0, fold_version)))
+
+    def put_snapshot(self, snapshot: Snapshot) -> None:
+        self.snapshots.setdefault((snapshot.position, snapshot.fold_version), snapshot)
 
     def commit(self, records: Sequence[Record], head: Head) -> None:
         """Make all of it visible at once."""
@@ -85,6 +93,12 @@ class MemoryStore:
 
     async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
         return self._log.of_stream(stream, before, limit)
+
+    async def newest_snapshot(self, fold_version: int, *, at_most: int) -> Snapshot | None:
+        return self._log.newest_snapshot(fold_version, at_most)
+
+    async def put_snapshot(self, snapshot: Snapshot) -> None:
+        self._log.put_snapshot(snapshot)
 
     async def begin(self) -> "MemoryTransaction":
         assert self._transaction is None or self._transaction.over, "one transaction at a time"

@@ -15,9 +15,9 @@ from sqlalchemy import Executable, Row, bindparam, exc, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.domain.rejection import Code
-from ledger.ports import Head, OutcomeUnknown, Record, StoreFault
+from ledger.ports import Head, OutcomeUnknown, Record, Snapshot, StoreFault
 from ledger.stores.checks import check_chain
-from ledger.stores.schema import events, ledger_head
+from ledger.stores.schema import events, ledger_head, snapshots
 
 __all__ = ["CLOSE_SECONDS", "HEAD", "MOVE_HEAD", "READ_CONNECTIONS", "Columns", "SqlStore"]
 
@@ -47,6 +47,13 @@ MOVE_HEAD = (
     .where(ledger_head.c.id == 1, ledger_head.c.position == bindparam("from_position"))
     .values(position=bindparam("to"), hash=bindparam("last_hash"), recorded_at=bindparam("last_recorded_at"))
 )
+NEWEST_SNAPSHOT = (
+    select(*(snapshots.c[name] for name in Snapshot._fields))
+    .where(snapshots.c.fold_version == bindparam("fold_version"), snapshots.c.position <= bindparam("at_most"))
+    .order_by(snapshots.c.position.desc())
+    .limit(1)
+)
+PUT_SNAPSHOT = insert(snapshots)
 STOP = update(ledger_head).where(ledger_head.c.id == 1).values(stopped=bindparam("why"))
 
 MAX_LOOKUP = 4096  # in one statement; a batch of the writer is far smaller
@@ -140,6 +147,20 @@ class SqlStore(ABC):
 
     async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
         return _records(await self._read(EVENTS_OF_STREAM, stream=stream, before=before, limit=limit))
+
+    async def newest_snapshot(self, fold_version: int, *, at_most: int) -> Snapshot | None:
+        rows = await self._read(NEWEST_SNAPSHOT, fold_version=fold_version, at_most=at_most)
+        return Snapshot._make(rows[0]) if rows else None
+
+    async def put_snapshot(self, snapshot: Snapshot) -> None:
+        # On a connection that commits by itself: SQLite's write lock is held for this one statement.
+        try:
+            async with asyncio.timeout(self.deadline), self.readers.connect() as connection:
+                await connection.execute(PUT_SNAPSHOT, snapshot._asdict())
+        except exc.IntegrityError:
+            return
+        except Exception as error:
+            self.raise_from(error)
 
     async def begin(self) -> "SqlTransaction":
         assert self._transaction is None, "one transaction at a time"

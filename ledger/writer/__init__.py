@@ -1,6 +1,7 @@
-"""Group commit: one task per process that turns waiting commands into committed events."""
+"""Group commit: one task per process that turns waiting commands into committed events, and its snapshots."""
 
+from ledger.writer.snapshotter import Snapshotter
 from ledger.writer.waiting import Outcome, Together
 from ledger.writer.writer import SEEN, Limits, Writer
 
-__all__ = ["SEEN", "Limits", "Outcome", "Together", "Writer"]
+__all__ = ["SEEN", "Limits", "Outcome", "Snapshotter", "Together", "Writer"]

@@ -1,13 +1,26 @@
-"""Follow the log: fold what any process has committed, and notice when the log is not the one seen before."""
+"""Follow the log: fold what any process has committed, and notice when the log is not the one seen before.
 
+The fold begins at the newest snapshot, if that can be read and this log goes on from it, else before the first event.
+A snapshot is never worse than none: what is wrong with it is found before it is used, or the log is folded anew.
+"""
+
+import logging
 from collections.abc import Sequence
 
+from ledger import chain, snapshots
+from ledger.codec import UnknownEvent
 from ledger.domain.rejection import Code
+from ledger.domain.state import FOLD_VERSION
 from ledger.feed import Feed
 from ledger.fold import BrokenChain, Fold
-from ledger.ports import Fault, Head, Record, Store, Transaction
+from ledger.ports import Fault, Head, Record, Snapshot, Store, StoreFault, Transaction
+from ledger.snapshots import Unusable
 
 __all__ = ["Follower", "stopped"]
+
+_log = logging.getLogger(__name__)
+
+SNAPSHOT_ATTEMPTS = 3  # to read one from a database that answers everything else
 
 
 def stopped(why: str) -> Fault:
@@ -17,7 +30,8 @@ def stopped(why: str) -> Fault:
 class Follower:
     """`fold` is None until the log was first read; `head_stopped` is what the head said when it was last read.
 
-    `witnessed` is a position that somebody beside us knows the log to have reached.
+    `witnessed` is a position that somebody beside us knows the log to have reached, `began_at` that of the snapshot at
+    which the fold began, or 0.
     """
 
     def __init__(self, store: Store, feed: Feed, *, chunk: int, under_lock: int) -> None:
@@ -28,6 +42,8 @@ class Follower:
         self.fold: Fold | None = None
         self.head_stopped: str | None = None
         self.witnessed = 0
+        self.began_at = 0
+        self._attempts = SNAPSHOT_ATTEMPTS  # those that are left
 
     async def catch_up(self) -> Fold | None:
         """Fold a part of what was committed since, without the lock; None when there is more.
@@ -35,7 +51,7 @@ class Follower:
         BrokenChain when the log is not the one that was folded before.
         """
         head = await self._store.head()
-        fold = self.fold = self.fold or Fold(head.ledger_id)
+        fold = self.fold = self.fold or await self._begun(head)
         _check(head, fold)
         self.head_stopped = head.stopped
         if fold.position < head.position:
@@ -60,11 +76,59 @@ class Follower:
         if missing:
             self._take(fold, await transaction.events(after=fold.position, limit=missing))
             _check(head, fold)
-        return fold
+        return self.fold
+
+    async def _begun(self, head: Head) -> Fold:
+        snapshot = await self._newest(head)
+        if snapshot is not None:
+            try:
+                fold = snapshots.read(snapshot, head.ledger_id)
+                await self._check_goes_on(head, fold)
+            except Unusable as why:
+                _ignore(f"the snapshot at position {snapshot.position}", why)
+            else:
+                self.began_at = fold.position
+                self._feed.begin(fold.position)
+                return fold
+        return Fold(head.ledger_id)
+
+    async def _newest(self, head: Head) -> Snapshot | None:
+        """Read the newest snapshot; None as well when none may be used, or it was asked for in vain often enough."""
+        if not self._attempts:
+            return None
+        try:
+            return await self._store.newest_snapshot(FOLD_VERSION, at_most=head.position)
+        except StoreFault as fault:
+            self._attempts -= 1
+            if fault.transient and self._attempts:
+                raise
+            self._attempts = 0
+            _ignore("the newest snapshot", fault)
+            return None
+
+    async def _check_goes_on(self, head: Head, fold: Fold) -> None:
+        """Raise Unusable unless this log holds the last event of a fold, if it does still, and goes on behind it."""
+        records = await self._store.events(after=fold.position - 1, limit=2)
+        found = {record.position: record for record in records}
+        last, following = found.get(fold.position), found.get(fold.position + 1)
+        if last is not None and last.hash != fold.hash:
+            raise Unusable("the log has another event there")
+        if following is None and (head.position, head.hash) != (fold.position, fold.hash):
+            raise Unusable("the log does not go on behind it")
+        if following is not None and following.hash != chain.link(fold.hash, following.body):
+            raise Unusable("the log goes on from another event")
 
     def _take(self, fold: Fold, records: Sequence[Record]) -> None:
-        fold.take(records)
-        self._feed.put(records)
+        try:
+            fold.take(records)
+        except UnknownEvent as why:
+            if not (fold.is_spoilt and self.began_at):
+                raise
+            # It is the snapshot that may be wrong: the events alone will tell.
+            _ignore(f"the snapshot at position {self.began_at}", why)
+            self.fold, self.began_at, self._attempts = None, 0, 0
+            return
+        self._feed.put([record for record in records if record.position > self._feed.position])
 
     async def _next_events(self, head: Head, fold: Fold) -> Sequence[Record]:
         limit = min(self._chunk, head.position - fold.position)
@@ -72,6 +136,10 @@ class Follower:
         if not records:
             raise BrokenChain(f"the head says {head.position}, but the log ends at position {fold.position}")
         return records
+
+
+def _ignore(what: str, why: Exception) -> None:
+    _log.warning("%s is ignored, and the log folded from its beginning: %s", what, why)
 
 
 def _check(head: Head, fold: Fold) -> None:

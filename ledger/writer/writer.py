@@ -136,6 +136,16 @@ class Writer:
         return self._follower.fold
 
     @property
+    def began_at(self) -> int:
+        """The position of the snapshot at which the fold began; 0 when it began before the first event."""
+        return self._follower.began_at
+
+    @property
+    def is_forbidden(self) -> bool:
+        """Whether there is any doubt that the log as this process folded it is the ledger's."""
+        return bool(self._stopped or self._held or self._follower.head_stopped)
+
+    @property
     def waiting(self) -> int:
         return len(self._queue)
 

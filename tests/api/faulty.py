@@ -3,12 +3,22 @@
 import asyncio
 from collections.abc import Sequence
 
-from ledger.ports import Head, OutcomeUnknown, Record, Store, StoreFault, Transaction
+from ledger.ports import Head, OutcomeUnknown, Record, Snapshot, Store, StoreFault, Transaction
 
 __all__ = ["COMMITTING", "EVERYTHING", "WRITING", "FaultyStore"]
 
 EVERYTHING = frozenset(
-    {"head", "events", "events_at", "events_of_commands", "events_of_stream", "events_of_token", "begin"}
+    {
+        "head",
+        "events",
+        "events_at",
+        "events_of_commands",
+        "events_of_stream",
+        "events_of_token",
+        "newest_snapshot",
+        "put_snapshot",
+        "begin",
+    }
 )
 WRITING = frozenset({"append"})
 COMMITTING = frozenset({"commit"})
@@ -62,6 +72,14 @@ class FaultyStore:
     async def events_of_token(self, token: str) -> Sequence[Record]:
         self.check("events_of_token")
         return await self._store.events_of_token(token)
+
+    async def newest_snapshot(self, fold_version: int, *, at_most: int) -> Snapshot | None:
+        self.check("newest_snapshot")
+        return await self._store.newest_snapshot(fold_version, at_most=at_most)
+
+    async def put_snapshot(self, snapshot: Snapshot) -> None:
+        self.check("put_snapshot")
+        await self._store.put_snapshot(snapshot)
 
     async def begin(self) -> Transaction:
         self.check("begin")

@@ -63,14 +63,27 @@ from ledger.domain.series import Attribute, DateOrder, Dimension, Overflow, Reus
 from ledger.domain.state import FOLD_VERSION
 from ledger.fold import Fold
 from ledger.ports import Record
+from ledger.snapshots import draft
 from tests.given import GAPLESS, LETTER, LETTER_KEY, NOW, PLAIN, RFA, RFA_KEY, SECOND, Story, at, dump, series
 
-__all__ = ["EVENTS", "FOLD_FILE", "LEDGER_ID", "LOG_FILE", "SAMPLES", "folded", "log", "record"]
+__all__ = [
+    "EVENTS",
+    "FOLD_FILE",
+    "LEDGER_ID",
+    "LOG_FILE",
+    "SAMPLES",
+    "SNAPSHOT_FILE",
+    "folded",
+    "log",
+    "record",
+    "snapshot_lines",
+]
 
 DIRECTORY = Path(__file__).parent
 EVENTS = DIRECTORY / "events"
 LOG_FILE = DIRECTORY / "log.jsonl"
 FOLD_FILE = DIRECTORY / f"fold-{FOLD_VERSION}.json"
+SNAPSHOT_FILE = DIRECTORY / f"snapshot-{FOLD_VERSION}.jsonl"
 LEDGER_ID = "golden"
 
 _ENVELOPE = Envelope(bytes(range(32)), "somchai", "แก้ไขเอกสาร", "request-1", "key-1", "f" * 64)
@@ -280,6 +293,12 @@ def folded(fold: Fold) -> bytes:
     return f'{{"position":{fold.position},"hash":"{fold.hash.hex()}","state":{dump(fold.state)}}}\n'.encode()
 
 
+def snapshot_lines(fold: Fold) -> bytes:
+    """The body of a fold's snapshot before it is compressed."""
+    with draft(fold) as made:
+        return b"\n".join(made.lines)
+
+
 def _lacking() -> Iterator[bytes]:
     """Give the bodies of the commands that the log does not hold yet."""
     fold, records = Fold(LEDGER_ID), log()
@@ -315,6 +334,7 @@ def main() -> None:
     fold = Fold(LEDGER_ID)
     fold.take(log())
     _write(FOLD_FILE, folded(fold))
+    _write(SNAPSHOT_FILE, snapshot_lines(fold))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from ledger.domain.rejection import Code
-from ledger.ports import Head, OutcomeUnknown, Record, StoreFault
+from ledger.ports import Head, OutcomeUnknown, Record, Snapshot, StoreFault
 from ledger.stores.memory import MemoryLog, MemoryStore, MemoryTransaction
 
 __all__ = ["CALM", "EPOCH", "OUTAGES", "SECOND", "Database", "FaultyStore", "Outage", "Weather"]
@@ -122,6 +122,7 @@ class Database:
         """Put another disk in the place of this one, which ends every connection."""
         self.kill_holder()
         other = MemoryLog(self.log.head.ledger_id)
+        other.snapshots = self.log.snapshots  # the worst of what may be left of another history
         last = records[-1]
         known = other.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at)
         other.commit(records, known._replace(**head))
@@ -188,6 +189,18 @@ class FaultyStore:
         records = self.database.log.of_token(token)
         await self.travel()
         return records
+
+    async def newest_snapshot(self, fold_version: int, *, at_most: int) -> Snapshot | None:
+        await self.travel()
+        snapshot = self.database.log.newest_snapshot(fold_version, at_most)
+        await self.travel()
+        return snapshot
+
+    async def put_snapshot(self, snapshot: Snapshot) -> None:
+        await self.travel(writes=True)
+        self.database.log.put_snapshot(snapshot)
+        self.database.seen["snapshot written"] += 1
+        await self.travel()
 
     async def begin(self) -> "FaultyTransaction":
         assert self._transaction is None or self._transaction.over, "one transaction at a time"

@@ -10,7 +10,7 @@ from ledger.domain.commands import Command, Envelope
 from ledger.domain.rejection import Rejection
 from ledger.ports import Fault
 from ledger.service import Ledger
-from ledger.writer import Limits, Outcome
+from ledger.writer import Limits, Outcome, Snapshotter
 from projections.mirror.relay import Relay
 from tests.simulation.database import EPOCH, SECOND, Database, FaultyStore
 from tests.simulation.mirror import MirrorServer
@@ -103,6 +103,9 @@ class Process:
         self._tasks: list[asyncio.Task[None]] = []
         self.ledger = Ledger(self.store, clock=self.clock, ids=self.ids, spawn=self.spawn, aside=at_once, limits=limits)
         self.relay = Relay(self.store, self.ledger.writer, mirror.connect, clock=self.clock, spawn=self.spawn)
+        every = random.choice([1, 5, 20])
+        self.snapshotter = Snapshotter(self.store, self.ledger.writer, spawn=self.spawn, aside=at_once, every=every)
+        self.snapshotter.start()
         self.relay.start()
         self.ledger.writer.start()
 
@@ -133,6 +136,7 @@ class Process:
         await asyncio.wait([self.spawn(self._stop(), name="stop")])
 
     async def _stop(self) -> None:
+        await self.snapshotter.stop()
         await self.ledger.__aexit__()
         await self.relay.stop()
 
@@ -143,6 +147,7 @@ class Process:
         for task in self._tasks:
             if not task.cancelled():
                 task.result()
+        self.database.seen["began at a snapshot"] += bool(self.ledger.writer.began_at)
 
     async def _serve(self, attempt: Attempt) -> None:
         answer: Answer

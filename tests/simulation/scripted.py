@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
-from ledger.ports import Head, OutcomeUnknown, Record, StoreFault
+from ledger.ports import Head, OutcomeUnknown, Record, Snapshot, StoreFault
 from ledger.stores.memory import MemoryLog, MemoryStore, MemoryTransaction
 from tests.simulation.database import EPOCH, SECOND
 
@@ -67,6 +67,14 @@ class ScriptedStore:
     async def events_of_token(self, token: str) -> Sequence[Record]:
         await self.step("token")
         return self.log.of_token(token)
+
+    async def newest_snapshot(self, fold_version: int, *, at_most: int) -> Snapshot | None:
+        await self.step("newest snapshot")
+        return self.log.newest_snapshot(fold_version, at_most)
+
+    async def put_snapshot(self, snapshot: Snapshot) -> None:
+        await self.step("put snapshot")
+        self.log.put_snapshot(snapshot)
 
     async def begin(self) -> "ScriptedTransaction":
         await self.step("begin")

@@ -19,6 +19,7 @@ def put(log: MemoryLog, records: Sequence[Record], *, stopped: str | None = None
     twin, last = MemoryLog(log.head.ledger_id), records[-1]
     head = twin.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at, stopped=stopped)
     twin.commit(records, head)
+    twin.snapshots = log.snapshots
     log.__dict__.update({name: value for name, value in twin.__dict__.items() if name != "lock"})
 
 
