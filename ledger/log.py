@@ -7,6 +7,7 @@ from pyroaring import BitMap
 from ledger import codec
 from ledger.codec import Entry
 from ledger.domain.commands import Original
+from ledger.domain.decisions.numbers import MAX_VOID_EVENTS
 from ledger.domain.events import (
     Event,
     MaximumAdjusted,
@@ -24,7 +25,6 @@ from ledger.writer.follower import stopped
 __all__ = ["Log"]
 
 PAGE = 250  # events read at a time, for which nobody waits longer than some milliseconds
-MAX_VOID_EVENTS = 4  # NumberVoided, SequenceReset, NumbersReserved, NumbersConfirmed
 
 
 class Log:
