@@ -5,7 +5,7 @@ from typing import Any
 
 from api.number_answers import cause_answer, ranges_answer
 from ledger.domain.accounting import Account, Accounting, Cause
-from ledger.domain.events import PeriodClosed, PeriodOpened, Place, SequenceAdjusted, SequenceReset
+from ledger.domain.events import PeriodClosed, PeriodOpened, Place, SequenceAdjusted, SequenceFenced, SequenceReset
 from ledger.domain.ranges import count_of
 from ledger.domain.sequence import Sequence as Counter
 from ledger.domain.sequence import ValueState
@@ -87,10 +87,11 @@ def sequence_adjusted(outcome: Outcome, state: State) -> Answer:
 
 
 def sequence_reset(outcome: Outcome, state: State) -> Answer:
-    """Say which sequence began."""
-    event = outcome.entries[-1].event
+    """Say which sequence began, and where, if a restore passed over its first values."""
+    event, last = outcome.entries[0].event, outcome.entries[-1].event
     assert isinstance(event, SequenceReset)
-    return _of_event(event, state) | {"next_value": event.start, "position": outcome.position}
+    next_value = last.skipped[-1][1] + 1 if isinstance(last, SequenceFenced) else event.start
+    return _of_event(event, state) | {"next_value": next_value, "position": outcome.position}
 
 
 def period_opened(outcome: Outcome, state: State) -> Answer:

@@ -32,7 +32,10 @@ from ledger.domain.events import (
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
+    ReservationFenced,
+    RestoreFenced,
     SequenceAdjusted,
+    SequenceFenced,
     SequenceReset,
     SeriesAmended,
     SeriesDefined,
@@ -43,7 +46,20 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.ports import Record
 
-__all__ = ["Entry", "UnknownEvent", "canonical", "command_id", "decode", "encode", "record_of", "recorded_at"]
+__all__ = [
+    "LEDGER_STREAM",
+    "Entry",
+    "UnknownEvent",
+    "canonical",
+    "command_id",
+    "decode",
+    "encode",
+    "record_of",
+    "recorded_at",
+]
+
+# The stream of what belongs to no series; no series' code and no sequence's id is written so.
+LEDGER_STREAM = "*"
 
 Data = dict[str, Any]
 
@@ -155,11 +171,13 @@ def recorded_at(body: bytes) -> int:
 def _stream(event: Event) -> str:
     """Name what the event belongs to: a sequence by its id, a series by its code (which holds no `:`)."""
     match event:
+        case RestoreFenced():
+            return LEDGER_STREAM
         case SeriesDefined(series=series) | SeriesAmended(series=series):
             return series.code
         case MaximumAdjusted(series=code) | SeriesRetired(series=code) | PeriodOpened(series=code):
             return code
-        case SequenceReset() | SequenceAdjusted() | PeriodClosed() | ReservationExtended() | NumbersImported():
+        case Place() | ReservationExtended():
             return event.sequence
         case _:
             return event.numbering.sequence
@@ -284,7 +302,7 @@ def _print(data: Data) -> Print:
     return Print(date.fromisoformat(data["document_date"]), attributes, _ranges(data["ranges"]))
 
 
-def _released_data(event: ReservationCancelled | ReservationExpired) -> Data:
+def _released_data(event: ReservationCancelled | ReservationExpired | ReservationFenced) -> Data:
     return _numbering_data(event.numbering) | {"ranges": event.ranges}
 
 
@@ -294,6 +312,10 @@ def _cancelled(data: Data, token: str) -> ReservationCancelled:
 
 def _expired(data: Data, token: str) -> ReservationExpired:
     return ReservationExpired(_numbering(data), token, _ranges(data["ranges"]))
+
+
+def _reservation_fenced(data: Data, token: str) -> ReservationFenced:
+    return ReservationFenced(_numbering(data), token, _ranges(data["ranges"]))
 
 
 def _extended_data(event: ReservationExtended) -> Data:
@@ -326,12 +348,16 @@ def _reset(data: Data, _: None) -> SequenceReset:
     return SequenceReset(*_place(data), data["start"])
 
 
-def _adjusted_data(event: SequenceAdjusted) -> Data:
+def _skipped_data(event: SequenceAdjusted | SequenceFenced) -> Data:
     return _place_data(event) | {"skipped": event.skipped}
 
 
 def _adjusted(data: Data, _: None) -> SequenceAdjusted:
     return SequenceAdjusted(*_place(data), _ranges(data["skipped"]))
+
+
+def _sequence_fenced(data: Data, _: None) -> SequenceFenced:
+    return SequenceFenced(*_place(data), _ranges(data["skipped"]))
 
 
 def _closed_data(event: PeriodClosed) -> Data:
@@ -344,6 +370,21 @@ def _closed(data: Data, _: None) -> PeriodClosed:
     accounting = ((state, data["accounting"].get(state.value)) for state in ValueState)
     states = tuple((state, _ranges(its["ranges"])) for state, its in accounting if its)
     return PeriodClosed(*_place(data), data["start"], data["high_water"], states)
+
+
+def _restore_data(event: RestoreFenced) -> Data:
+    return {
+        "generation": event.generation,
+        "cut_position": event.cut_position,
+        "cut_time": event.cut_time,
+        "margin": event.margin,
+        "opened": event.opened,
+    }
+
+
+def _restore(data: Data, _: None) -> RestoreFenced:
+    opened = tuple((series, period) for series, period in data["opened"])
+    return RestoreFenced(data["generation"], data["cut_position"], data["cut_time"], data["margin"], opened)
 
 
 def _series_data(event: SeriesDefined | SeriesAmended) -> Data:
@@ -398,7 +439,7 @@ _FORMS: Mapping[str, tuple[int, Callable[[Any], Data], Callable[[Data, Any], Eve
     "SeriesRetired": (1, _of_series_data, _retired),
     "PeriodOpened": (1, _opened_data, _opened),
     "SequenceReset": (1, _reset_data, _reset),
-    "SequenceAdjusted": (1, _adjusted_data, _adjusted),
+    "SequenceAdjusted": (1, _skipped_data, _adjusted),
     "PeriodClosed": (1, _closed_data, _closed),
     "NumbersReserved": (1, _reserved_data, _reserved),
     "NumbersConfirmed": (1, _confirmed_data, _confirmed),
@@ -408,6 +449,9 @@ _FORMS: Mapping[str, tuple[int, Callable[[Any], Data], Callable[[Data, Any], Eve
     "ReservationExtended": (1, _extended_data, _extended),
     "ReservationCancelled": (1, _released_data, _cancelled),
     "ReservationExpired": (1, _released_data, _expired),
+    "RestoreFenced": (1, _restore_data, _restore),
+    "SequenceFenced": (1, _skipped_data, _sequence_fenced),
+    "ReservationFenced": (1, _released_data, _reservation_fenced),
 }
 
 

@@ -2,17 +2,18 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-import orjson
 from pyroaring import BitMap
 
 from ledger import codec
-from ledger.codec import Entry
+from ledger.codec import LEDGER_STREAM, Entry
 from ledger.domain.commands import Original
+from ledger.domain.decisions.numbers import MAX_VOID_EVENTS
 from ledger.domain.events import (
     Event,
     MaximumAdjusted,
     NumbersConfirmed,
     NumberVoided,
+    RestoreFenced,
     SeriesAmended,
     SeriesDefined,
 )
@@ -26,13 +27,13 @@ __all__ = ["Log", "generation"]
 
 PAGE = 250  # events read at a time, for which nobody waits longer than some milliseconds
 MAX_POSITION = 1 << 62
-MAX_VOID_EVENTS = 4  # NumberVoided, SequenceReset, NumbersReserved, NumbersConfirmed
 
 
 async def generation(store: Store) -> int:
     """Say how often the ledger was restored with a fence: what continues it is told from what was cut off by that."""
-    last = await store.events_of_stream("*", before=MAX_POSITION, limit=1)
-    return int(orjson.loads(last[0].body)["data"]["generation"]) if last else 0
+    last = await store.events_of_stream(LEDGER_STREAM, before=MAX_POSITION, limit=1)
+    fence = _decoded(last[0]).event if last else None
+    return fence.generation if isinstance(fence, RestoreFenced) else 0
 
 
 class Log:

@@ -23,7 +23,7 @@ from ledger.definitions import definition_data, definition_of
 from ledger.domain.events import Numbering
 from ledger.domain.sequence import Sequence, ValueState
 from ledger.domain.series import Series
-from ledger.domain.state import FOLD_VERSION, Reservation, State
+from ledger.domain.state import FOLD_VERSION, Reservation, RestoreFence, State
 from ledger.fold import Fold
 from ledger.ports import Snapshot
 
@@ -225,13 +225,26 @@ def _numbering(row: Rows, sequences: Mapping[str, Sequence]) -> Numbering:
 def _opened_rows(parts: Parts) -> Rows:
     """What makes values the same in two versions is told by the first version that counts so."""
     series: Mapping[str, tuple[Series, ...]] = parts["series"]
-    for code, counting, period in parts["opened"]:
-        yield code, next(each.version for each in series[code] if each.counting == counting), period
+    for (code, counting, period), generation in parts["opened"].items():
+        yield code, next(each.version for each in series[code] if each.counting == counting), period, generation
 
 
-def _opened(rows: Rows, parts: Parts) -> dict[tuple[str, object, str], bool]:
+def _opened(rows: Rows, parts: Parts) -> dict[tuple[str, object, str], int]:
     series: Mapping[str, tuple[Series, ...]] = parts["series"]
-    return {(code, series[code][version - 1].counting, period): True for code, version, period in rows}
+    return {
+        (code, series[code][version - 1].counting, period): generation for code, version, period, generation in rows
+    }
+
+
+def _fence_rows(parts: Parts) -> Rows:
+    return ((each.generation, each.fenced_at, each.margin, sorted(each.opened)) for each in parts["fences"])
+
+
+def _fences(rows: Rows, _: Parts) -> tuple[RestoreFence, ...]:
+    return tuple(
+        RestoreFence(generation, fenced_at, margin, frozenset((series, period) for series, period in opened))
+        for generation, fenced_at, margin, opened in rows
+    )
 
 
 def _highest_rows(parts: Parts) -> Rows:
@@ -255,6 +268,7 @@ _FORMS: Mapping[str, _Form] = {
     "latest_periods": _Form(_items("latest_periods"), _mapping),
     "first_used": _Form(_items("first_used"), _mapping),
     "opened": _Form(_opened_rows, _opened),
+    "fences": _Form(_fence_rows, _fences),
     "retired": _Form(_items("retired"), _mapping),
     "highest": _Form(_highest_rows, _highest),
 }

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ledger import chain, codec
 from ledger.codec import Entry
+from ledger.domain.decisions.numbers import MAX_VOID_EVENTS
 from ledger.domain.events import NumbersConfirmed, NumberVoided
 from ledger.ports import Record, StoreFault
 from ledger.stores import SqlStore
@@ -40,8 +41,6 @@ HOLD_SECONDS = 0.05
 
 # After so many events others get their turn on the event loop.
 TURN = 50
-
-MAX_VOID_EVENTS = 4  # NumberVoided, SequenceReset, NumbersReserved, NumbersConfirmed
 
 T = TypeVar("T")
 R = TypeVar("R")

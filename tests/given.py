@@ -22,7 +22,7 @@ from ledger.domain.ranges import ranges_of, values_of
 from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import Sequence, ValueState
 from ledger.domain.series import MAX_VALUE, Attribute, Definition, Dimension, Reuse, Series
-from ledger.domain.state import Reservation, State
+from ledger.domain.state import Reservation, RestoreFence, State
 
 __all__ = [
     "GAPLESS",
@@ -90,6 +90,15 @@ class Story:
         for definition in defined:
             self.when(DefineSeries((definition,)))
 
+    @classmethod
+    def of(cls, log: Iterable[tuple[Event, int]], *, now: int) -> "Story":
+        """What is left of another story's log."""
+        story = cls(now=now)
+        for event, recorded_at in log:
+            evolve(story.state, event, recorded_at)
+            story.log.append((event, recorded_at))
+        return story
+
     def when(self, command: Command) -> list[Event]:
         """Carry out a command; raises its Rejection."""
         events = decide(self.state, command, self.now)
@@ -133,7 +142,8 @@ def dump(state: State) -> str:
         {
             "series": {each.code: _versions(state, each.code) for each in state.all_series()},
             "retired": [each.code for each in state.all_series() if state.is_retired(each.code)],
-            "opened": sorted(state._all(lambda part: {" ".join(map(str, each)): True for each in part._opened})),
+            "opened": state._all(lambda part: {" ".join(map(str, of)): fences for of, fences in part._opened.items()}),
+            "fences": [_fence(each) for each in state.fences],
             "sequences": {sequence.id: _sequence(sequence) for sequence in state.sequences()},
             "latest_periods": _latest_periods(state),
             "reservations": {each.token: _reservation(each) for each in state.reservations()},
@@ -143,6 +153,12 @@ def dump(state: State) -> str:
 
 def _versions(state: State, code: str) -> list[object]:
     return [definition_data(each.definition) for each in state.versions(code) or ()]
+
+
+def _fence(fence: RestoreFence) -> dict[str, object]:
+    return {name: getattr(fence, name) for name in ("generation", "fenced_at", "margin")} | {
+        "opened": sorted(fence.opened)
+    }
 
 
 def _latest_periods(state: State) -> dict[str, str | None]:
@@ -159,6 +175,7 @@ def _sequence(sequence: Sequence) -> dict[str, object]:
         "start": sequence.start,
         "high_water": sequence.high_water,
         "closed": sequence.closed,
+        "generation": sequence.generation,
         "is_used": sequence.is_used,
         "pool": _pool(sequence),
         "states": {state.value: sequence.values_in(state) for state in ValueState},

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import chain
-from ledger.codec import Entry, UnknownEvent, canonical, command_id, decode, encode
+from ledger.codec import LEDGER_STREAM, Entry, UnknownEvent, canonical, command_id, decode, encode
 from ledger.definitions import definition_data
 from ledger.domain.calendar import FIRST_DATE, LAST_DATE, Reset
 from ledger.domain.commands import Envelope
@@ -32,7 +32,10 @@ from ledger.domain.events import (
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
+    ReservationFenced,
+    RestoreFenced,
     SequenceAdjusted,
+    SequenceFenced,
     SequenceReset,
     SeriesAmended,
     SeriesDefined,
@@ -145,6 +148,11 @@ KINDS: dict[type[Any], st.SearchStrategy[Event]] = {
     ReservationExtended: st.builds(ReservationExtended, TEXT, TEXT, NUMBERS),
     ReservationCancelled: st.builds(ReservationCancelled, NUMBERINGS, TEXT, RANGES),
     ReservationExpired: st.builds(ReservationExpired, NUMBERINGS, TEXT, RANGES),
+    RestoreFenced: st.builds(
+        RestoreFenced, NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.lists(st.tuples(TEXT, TEXT), max_size=2).map(tuple)
+    ),
+    SequenceFenced: st.builds(SequenceFenced, TEXT, TEXT, NUMBERS, KEYS, TEXT, st.just(()) | RANGES),
+    ReservationFenced: st.builds(ReservationFenced, NUMBERINGS, TEXT, RANGES),
 }
 OPTIONAL = st.none() | TEXT
 ENVELOPES = st.builds(Envelope, st.binary(min_size=32, max_size=32), TEXT, OPTIONAL, OPTIONAL, OPTIONAL, OPTIONAL)
@@ -249,6 +257,9 @@ def test_half_a_character_is_refused() -> None:
         ("PeriodClosed-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("NumberAssigned-1", "LCBP3-RFA:TER:RPT:-"),
         ("NumberVoided-1", "LETTER:คคง.:สคฉ.3-01:2025"),
+        ("RestoreFenced-1", LEDGER_STREAM),
+        ("SequenceFenced-1", "LETTER:คคง.:สคฉ.3-01:2025"),
+        ("ReservationFenced-1", "LCBP3-RFA:TER:RPT:-"),
     ],
 )
 def test_an_event_belongs_to_its_series_or_sequence(entry: str, stream: str) -> None:

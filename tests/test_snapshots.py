@@ -1,6 +1,7 @@
 """A snapshot is the very fold that it was made of, and whatever it is else, it is refused."""
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from datetime import date
 from hashlib import sha256
 from typing import Any
@@ -54,7 +55,7 @@ def fold_of(records: Iterable[Record], ledger_id: str = LEDGER_ID) -> Fold:
 
 def whole(state: State) -> dict[str, Any]:
     """All that a state holds, whoever asks for it, as it is now."""
-    parts: dict[str, Any] = {name: dict(getattr(state, f"_{name}")) for name in PARTS}
+    parts: dict[str, Any] = {name: copy(getattr(state, f"_{name}")) for name in PARTS}
     parts["series"] = {
         code: [(each.version, each.era, each.max_value, each.key, each.definition) for each in versions]
         for code, versions in parts["series"].items()
@@ -200,7 +201,7 @@ class TestSharing:
         assert len(set(map(id, again))) == 1
 
     def test_a_shared_empty_pool_is_nobodys(self) -> None:
-        one, other = (Counter.of(id, "S", (), "-", 1, 9, False, True, 0, (0, 0), (0, 0), pool, {})
+        one, other = (Counter.of(id, "S", (), "-", 1, 9, False, True, 0, 0, (0, 0), (0, 0), pool, {})
                       for pool in [BitMap()] for id in "ab")  # fmt: skip
         one.settle(((3, 4),), ValueState.CANCELLED, reusable=True)
         assert (one.released(), other.released()) == (2, 0)

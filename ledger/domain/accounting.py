@@ -18,7 +18,9 @@ from ledger.domain.events import (
     NumberVoided,
     ReservationCancelled,
     ReservationExpired,
+    ReservationFenced,
     SequenceAdjusted,
+    SequenceFenced,
 )
 from ledger.domain.ranges import Ranges, runs
 from ledger.domain.sequence import Sequence, ValueState
@@ -107,12 +109,14 @@ def touched(event: Event) -> Iterator[tuple[ValueState, Ranges]]:
             yield ValueState.SKIPPED, skipped
         case NumberVoided(value=value):
             yield ValueState.VOIDED, ((value, value),)
-        case SequenceAdjusted(skipped=skipped):
+        case SequenceAdjusted(skipped=skipped) | SequenceFenced(skipped=skipped):
             yield ValueState.SKIPPED, skipped
         case ReservationCancelled(ranges=ranges):
             yield ValueState.CANCELLED, ranges
         case ReservationExpired(ranges=ranges):
             yield ValueState.EXPIRED, ranges
+        case ReservationFenced(ranges=ranges):
+            yield ValueState.SKIPPED, ranges
 
 
 def among(sought: BitMap, ranges: Ranges) -> Ranges:

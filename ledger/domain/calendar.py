@@ -24,6 +24,7 @@ __all__ = [
     "following",
     "instant_of",
     "instant_text",
+    "latest_date_at",
     "period_of",
     "zone",
 ]
@@ -65,6 +66,11 @@ def _zone_names() -> frozenset[str]:
 def date_at(instant: int, zone_name: str) -> date:
     """Give the calendar date of an instant in a zone."""
     return (_EPOCH + timedelta(microseconds=instant)).astimezone(zone(zone_name)).date()
+
+
+def latest_date_at(instant: int) -> date:
+    """Give the latest calendar date that any zone has at an instant: no zone is further ahead than this one."""
+    return date_at(instant, "Pacific/Kiritimati")
 
 
 @lru_cache(maxsize=1024)

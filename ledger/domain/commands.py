@@ -29,6 +29,7 @@ __all__ = [
     "Envelope",
     "Expire",
     "Extend",
+    "Fence",
     "Import",
     "ImportedSequence",
     "Issue",
@@ -238,6 +239,21 @@ class Import:
     skip_bad: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Given by a restore alone, when events behind the last one that it found may be lost.
+
+    No sequence may have come further than `margin` values in them; `opened` are the series and periods that they may
+    have opened ahead of their time. `cut_position` and `cut_time` are of the last event, 0 in an empty log.
+    """
+
+    cut_position: int
+    cut_time: int
+    margin: int
+    reason: str
+    opened: tuple[tuple[str, str], ...] = ()
+
+
 Command = (
     DefineSeries
     | AdjustMaximum
@@ -255,4 +271,5 @@ Command = (
     | ResetSequence
     | ClosePeriod
     | Import
+    | Fence
 )

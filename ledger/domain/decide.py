@@ -16,6 +16,7 @@ from ledger.domain.commands import (
     DefineSeries,
     Expire,
     Extend,
+    Fence,
     Import,
     Issue,
     OpenPeriod,
@@ -24,7 +25,7 @@ from ledger.domain.commands import (
     RetireSeries,
     Void,
 )
-from ledger.domain.decisions import numbers, registers, reservations, sequences, series
+from ledger.domain.decisions import numbers, registers, reservations, restores, sequences, series
 from ledger.domain.events import Event
 from ledger.domain.rejection import Rejection
 from ledger.domain.state import State
@@ -73,3 +74,5 @@ def _events(state: State, command: Command, now: int) -> list[Event]:
             return series.adjust_maximum(state, command)
         case RetireSeries():
             return series.retire(state, command)
+        case Fence():
+            return restores.fence(state, command)

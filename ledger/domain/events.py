@@ -23,7 +23,10 @@ __all__ = [
     "ReservationCancelled",
     "ReservationExpired",
     "ReservationExtended",
+    "ReservationFenced",
+    "RestoreFenced",
     "SequenceAdjusted",
+    "SequenceFenced",
     "SequenceReset",
     "SeriesAmended",
     "SeriesDefined",
@@ -194,6 +197,37 @@ class ReservationExpired:
     ranges: Ranges
 
 
+@dataclass(frozen=True, slots=True)
+class RestoreFenced:
+    """The log was restored up to `cut_position`, of `cut_time`, and what came behind that may be lost.
+
+    `opened` are series and periods that may have been opened there ahead of their time. What each sequence and each
+    reservation that was open lost by it is told by an event of its own.
+    """
+
+    generation: int
+    cut_position: int
+    cut_time: int
+    margin: int
+    opened: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceFenced(Place):
+    """A restore passed over `skipped`, and what was released is given out no more: lost events may have done so."""
+
+    skipped: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationFenced:
+    """A restore ended a reservation and passed over what it held: lost events may have confirmed it."""
+
+    numbering: Numbering
+    token: str
+    ranges: Ranges
+
+
 Event = (
     SeriesDefined
     | SeriesAmended
@@ -211,4 +245,7 @@ Event = (
     | ReservationExtended
     | ReservationCancelled
     | ReservationExpired
+    | RestoreFenced
+    | SequenceFenced
+    | ReservationFenced
 )

@@ -16,7 +16,10 @@ from ledger.domain.events import (
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
+    ReservationFenced,
+    RestoreFenced,
     SequenceAdjusted,
+    SequenceFenced,
     SequenceReset,
     SeriesAmended,
     SeriesDefined,
@@ -25,7 +28,7 @@ from ledger.domain.events import (
 from ledger.domain.ranges import Ranges, without
 from ledger.domain.sequence import Sequence, ValueState
 from ledger.domain.series import Reuse
-from ledger.domain.state import Reservation, State
+from ledger.domain.state import Reservation, RestoreFence, State
 
 __all__ = ["evolve"]
 
@@ -48,12 +51,21 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
             _settle(state, token, ranges, ValueState.CANCELLED)
         case ReservationExpired(token=token, ranges=ranges):
             _settle(state, token, ranges, ValueState.EXPIRED)
+        case ReservationFenced(token=token, ranges=ranges):
+            _settle(state, token, ranges, ValueState.SKIPPED)
         case NumberAssigned():
             _assigned(state, event)
         case NumberVoided(numbering=numbering, value=value):
             state.sequence_to_change(numbering.sequence).void(value)
         case SequenceAdjusted():
             _adjusted(state, event)
+        case SequenceFenced(skipped=skipped):
+            sequence = _begun(state, event)
+            sequence.fence(skipped)
+            sequence.generation = state.generation
+            state.put_passed(sequence)
+        case RestoreFenced(generation=generation, margin=margin, opened=opened):
+            state.put_fence(RestoreFence(generation, recorded_at, margin, frozenset(opened)))
         case SequenceReset():
             _begin(state, event)
         case PeriodClosed():
@@ -119,6 +131,7 @@ def _begin(state: State, of: Place) -> None:
     series = state.series(of.series, of.series_version)
     start = of.start if isinstance(of, SequenceReset | PeriodClosed) else series.definition.start
     sequence = Sequence(of.sequence, of.series, of.key, of.period, start)
+    sequence.generation = 0 if state.passed_over(series, of.period) else state.generation
     state.put_sequence(sequence, series)
     state.put_passed(sequence)
 
@@ -128,7 +141,7 @@ def _settle(state: State, token: str, ranges: Ranges, end: ValueState) -> None:
     reservation = _open(state, token)
     numbering = reservation.numbering
     reuse = state.series_now(numbering.series).definition.reuse
-    reusable = reuse is Reuse.GAPLESS and end is not ValueState.CONFIRMED
+    reusable = reuse is Reuse.GAPLESS and end in (ValueState.CANCELLED, ValueState.EXPIRED)
     state.sequence_to_change(numbering.sequence).settle(ranges, end, reusable=reusable)
     left = without(reservation.ranges, ranges)
     state.put_reservation(token, replace(reservation, ranges=left) if left else None)

@@ -18,6 +18,7 @@ from ledger.domain.events import (
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
+    ReservationFenced,
 )
 from ledger.domain.ranges import Ranges, includes, values_of
 from ledger.domain.reading import Reading
@@ -58,11 +59,12 @@ class ReservationHistory:
     @property
     def state(self) -> ValueState:
         """The state of the reservation: open while it holds a value, else CONFIRMED if any value was."""
-        states = {state for state, _ in self.values.values()}
-        for state in (ValueState.RESERVED, ValueState.CONFIRMED, ValueState.CANCELLED):
-            if state in states:
-                return state
-        return ValueState.EXPIRED
+        states = self._states()
+        order = (ValueState.RESERVED, ValueState.CONFIRMED, ValueState.SKIPPED, ValueState.CANCELLED)
+        return next((state for state in order if state in states), ValueState.EXPIRED)
+
+    def _states(self) -> set[ValueState]:
+        return {state for state, _ in self.values.values()}
 
     def closed(self, *, together: bool = False) -> Rejection:
         """Say why no command can use this reservation any more; `together` with others that may have closed it."""
@@ -74,6 +76,12 @@ class ReservationHistory:
             return Rejection(Code.RESERVATION_CLOSED, detail)
         if state is ValueState.EXPIRED:
             return Rejection(Code.RESERVATION_EXPIRED, f"reservation {self.token} has expired; reserve again")
+        if ValueState.SKIPPED in self._states():
+            return Rejection(
+                Code.RESERVATION_CLOSED,
+                f"reservation {self.token} was passed over by a restore, at position {self.position}: it may have been "
+                "confirmed in events that were lost; reserve again, or assign its number if a document bears it",
+            )
         return Rejection(
             Code.RESERVATION_CLOSED,
             f"reservation {self.token} was already {state.value.lower()}, at position {self.position}",
@@ -90,6 +98,8 @@ class ReservationHistory:
                 self._put(ranges, ValueState.CANCELLED)
             case ReservationExpired(ranges=ranges):
                 self._put(ranges, ValueState.EXPIRED)
+            case ReservationFenced(ranges=ranges):
+                self._put(ranges, ValueState.SKIPPED)
             case ReservationExtended(expires_at=expires_at):
                 self.expires_at = expires_at
 
@@ -150,7 +160,8 @@ class NumberHistory:
             assert first.original is not None
             version = state.series(self.reading.series.code, first.original.series_version)
             return version.definition.reuse is Reuse.NEVER
-        return first.state in (ValueState.SKIPPED, ValueState.PRE_CONTROL)
+        # A restore passes over what was reserved too: then somebody was to get it before.
+        return first.state in (ValueState.SKIPPED, ValueState.PRE_CONTROL) and first.original is None
 
     def take_command(self, events: Sequence[Event], state: State) -> None:
         """Look at all events of a command that voided the number, or gave it out, for what replaces what."""
@@ -181,7 +192,7 @@ def _original(event: Event, value: int) -> Original | None:
             return _of_numbering(of, given)
         case NumberAssigned(numbering=of, value=assigned, document=document) if assigned == value:
             return _of_numbering(of, document)
-        case NumbersReserved() | NumberVoided() | ReservationCancelled() | ReservationExpired():
+        case NumbersReserved() | NumberVoided() | ReservationCancelled() | ReservationExpired() | ReservationFenced():
             return _of_numbering(event.numbering, None)
         case NumbersImported(series_version=version, prints=prints):
             mine = (each for each in prints if includes(each.ranges, value))

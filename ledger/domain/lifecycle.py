@@ -18,6 +18,7 @@ from ledger.domain.commands import (
     DefineSeries,
     Expire,
     Extend,
+    Fence,
     Original,
     Reserve,
     Void,
@@ -103,6 +104,11 @@ def _pre_control(ledger: _Ledger) -> None:
     _import(ledger, "N-002-2025")
 
 
+def _reserved_and_restored(ledger: _Ledger) -> None:
+    _reserved(ledger)
+    _restore(ledger)
+
+
 def _closed(ledger: _Ledger) -> None:
     _confirmed(ledger)
     ledger.do(ClosePeriod(SEQUENCE, REASON))
@@ -159,6 +165,10 @@ def _close(ledger: _Ledger) -> None:
     ledger.do(ClosePeriod(SEQUENCE, REASON))
 
 
+def _restore(ledger: _Ledger) -> None:
+    ledger.do(Fence(len(ledger.events), ledger.now, 1, REASON))
+
+
 STATES: Mapping[str, tuple[Callable[[_Ledger], None], Reuse]] = {
     "(never passed)": (_nothing, Reuse.NEVER),
     "RESERVED": (_reserved, Reuse.NEVER),
@@ -169,6 +179,7 @@ STATES: Mapping[str, tuple[Callable[[_Ledger], None], Reuse]] = {
     "EXPIRED": (_expired, Reuse.NEVER),
     "EXPIRED, `gapless`": (_expired, Reuse.GAPLESS),
     "SKIPPED": (_skipped, Reuse.NEVER),
+    "SKIPPED, was RESERVED": (_reserved_and_restored, Reuse.GAPLESS),
     "PRE_CONTROL": (_pre_control, Reuse.NEVER),
     "CONFIRMED, period closed": (_closed, Reuse.NEVER),
 }
@@ -184,6 +195,7 @@ COMMANDS: Mapping[str, Callable[[_Ledger], None]] = {
     "Void": _void,
     "Adjust": _adjust,
     "Close": _close,
+    "(restore)": _restore,
 }
 
 
@@ -218,7 +230,8 @@ A value is in exactly one state from the moment at which its sequence passed it.
 
     RESERVED -> CONFIRMED -> VOIDED            a voided number may name the one that replaces it, and that one names it
     RESERVED -> CANCELLED | EXPIRED            a gap for ever, or reissued where the series is `gapless`
-    SKIPPED                                    passed over by an adjustment or an assignment
+    RESERVED -> SKIPPED                        ended by a restore behind which events may be lost
+    SKIPPED                                    passed over by an adjustment, an assignment or a restore
     PRE_CONTROL                                a hole of an imported register, of before the ledger took over
 
 What each command does to one value, by the state in which it finds it: the state after it, `·` where the value stays as
@@ -238,6 +251,10 @@ _AFTER = """\
   next number of the same key goes to the same document, in the same command.
 - **Close** is refused while reservations are open. It freezes the accounting: counts and ranges by state. Then only
   Void is allowed, and it does not change the frozen figures.
+- A **restore** behind which events may be lost ends with a fence. Every sequence passes over a margin of values, which
+  may be numbers of lost events, or is closed where that would leave nothing; a sequence that begins later, for a period
+  that may have been used before, passes over them then. What was released is not given out again, and what was reserved
+  is SKIPPED, for it may have been confirmed: a document that bears such a number can be assigned it.
 
 `numbering gaps SEQUENCE --all`, or `GET /v1/sequences/{id}/gaps`, accounts for every value from the start to the high
 water: its state, and the event, actor, time and reason that put it there. `numbering show NUMBER`, or

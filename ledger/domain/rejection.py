@@ -27,7 +27,7 @@ class Code(Enum):
     MANUAL_OVERRIDE_NOT_ALLOWED = "NB007", False, "The series gives its numbers out in order only: it is not `manual`."
     REDIS_UNAVAILABLE = "NB008", True, "The mirror is away or behind; nothing else depends on it. Told by health only."
     RESERVATION_NOT_FOUND = "NB009", False, "No reservation has this token."
-    RESERVATION_CLOSED = "NB010", False, "The reservation was already confirmed or cancelled."
+    RESERVATION_CLOSED = "NB010", False, "The reservation was already confirmed, cancelled or passed over by a restore."
     LIFETIME_EXCEEDED = "NB011", False, "The reservation would live longer than its series allows."
     AMENDMENT_REFUSED = (
         "NB012",

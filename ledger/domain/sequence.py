@@ -48,6 +48,7 @@ class Sequence:
         "_whole",
         "closed",
         "era",
+        "generation",
         "high_water",
         "id",
         "is_used",
@@ -67,6 +68,7 @@ class Sequence:
         self.start = start
         self.high_water = start - 1
         self.closed = False
+        self.generation = 0  # of the last fence whose margin it has passed over, or need not
         self.is_used = False  # whether a number of it was given out; an adjustment gives out none
         # Confirmed values stay among the confirmed when they are voided: what is voided hides them.
         self._settled: dict[ValueState, BitMap] = {}
@@ -86,14 +88,15 @@ class Sequence:
         """Give the sequence whose `parts` these are."""
         sequence = cls(id, series, key, period, start)
         sequence.high_water = high_water
-        sequence.closed, sequence.is_used, sequence._whole, sequence._earlier, sequence._lately, *bitmaps = rest
-        sequence._pool, sequence._settled = bitmaps
+        sequence.closed, sequence.is_used, sequence.generation, *marks, sequence._pool, sequence._settled = rest
+        sequence._whole, sequence._earlier, sequence._lately = marks
         return sequence
 
     def copy(self) -> "Sequence":
         twin = Sequence(self.id, self.series, self.key, self.period, self.start)
         twin.high_water = self.high_water
         twin.closed = self.closed
+        twin.generation = self.generation
         twin.is_used = self.is_used
         twin._whole = self._whole
         twin._earlier, twin._lately = self._earlier, self._lately
@@ -156,6 +159,11 @@ class Sequence:
         self.settle(ranges, state)
         jump = self.high_water - before
         self._earlier, self._lately = ((at, high_water + jump) for at, high_water in (self._earlier, self._lately))
+
+    def fence(self, ranges: Ranges) -> None:
+        """Pass over values, and give out nothing again that was released."""
+        self.place(ranges, ValueState.SKIPPED)
+        self._pool = BitMap()
 
     def void(self, value: int) -> None:
         """Take a confirmed value out of use."""
@@ -237,7 +245,7 @@ class Sequence:
 # All but the era, which the id tells.
 _PARTS = attrgetter(
     "id", "series", "key", "period", "start", "high_water",
-    "closed", "is_used", "_whole", "_earlier", "_lately", "_pool", "_settled",
+    "closed", "is_used", "generation", "_whole", "_earlier", "_lately", "_pool", "_settled",
 )  # fmt: skip
 
 

@@ -11,20 +11,21 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Any, TypeVar
 
+from ledger.domain import calendar
 from ledger.domain.events import Numbering
 from ledger.domain.ranges import Ranges
 from ledger.domain.sequence import Sequence
 from ledger.domain.series import Series
 
-__all__ = ["FOLD_VERSION", "PARTS", "Reservation", "State"]
+__all__ = ["FOLD_VERSION", "PARTS", "Reservation", "RestoreFence", "State"]
 
 # Raise it whenever the same events would fold to another state, or the same state be written to a snapshot otherwise:
 # snapshots of another version are ignored.
-FOLD_VERSION = 4
+FOLD_VERSION = 5
 
 # What a root holds, by the names of its attributes; the heap of expiries is made of the reservations.
 PARTS = (
-    "series", "sequences", "reservations", "latest_periods", "first_used", "opened", "retired", "highest",
+    "series", "sequences", "reservations", "latest_periods", "first_used", "opened", "fences", "retired", "highest",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -41,6 +42,16 @@ class Reservation:
     expires_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class RestoreFence:
+    """What a restore passed over, and still passes over in sequences that begin later; `generation` counts from 1."""
+
+    generation: int
+    fenced_at: int
+    margin: int
+    opened: frozenset[tuple[str, str]]
+
+
 class State:
     def __init__(self, base: "State | None" = None) -> None:
         self._base = base
@@ -49,7 +60,8 @@ class State:
         self._reservations: dict[str, Reservation | None] = {}
         self._latest_periods: dict[str, str] = {}
         self._first_used: dict[str, int] = {}
-        self._opened: dict[tuple[str, object, str], bool] = {}
+        self._opened: dict[tuple[str, object, str], int] = {}
+        self._fences: tuple[RestoreFence, ...] = ()
         self._retired: dict[str, bool] = {}
         self._highest: dict[tuple[str, int], int] = {}
         self._expiries: list[tuple[int, str]] = []
@@ -67,6 +79,7 @@ class State:
         base._latest_periods.update(self._latest_periods)
         base._first_used.update(self._first_used)
         base._opened.update(self._opened)
+        base._fences += self._fences
         base._retired.update(self._retired)
         base._highest.update(self._highest)
         for token, reservation in self._reservations.items():
@@ -153,8 +166,49 @@ class State:
 
     def is_opened(self, series: Series, period: str) -> bool:
         """Say whether a period of a series, as it counts in this version, may be used before its time for every key."""
-        is_here = (series.code, series.counting, period) in self._opened
-        return is_here or (self._base is not None and self._base.is_opened(series, period))
+        return self._opened_after(series, period) is not None
+
+    @property
+    def fences(self) -> tuple[RestoreFence, ...]:
+        """Give the fences of all restores that may have lost events, the first first."""
+        return (self._base.fences if self._base else ()) + self._fences
+
+    @property
+    def generation(self) -> int:
+        """Count the restores that may have lost events."""
+        return len(self.fences)
+
+    def passed_over(self, series: Series, period: str) -> int:
+        """Count the values from its start on that a sequence of this period passes over when it begins.
+
+        Events that a restore lost may have begun it and given them out, each time anew: so the margins add up.
+        """
+        return sum(fence.margin for fence in self.fences if self._covers(fence, series, period))
+
+    def owed(self, sequence: Sequence) -> int:
+        """Count the values that earlier restores pass over in a sequence, and that it has not passed.
+
+        There are none as long as commands are whole. The log of a ledger that was fenced may be cut between the events
+        of its fence, or of a command that begins a sequence.
+        """
+        return sum(fence.margin for fence in self.fences if fence.generation > sequence.generation)
+
+    def _covers(self, fence: RestoreFence, series: Series, period: str) -> bool:
+        """Say whether a period may have been used before a fence: it had begun, or was open ahead of its time.
+
+        The zone of the series may have been another one in the events that were lost, so it is not asked.
+        """
+        opened_after = self._opened_after(series, period)
+        return (
+            period <= series.period(calendar.latest_date_at(fence.fenced_at))
+            or (opened_after is not None and opened_after < fence.generation)
+            or (series.code, period) in fence.opened
+        )
+
+    def _opened_after(self, series: Series, period: str) -> int | None:
+        """Give the generation in which a period was opened ahead of its time; None when it was not."""
+        found = self._opened.get((series.code, series.counting, period))
+        return self._base._opened_after(series, period) if found is None and self._base else found
 
     def all_series(self) -> list[Series]:
         """Give the present version of each series, by code."""
@@ -198,7 +252,10 @@ class State:
         self._series[code] = (*versions[:-1], versions[-1].with_maximum(max_value))
 
     def put_opened(self, series: Series, period: str) -> None:
-        self._opened[series.code, series.counting, period] = True
+        self._opened[series.code, series.counting, period] = self.generation
+
+    def put_fence(self, fence: RestoreFence) -> None:
+        self._fences += (fence,)
 
     def put_retired(self, code: str) -> None:
         self._retired[code] = True

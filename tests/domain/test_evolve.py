@@ -12,6 +12,7 @@ from ledger.domain.events import (
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
+    ReservationFenced,
     SequenceReset,
     SeriesDefined,
 )
@@ -61,12 +62,13 @@ def test_a_reserved_block_is_held_until_it_expires() -> None:
         (NumbersConfirmed(HELD, "T", ((2, 3),), released=((1, 1), (4, 5))), "ACCAA", ()),
         (ReservationCancelled(HELD, "T", ((1, 5),)), "AAAAA", ()),
         (ReservationExpired(HELD, "T", ((1, 5),)), "EEEEE", ()),
+        (ReservationFenced(HELD, "T", ((1, 5),)), "SSSSS", ()),
         (ReservationExtended("PLAIN:-", "T", LATER), "RRRRR", ((1, 5),)),
     ],
 )
 def test_what_becomes_of_a_reservation(event: Event, states: str, left: Ranges) -> None:
     state = folded(NumbersReserved(HELD, "T", ((1, 5),), NOW + 1), event)
-    letters = {"R": "RESERVED", "C": "CONFIRMED", "A": "CANCELLED", "E": "EXPIRED"}
+    letters = {"R": "RESERVED", "C": "CONFIRMED", "A": "CANCELLED", "E": "EXPIRED", "S": "SKIPPED"}
     sequence = sequence_of(state, HELD)
     assert [sequence.state_of(value) for value in range(1, 6)] == [ValueState(letters[letter]) for letter in states]
     reservation = state.reservation("T")
@@ -81,6 +83,7 @@ def test_what_becomes_of_a_reservation(event: Event, states: str, left: Ranges) 
         (NumbersConfirmed(POOLED, "T", ((1, 2),), released=((3, 5),)), ((3, 5),)),
         (ReservationCancelled(POOLED, "T", ((1, 5),)), ((1, 5),)),
         (ReservationExpired(POOLED, "T", ((1, 5),)), ((1, 5),)),
+        (ReservationFenced(POOLED, "T", ((1, 5),)), ((6, 6),)),
     ],
 )
 def test_a_gapless_series_takes_back_what_was_released(event: Event, released: Ranges) -> None:

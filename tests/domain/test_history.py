@@ -2,7 +2,7 @@ from datetime import date
 
 import pytest
 
-from ledger.domain.commands import Cancel, Choice, Command, Confirm, Expire, Extend, Issue, Reserve
+from ledger.domain.commands import Cancel, Choice, Command, Confirm, Expire, Extend, Fence, Issue, Reserve
 from ledger.domain.events import Event, Numbering, NumbersConfirmed, SequenceReset
 from ledger.domain.history import ReservationHistory
 from ledger.domain.rejection import Code
@@ -10,6 +10,7 @@ from ledger.domain.sequence import ValueState
 from tests.given import NOW, PLAIN, SECOND, Story
 
 TTL = 300 * SECOND
+FENCE = Fence(0, 0, 1, "so it was restored")
 
 
 def told(*commands: Command, count: int = 3) -> ReservationHistory:
@@ -21,7 +22,7 @@ def told(*commands: Command, count: int = 3) -> ReservationHistory:
         due = isinstance(command, Expire) and reservation is not None
         story.now = reservation.expires_at if due and reservation is not None else story.now + SECOND
         story.when(command)
-    events = [(event, position, at) for position, (event, at) in enumerate(story.log, 1) if position > 1]
+    events = [(event, position, at) for position, (event, at) in enumerate(story.log, 1) if hasattr(event, "token")]
     history = ReservationHistory.of(events)
     assert history is not None
     return history
@@ -73,6 +74,13 @@ def values(history: ReservationHistory) -> dict[int, tuple[str, str | None]]:
             "EXPIRED",
             4,
         ),
+        ([FENCE], {1: ("SKIPPED", None), 2: ("SKIPPED", None), 3: ("SKIPPED", None)}, "SKIPPED", 4),
+        (
+            [Confirm("T", "D", (Choice("0002"),), release_rest=False), FENCE],
+            {1: ("SKIPPED", None), 2: ("CONFIRMED", "D"), 3: ("SKIPPED", None)},
+            "CONFIRMED",
+            5,
+        ),
     ],
 )
 def test_what_became_of_each_value(
@@ -103,6 +111,17 @@ def test_the_expiry_is_the_last_one(commands: list[Command], expires_at: int) ->
             [Confirm("T", "D", (Choice("0001"),), release_rest=False), Expire("T")],
             Code.RESERVATION_CLOSED,
             "already confirmed, at position 4",
+        ),
+        (
+            [FENCE],
+            Code.RESERVATION_CLOSED,
+            "reservation T was passed over by a restore, at position 4: it may have been confirmed in events that were "
+            "lost; reserve again, or assign its number if a document bears it",
+        ),
+        (
+            [Confirm("T", "D", (Choice("0001"),), release_rest=False), FENCE],
+            Code.RESERVATION_CLOSED,
+            "passed over by a restore, at position 5",
         ),
     ],
 )

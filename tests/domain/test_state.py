@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ledger.domain.calendar import Reset
-from ledger.domain.commands import Cancel, Choice, Command, Confirm, DefineSeries, Expire, Extend, Reserve
+from ledger.domain.commands import (
+    Cancel,
+    Choice,
+    Command,
+    Confirm,
+    DefineSeries,
+    Expire,
+    Extend,
+    Fence,
+    OpenPeriod,
+    Reserve,
+)
 from ledger.domain.decide import decide
 from ledger.domain.events import Event
 from ledger.domain.evolve import evolve
@@ -32,7 +43,7 @@ class Step:
     wait: int
 
 
-KINDS = ("reserve", "confirm", "confirm one", "extend", "cancel", "expire", "define")
+KINDS = ("reserve", "confirm", "confirm one", "extend", "cancel", "expire", "define", "fence", "open")
 STEPS = st.builds(
     Step, st.sampled_from(KINDS), st.integers(0, 5), st.integers(1, 4), st.booleans(), st.sampled_from((0, 0, 1, 2))
 )
@@ -55,6 +66,10 @@ def command_of(step: Step, state: State, serial: int) -> Command:
             return Confirm(token)
         case "cancel":
             return Cancel(token)
+        case "fence":
+            return Fence(0, 0, step.count, "so it was restored")
+        case "open":
+            return OpenPeriod("DAILY", f"2025-06-{16 + step.which}")
         case _:
             return Expire(token)
 

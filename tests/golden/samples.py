@@ -28,6 +28,7 @@ from ledger.domain.commands import (
     Envelope,
     Expire,
     Extend,
+    Fence,
     Import,
     Issue,
     OpenPeriod,
@@ -51,7 +52,10 @@ from ledger.domain.events import (
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
+    ReservationFenced,
+    RestoreFenced,
     SequenceAdjusted,
+    SequenceFenced,
     SequenceReset,
     SeriesAmended,
     SeriesDefined,
@@ -219,6 +223,15 @@ SAMPLES = {
     "NumberAssigned-1-free": Entry(21, NumberAssigned(_RFA, 3, "ด-3"), _ANONYMOUS, 0, NOW),
     "NumberVoided-1": Entry(22, NumberVoided(_LETTER, 3, (_LETTER.sequence, 9)), _ENVELOPE, 0, NOW),
     "NumberVoided-1-alone": Entry(23, NumberVoided(_RFA, 3), _ANONYMOUS, 0, NOW),
+    "RestoreFenced-1": Entry(
+        24, RestoreFenced(2, 23, NOW - SECOND, 1_000, (("LETTER", "2026"), ("LETTER", "2027"))), _ENVELOPE, 0, NOW
+    ),
+    "RestoreFenced-1-empty": Entry(1, RestoreFenced(1, 0, 0, 10), _ANONYMOUS, 0, NOW),
+    "ReservationFenced-1": Entry(25, ReservationFenced(_RFA, _TOKEN, ((3, 3), (7, 9))), _ENVELOPE, 1, NOW),
+    "SequenceFenced-1": Entry(
+        26, SequenceFenced(_LETTER.sequence, "LETTER", 1, _LETTER.key, "2025", ((13, 1_012),)), _ENVELOPE, 2, NOW
+    ),
+    "SequenceFenced-1-last": Entry(27, SequenceFenced("PLAIN:-", "PLAIN", 2, (), "-", ()), _ANONYMOUS, 0, NOW),
 }
 
 
@@ -270,6 +283,15 @@ _COMMANDS: list[tuple[int, Command]] = [
     (1, DefineSeries((series("{YYYY}/{SEQ:4}", "PLAIN", reset=Reset.YEARLY),))),
     (1, Reserve("PLAIN", "era")),
     (1, RetireSeries("LCBP3-RFA")),
+    (1, DefineSeries((series("R-{SEQ:4}", "POOLED", reuse=Reuse.GAPLESS, max_value=9),))),
+    (1, Reserve("POOLED", "pooled", count=3)),
+    (1, Confirm("pooled", "D-7", (Choice("R-0002"),))),
+    (1, Reserve("LETTER", "lost", LETTER_KEY, count=2)),
+    (1, Fence(10, NOW, 6, "restored from the archive of June", (("LETTER", "2028"),))),
+    (1, Reserve("LETTER", "fenced", {"ORIGINATOR": "สคฉ.3", "RECIPIENT": "คคง."})),
+    (1, OpenPeriod("LETTER", "2029")),
+    (1, Fence(0, 0, 4, "restored once more")),
+    (1, Reserve("LETTER", "twice", {"ORIGINATOR": "สคฉ.3", "RECIPIENT": "สคฉ.3"}, document_date=date(2029, 1, 1))),
 ]
 
 

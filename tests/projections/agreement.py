@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from ledger.domain.decisions.numbers import MAX_VOID_EVENTS
 from ledger.domain.sequence import ValueState
 from ledger.stores import SqlStore
 from projections.check import check
@@ -20,7 +21,6 @@ from tests.invariants import Model, read_log
 
 __all__ = ["catch_up", "check_projections", "rows_of"]
 
-LONGEST_VOID = 4  # events
 AGAIN_SECONDS = 0.01
 MAX_POSITION = 1 << 53
 WITHOUT_ROW = (ValueState.SKIPPED, ValueState.PRE_CONTROL)
@@ -48,7 +48,7 @@ async def catch_up(store: SqlStore, *, batch: int | None = None, to: int = MAX_P
             folding.limit = batch or folding.limit
             while True:
                 left = max(to - folding.position, 0)
-                found = await store.events(after=folding.position, limit=min(max(folding.limit, LONGEST_VOID), left))
+                found = await store.events(after=folding.position, limit=min(max(folding.limit, MAX_VOID_EVENTS), left))
                 records = whole(found[: folding.limit]) or whole(found)
                 if not records and folding.checkpoint.live:
                     is_done = True

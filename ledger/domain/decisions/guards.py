@@ -7,7 +7,8 @@ from functools import lru_cache
 
 from ledger.domain import calendar
 from ledger.domain.calendar import Reset
-from ledger.domain.events import Event, Numbering, SequenceReset
+from ledger.domain.events import Event, Numbering, SequenceFenced, SequenceReset
+from ledger.domain.ranges import Ranges
 from ledger.domain.reading import Reading, readings
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import Sequence
@@ -180,7 +181,7 @@ def check_order(state: State, series: Series, key: Key, period: str) -> None:
 def begun(
     state: State, series: Series, key: Key, period: str, now: int, *, ahead: bool = False
 ) -> tuple[Sequence, list[Event]]:
-    """Give a sequence that may count, with the event that begins it if that is still to happen.
+    """Give a sequence that may count, with the events that begin it if that is still to happen.
 
     With `ahead` the period may be one that has not begun.
     """
@@ -192,9 +193,28 @@ def begun(
     if not ahead:
         _check_period(state, series, period, now)
     sequence = Sequence(series.sequence_id(key, period), series.code, key, period, series.definition.start)
-    if series.definition.reset is Reset.NEVER:
-        return sequence, []
-    return sequence, [SequenceReset(sequence.id, series.code, series.version, key, period, sequence.start)]
+    place = (sequence.id, series.code, series.version, key, period)
+    events: list[Event] = []
+    if series.definition.reset is not Reset.NEVER:
+        events.append(SequenceReset(*place, sequence.start))
+    passed = _passed_by_restores(state, series, sequence)
+    if passed:
+        sequence.fence(passed)
+        events.append(SequenceFenced(*place, passed))
+    return sequence, events
+
+
+def _passed_by_restores(state: State, series: Series, sequence: Sequence) -> Ranges:
+    """Give the first values of a sequence that begins, which events that a restore lost may have given out."""
+    count = state.passed_over(series, sequence.period)
+    last = sequence.start + count - 1
+    if count and last >= series.max_value:
+        raise Rejection(
+            Code.SEQUENCE_EXHAUSTED,
+            f"sequence {sequence.id} begins behind {count} values that a restore passed over, which leaves none up to "
+            f"its maximum {series.max_value}; raise the maximum first",
+        )
+    return ((sequence.start, last),) if count else ()
 
 
 def sequence_of(state: State, id: str) -> Sequence:

@@ -21,9 +21,12 @@ from ledger.domain.sequence import FREE, Sequence, ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
 
-__all__ = ["MIN_VOID_REASON_LENGTH", "assign", "void"]
+__all__ = ["MAX_VOID_EVENTS", "MIN_VOID_REASON_LENGTH", "assign", "void"]
 
 MIN_VOID_REASON_LENGTH = 10
+
+# NumberVoided, SequenceReset, SequenceFenced, NumbersReserved, NumbersConfirmed
+MAX_VOID_EVENTS = 5
 
 
 def assign(state: State, command: Assign, now: int) -> list[Event]:

@@ -1,6 +1,9 @@
 """Sequences by hand: let one go on further up, begin a period before its time, close a period."""
 
+from collections.abc import Iterable
+
 from ledger.domain import calendar
+from ledger.domain.accounting import touched
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import AdjustSequence, ClosePeriod, OpenPeriod, ResetSequence
 from ledger.domain.decisions.guards import (
@@ -19,7 +22,7 @@ from ledger.domain.sequence import Sequence, ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
 
-__all__ = ["MAX_CLOSED_RANGES", "adjust", "close", "open_period", "reset"]
+__all__ = ["MAX_CLOSED_RANGES", "adjust", "close", "closing", "open_period", "reset"]
 
 MAX_CLOSED_RANGES = 300_000  # of one closing's event, which then stays below the store's limit
 MAX_EXPIRED = 256  # expiries that a closing records by itself; the writer records more in several transactions
@@ -81,8 +84,12 @@ def close(state: State, command: ClosePeriod, now: int) -> list[Event]:
     check_reason(command.reason)
     sequence, series, events = _to_close(state, command.sequence, now)
     expired = _expired(state, sequence, now)
-    accounting = _accounting(sequence, expired)
-    closed = PeriodClosed(
+    return [*events, *expired, closing(sequence, series, expired)]
+
+
+def closing(sequence: Sequence, series: Series, ended: Iterable[Event]) -> PeriodClosed:
+    """Close a sequence with the account of what it passed; `ended` are events that it has not seen."""
+    return PeriodClosed(
         sequence.id,
         series.code,
         series.version,
@@ -90,9 +97,8 @@ def close(state: State, command: ClosePeriod, now: int) -> list[Event]:
         sequence.period,
         sequence.start,
         sequence.high_water,
-        accounting,
+        _accounting(sequence, ended),
     )
-    return [*events, *expired, closed]
 
 
 def _to_close(state: State, id: str, now: int) -> tuple[Sequence, Series, list[Event]]:
@@ -153,10 +159,11 @@ def _expired(state: State, sequence: Sequence, now: int) -> list[ReservationExpi
     return [ReservationExpired(each.numbering, each.token, each.ranges) for each in held]
 
 
-def _accounting(sequence: Sequence, expired: list[ReservationExpired]) -> tuple[tuple[ValueState, Ranges], ...]:
+def _accounting(sequence: Sequence, ended: Iterable[Event]) -> tuple[tuple[ValueState, Ranges], ...]:
     final = sequence.copy()
-    for event in expired:
-        final.settle(event.ranges, ValueState.EXPIRED)
+    for event in ended:
+        for end, ranges in touched(event):
+            final.settle(ranges, end)
     found: dict[ValueState, list[tuple[int, int]]] = {}
     for total, (first, last, state) in enumerate(final.ranges(sequence.start)):
         if total == MAX_CLOSED_RANGES:

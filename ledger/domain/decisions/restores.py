@@ -1,0 +1,76 @@
+"""The fence that ends a restore behind which events may be lost.
+
+The lost events may have given out any number up to `margin` values behind each high water, reissued what was released,
+and confirmed what was reserved. So no sequence goes on below that, no released value comes back, and no reservation
+stays open. A sequence that begins later passes over the margin then: see `guards.begun`.
+
+The log may have been cut anywhere, also between the events of one command or of an earlier fence.
+"""
+
+from collections.abc import Sequence
+
+from ledger.domain.commands import Fence
+from ledger.domain.decisions.guards import check_reason
+from ledger.domain.decisions.sequences import closing
+from ledger.domain.events import Event, ReservationFenced, RestoreFenced, SequenceFenced
+from ledger.domain.rejection import Code, Rejection
+from ledger.domain.sequence import Sequence as Counter
+from ledger.domain.series import MAX_VALUE, Series
+from ledger.domain.state import State
+from ledger.domain.text import flaw_of_text
+
+__all__ = ["MAX_MARGIN", "MAX_OPENED", "fence"]
+
+MAX_MARGIN = 1_000_000
+MAX_OPENED = 10_000  # pairs in one event, which then stays below the store's limit
+MAX_NAME_LENGTH = 50  # of a series' code, than which no period is longer
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+def fence(state: State, command: Fence) -> list[Event]:
+    check_reason(command.reason, at_least=1)
+    if not 1 <= command.margin <= MAX_MARGIN:
+        raise Rejection.invalid("margin", f"must be 1 to {MAX_MARGIN}, not {command.margin}")
+    _check_opened(command.opened)
+    opened = tuple(sorted(set(command.opened)))
+    fenced = RestoreFenced(state.generation + 1, command.cut_position, command.cut_time, command.margin, opened)
+    ended = _ended(state)
+    held: dict[str, list[ReservationFenced]] = {}
+    for event in ended:
+        held.setdefault(event.numbering.sequence, []).append(event)
+    passed = (
+        _passed(sequence, state.series_of(sequence), state.owed(sequence) + command.margin, held.get(sequence.id, ()))
+        for sequence in sorted(state.sequences(), key=lambda each: each.id)
+        if not sequence.closed and not state.is_retired(sequence.series)  # else it gives out nothing, for ever
+    )
+    return [fenced, *ended, *passed]
+
+
+def _check_opened(opened: Pairs) -> None:
+    if len(opened) > MAX_OPENED:
+        raise Rejection.invalid("opened", f"names {len(opened)} periods, and a fence holds {MAX_OPENED}")
+    for index, pair in enumerate(opened):
+        for name, text in zip(("series", "period"), pair, strict=True):
+            flaw = flaw_of_text(text, at_most=MAX_NAME_LENGTH)
+            if flaw:
+                raise Rejection.invalid(f"opened[{index}].{name}", flaw)
+
+
+def _ended(state: State) -> list[ReservationFenced]:
+    held = sorted(state.reservations(), key=lambda each: each.token)
+    return [ReservationFenced(each.numbering, each.token, each.ranges) for each in held]
+
+
+def _passed(sequence: Counter, series: Series, margin: int, ended: Sequence[ReservationFenced]) -> Event:
+    """Let a sequence go on behind the margin, or close it where that would leave nothing."""
+    first, last = sequence.high_water + 1, min(sequence.high_water + margin, MAX_VALUE)
+    if last >= series.max_value:
+        try:
+            return closing(sequence, series, ended)
+        except Rejection as why:
+            if why.code is not Code.ACCOUNTING_TOO_LARGE:
+                raise
+    # Not only up to the maximum, if that is lower: it may be raised again, as it may have been in the lost events.
+    skipped = ((first, last),) if first <= last else ()
+    return SequenceFenced(sequence.id, series.code, series.version, sequence.key, sequence.period, skipped)
