@@ -51,6 +51,8 @@ __all__ = [
     "command_id",
     "decode",
     "encode",
+    "flaw_of_columns",
+    "flaw_of_row",
     "record_of",
 ]
 
@@ -159,6 +161,34 @@ def record_of(body: bytes, hash: bytes) -> Record:
         said["recorded_at"],
         hash,
     )
+
+
+def flaw_of_row(row: Record, entry: Entry, previous: bytes) -> str | None:
+    """Say how a row differs from how its event, as `decode` read it, is written behind the hash `previous`.
+
+    The event is written once more: that costs no more than to look for what is not canonical, stands in the body
+    twice, or says nothing to us, any of which would otherwise go on in the chain unseen.
+    """
+    written = encode(entry, previous)
+    if written == row:
+        return None
+    flaw = flaw_of_columns(row)
+    if flaw or written.body == row.body:
+        return flaw or "the hash does not follow from the body and the hash before it"
+    return "the body is not as its event is written"
+
+
+def flaw_of_columns(row: Record) -> str | None:
+    """Say which column of a row is not what its body says; None when none is."""
+    said = record_of(row.body, row.hash)
+    for name, found, expected in zip(Record._fields, row, said, strict=True):
+        if found != expected:
+            return f"the column {name} is {_shown(found)}, and the body says {_shown(expected)}"
+    return None
+
+
+def _shown(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else repr(value)
 
 
 def _stream(event: Event) -> str:
