@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -191,16 +190,15 @@ def _key(value: object) -> str:
 def _envelope_at(index: int, envelope: Envelope, ids: Ids) -> Envelope:
     """Give a command the batch's key and its place there; its fingerprint is that of the whole request."""
     if envelope.idempotency_key is None:
-        return replace(envelope, command_id=ids.command_id())
+        return envelope._replace(command_id=ids.command_id())
     key = f"{envelope.idempotency_key}[{index}]"
-    return replace(envelope, command_id=command_id(envelope.actor, "batch", key), idempotency_key=key)
+    return envelope._replace(command_id=command_id(envelope.actor, "batch", key), idempotency_key=key)
 
 
 def _envelope_of(operation: Operation, key: str, given: object, envelope: Envelope) -> Envelope:
     """Give a command its own key, in the name of its operation as if it came alone."""
     content = json.dumps(given, sort_keys=True, separators=(",", ":"))
-    return replace(
-        envelope,
+    return envelope._replace(
         command_id=command_id(envelope.actor, operation.name, key),
         idempotency_key=key,
         fingerprint=sha256(f"batch\n{content}".encode()).hexdigest(),

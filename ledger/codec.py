@@ -5,11 +5,12 @@ compact form are exactly that (held by a test against the `rfc8785` package). It
 Golden files in the tests keep the bytes of every event version for ever.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
+from functools import lru_cache
 from hashlib import sha256
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -54,6 +55,8 @@ __all__ = [
     "command_id",
     "decode",
     "encode",
+    "flaw_of_columns",
+    "flaw_of_row",
     "record_of",
     "recorded_at",
 ]
@@ -63,6 +66,8 @@ LEDGER_STREAM = "*"
 
 Data = dict[str, Any]
 
+CACHED = 65_536  # numberings: of sequences, days and attributes
+
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 
 
@@ -70,8 +75,7 @@ class UnknownEvent(Exception):
     """The log holds an event that this version of the code does not know: an old process beside a new one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An event at its place in the log, with who caused it."""
 
     position: int
@@ -97,19 +101,24 @@ def encode(entry: Entry, previous: bytes) -> Record:
         "actor": envelope.actor,
         "command_id": envelope.command_id.hex(),
         "data": to_data(event),
-        "fingerprint": envelope.fingerprint,
-        "idempotency_key": envelope.idempotency_key,
         "ordinal": entry.ordinal,
         "position": entry.position,
-        "reason": envelope.reason,
         "recorded_at": entry.recorded_at,
-        "request_id": envelope.request_id,
         "stream": stream,
-        "token": token,
         "type": kind,
         "version": version,
     }
-    body = canonical({name: value for name, value in fields.items() if value is not None})
+    if envelope.fingerprint is not None:
+        fields["fingerprint"] = envelope.fingerprint
+    if envelope.idempotency_key is not None:
+        fields["idempotency_key"] = envelope.idempotency_key
+    if envelope.reason is not None:
+        fields["reason"] = envelope.reason
+    if envelope.request_id is not None:
+        fields["request_id"] = envelope.request_id
+    if token is not None:
+        fields["token"] = token
+    body = canonical(fields)
     return Record(
         entry.position,
         kind,
@@ -168,9 +177,39 @@ def recorded_at(body: bytes) -> int:
     return instant
 
 
+def flaw_of_row(row: Record, entry: Entry, previous: bytes) -> str | None:
+    """Say how a row differs from how its event, as `decode` read it, is written behind the hash `previous`.
+
+    The event is written once more: that costs no more than to look for what is not canonical, stands in the body
+    twice, or says nothing to us, any of which would otherwise go on in the chain unseen.
+    """
+    written = encode(entry, previous)
+    if written == row:
+        return None
+    flaw = flaw_of_columns(row)
+    if flaw or written.body == row.body:
+        return flaw or "the hash does not follow from the body and the hash before it"
+    return "the body is not as its event is written"
+
+
+def flaw_of_columns(row: Record) -> str | None:
+    """Say which column of a row is not what its body says; None when none is."""
+    said = record_of(row.body, row.hash)
+    for name, found, expected in zip(Record._fields, row, said, strict=True):
+        if found != expected:
+            return f"the column {name} is {_shown(found)}, and the body says {_shown(expected)}"
+    return None
+
+
+def _shown(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else repr(value)
+
+
 def _stream(event: Event) -> str:
     """Name what the event belongs to: a sequence by its id, a series by its code (which holds no `:`)."""
     match event:
+        case NumbersReserved() | NumbersConfirmed():  # nearly all
+            return event.numbering.sequence
         case RestoreFenced():
             return LEDGER_STREAM
         case SeriesDefined(series=series) | SeriesAmended(series=series):
@@ -200,24 +239,26 @@ def _numbering_data(numbering: Numbering) -> Data:
 
 
 def _numbering(data: Data) -> Numbering:
-    return Numbering(
-        data["sequence"],
-        data["series"],
-        data["series_version"],
-        tuple(data["key"]),
-        data["period"],
-        date.fromisoformat(data["document_date"]),
-        tuple(sorted(data["attributes"].items())),
-        data["tzdata"],
-    )
+    return _numbering_of(_NUMBERING(data), tuple(data["key"]), tuple(data["attributes"].items()))
 
 
-def _ranges(data: list[list[int]]) -> Ranges:
-    return tuple((first, last) for first, last in data)
+_NUMBERING = itemgetter("sequence", "series", "series_version", "period", "document_date", "tzdata")
+
+
+@lru_cache(maxsize=CACHED)  # the numbers of a sequence on one day share one, which is made once and takes memory once
+def _numbering_of(said: tuple[Any, ...], key: tuple[str, ...], attributes: tuple[tuple[str, str], ...]) -> Numbering:
+    sequence, series, version, period, day, tzdata = said
+    return Numbering(sequence, series, version, key, period, date.fromisoformat(day), tuple(sorted(attributes)), tzdata)
+
+
+def _ranges(data: Iterable[Iterable[int]]) -> Ranges:
+    return tuple([(first, last) for first, last in data])  # a list is quicker than a generator, and most hold one
 
 
 def _reserved_data(event: NumbersReserved) -> Data:
-    return _numbering_data(event.numbering) | {"ranges": event.ranges, "expires_at": event.expires_at}
+    data = _numbering_data(event.numbering)
+    data["ranges"], data["expires_at"] = event.ranges, event.expires_at
+    return data
 
 
 def _reserved(data: Data, token: str) -> NumbersReserved:
@@ -225,7 +266,8 @@ def _reserved(data: Data, token: str) -> NumbersReserved:
 
 
 def _confirmed_data(event: NumbersConfirmed) -> Data:
-    data = _numbering_data(event.numbering) | {"ranges": event.ranges}
+    data = _numbering_data(event.numbering)
+    data["ranges"] = event.ranges
     if event.document is not None:
         data["document"] = event.document
     if event.documents:
@@ -241,8 +283,8 @@ def _confirmed(data: Data, token: str) -> NumbersConfirmed:
         token,
         _ranges(data["ranges"]),
         data.get("document"),
-        tuple((value, document) for value, document in data.get("documents", ())),
-        _ranges(data.get("released", [])),
+        tuple([(value, document) for value, document in data.get("documents", ())]),
+        _ranges(data.get("released", ())),
     )
 
 

@@ -333,7 +333,7 @@ def _cause(entry: Entry) -> Cause:
 def _with_reason(envelope: Envelope, command: Command) -> Envelope:
     """Store the command's reason with its events."""
     reason = getattr(command, "reason", None)
-    return envelope if reason is None else replace(envelope, reason=reason)
+    return envelope if reason is None else envelope._replace(reason=reason)
 
 
 def _prove(all_proofs: Iterable[tuple[Series, Iterable[Series]]]) -> None:

@@ -18,6 +18,7 @@ from ledger.domain.commands import Command, DefineSeries
 from ledger.domain.decide import decide
 from ledger.domain.events import Event, NumbersConfirmed, NumbersReserved
 from ledger.domain.evolve import evolve
+from ledger.domain.legality import flaw
 from ledger.domain.ranges import ranges_of, values_of
 from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import Sequence, ValueState
@@ -100,11 +101,13 @@ class Story:
         return story
 
     def when(self, command: Command) -> list[Event]:
-        """Carry out a command; raises its Rejection."""
+        """Carry out a command, of which every event is legal; raises its Rejection."""
         events = decide(self.state, command, self.now)
         if isinstance(events, Rejection):
             raise events
         for event in events:
+            found = flaw(self.state, event, self.now)
+            assert found is None, f"{event} is not legal: {found}"
             evolve(self.state, event, self.now)
             self.log.append((event, self.now))
         return events

@@ -22,6 +22,7 @@ from ledger.domain.state import State
 from ledger.fold import Fold
 from ledger.ports import Head, Record, Store
 from ledger.writer import Outcome
+from replay.examination import Examination
 
 __all__ = ["Model", "SequenceModel", "check_log", "check_store", "read_log"]
 
@@ -65,11 +66,21 @@ def check_log(
     _check_commands(records)
     _check_model(Model.of(records), fold.state)
     if not ambiguous:
+        _check_legal(records, head)
         _check_numbers(records, fold.state)
     hashes = [chain.genesis(head.ledger_id), *(record.hash for record in records)]
     for outcome in acknowledged:
         _check_present(records, hashes, outcome)
     return fold
+
+
+def _check_legal(records: Iterable[Record], head: Head) -> None:
+    """An auditor finds nothing wrong with any event."""
+    examination = Examination(head.ledger_id)
+    for record in records:
+        found = examination.take(record)
+        assert found is None, f"position {examination.flawed} is not legal: {found}"
+    assert examination.finish() is None
 
 
 def _check_rows(records: Sequence[Record]) -> None:

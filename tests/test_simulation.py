@@ -184,7 +184,7 @@ def rewritten(records: list[Record], entries: list[Entry]) -> list[Record]:
     """The first record and these entries behind it, renumbered and chained anew: only content can give them away."""
     made = records[:1]
     for position, entry in enumerate(entries, start=2):
-        made.append(codec.encode(replace(entry, position=position), made[-1].hash))
+        made.append(codec.encode(entry._replace(position=position), made[-1].hash))
     return made
 
 
@@ -226,13 +226,13 @@ class TestInvariants:
 
     def test_a_value_reserved_twice(self, records: list[Record], entries: list[Entry], reserved: Entry) -> None:
         assert isinstance(reserved.event, NumbersReserved)
-        twin = replace(reserved, event=replace(reserved.event, token="twin"), envelope=Envelope(bytes(32), "thief"))
-        made = rewritten(records, [*entries[1 : reserved.position], replace(twin, ordinal=0)])
+        twin = reserved._replace(event=replace(reserved.event, token="twin"), envelope=Envelope(bytes(32), "thief"))
+        made = rewritten(records, [*entries[1 : reserved.position], twin._replace(ordinal=0)])
         with pytest.raises(AssertionError, match="reserves"):
             check_log(made, head_of(made))
 
     def test_a_command_that_was_torn(self, records: list[Record], reserved: Entry) -> None:
-        made = rewritten(records, [replace(reserved, ordinal=1)])
+        made = rewritten(records, [reserved._replace(ordinal=1)])
         with pytest.raises(AssertionError, match="torn"):
             _check_commands(made)
 
@@ -241,7 +241,7 @@ class TestInvariants:
             check_log(made := rewritten(records, [entries[0]]), head_of(made))
 
     def test_time_that_goes_back(self, records: list[Record], entries: list[Entry]) -> None:
-        early = replace(entries[1], recorded_at=entries[0].recorded_at - 1)
+        early = entries[1]._replace(recorded_at=entries[0].recorded_at - 1)
         with pytest.raises(AssertionError, match="time goes back"):
             check_log(made := rewritten(records, [early]), head_of(made))
 
@@ -249,6 +249,6 @@ class TestInvariants:
         last = entries[-1]
         with pytest.raises(AssertionError, match="lost"):
             check_log(records[:-1], head_of(records[:-1]), acknowledged=[Outcome((last,), last.position)])
-        other = replace(last, envelope=replace(last.envelope, actor="other"))
+        other = last._replace(envelope=last.envelope._replace(actor="other"))
         with pytest.raises(AssertionError, match="not what was acknowledged"):
             check_log(records, head_of(records), acknowledged=[Outcome((other,), last.position)])

@@ -377,7 +377,7 @@ class TestFaults:
     @simulated
     async def test_text_that_cannot_be_stored_fails_alone(self) -> None:
         async with ledger() as bench:
-            broken = replace(envelope(), reason="\ud800")
+            broken = envelope()._replace(reason="\ud800")
             with pytest.raises(Fault) as error:
                 await bench.writer.submit(bench.reserve(), broken)
             assert error.value.code is Code.INTERNAL_ERROR

@@ -6,6 +6,7 @@ A `reason` is judged here, where one is asked for, and stored in the envelope of
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import NamedTuple
 
 from pyroaring import BitMap
 
@@ -44,8 +45,7 @@ __all__ = [
 MAX_COUNT = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """Who asked, why, and how a second delivery is recognised; stored with every event of the command.
 
     `command_id` is 32 bytes: a digest of client, operation and idempotency key, or random without a key.

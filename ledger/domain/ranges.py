@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from pyroaring import BitMap
 
-__all__ = ["Ranges", "between", "count_of", "includes", "ranges_of", "runs", "values_of", "without"]
+__all__ = ["Ranges", "between", "bitmap_of", "count_of", "includes", "ranges_of", "runs", "values_of", "without"]
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -31,6 +31,14 @@ def ranges_of(values: Iterable[int]) -> Ranges:
         else:
             ranges.append((value, value))
     return tuple(ranges)
+
+
+def bitmap_of(ranges: Iterable[tuple[int, int]]) -> BitMap:
+    """Gather ranges, of which empty ones do not matter, into a bitmap."""
+    values = BitMap()
+    for first, last in ranges:
+        values.add_range(first, last + 1)
+    return values
 
 
 def runs(values: BitMap) -> Iterator[tuple[int, int]]:

@@ -219,6 +219,10 @@ class Sequence:
         """Count the values that may be reserved again."""
         return len(self._pool)
 
+    def pool(self) -> BitMap:
+        """Give the values that may be reserved again, in a bitmap that must not be changed."""
+        return self._pool
+
     def pace(self, now: int) -> tuple[int, int]:
         """Give how many new values were reserved lately, and in how many microseconds."""
         for since, high_water in (self._earlier, self._lately):

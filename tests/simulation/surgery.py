@@ -1,7 +1,6 @@
 """What happens to a disk and must stop every writer: an older copy, a forged event, an event from the future."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ledger import chain, codec
 from ledger.codec import Entry
@@ -29,7 +28,7 @@ def forked(records: Sequence[Record], position: int) -> list[Record]:
     for record in records[position - 1 :]:
         entry = codec.decode(record)
         if record.position == position:
-            entry = replace(entry, envelope=replace(entry.envelope, actor="forger"))
+            entry = entry._replace(envelope=entry.envelope._replace(actor="forger"))
         kept.append(codec.encode(entry, kept[-1].hash))
     return kept
 

@@ -1,0 +1,1 @@
+"""What an auditor asks of each event, for `ledger.domain.legality`."""

@@ -1,0 +1,131 @@
+"""Judge a whole log, event by event: each under the fold of those before it, and each as a part of its command.
+
+No number is given out twice in a log without a flaw (`ledger.domain.legality` says why). Memory grows with what the
+fold holds, not with the number of events. So it is not asked here whether a command's id comes again later on: the
+unique key of the database holds that.
+"""
+
+from ledger.codec import Entry
+from ledger.domain.events import (
+    NumbersConfirmed,
+    NumbersImported,
+    NumbersReserved,
+    NumberVoided,
+    ReservationFenced,
+    RestoreFenced,
+    SeriesAmended,
+    SeriesDefined,
+)
+from ledger.domain.evolve import evolve
+from ledger.domain.judgements.numbers import begins, is_replacement
+from ledger.domain.judgements.series import unproved
+from ledger.domain.legality import flaw
+from ledger.domain.state import State
+
+__all__ = ["Judge"]
+
+
+class Judge:
+    """`state` is the log folded so far. After a flaw, `position` says of which event it is, and nothing more is taken.
+
+    That may be an event of the command before: what is promised by one is asked for when the command ends.
+    """
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.position = 0
+        self._last: Entry | None = None
+        self._fence = b""  # the command of the last one
+        # Of the command that is told now:
+        self._defined: list[tuple[int, str]] = []  # positions and series, to be proved together
+        self._voided: list[tuple[int, NumberVoided]] = []  # those whose replacement is to come
+        self._taken_over: set[str] = set()  # sequences that an import began
+
+    def take(self, entry: Entry) -> str | None:
+        """Fold the event that follows, or say what is wrong with it, or with the command that ends before it."""
+        try:
+            found = self._flaw(entry)
+            if found is None:
+                evolve(self.state, entry.event, entry.recorded_at)
+        except Exception as error:  # what nobody wrote by this code may have any form, and is a finding, not a bug
+            return f"it cannot be judged: {error!r}"
+        self._last = entry
+        return found
+
+    def finish(self) -> str | None:
+        """Say what is wrong with the last command, when the log ends."""
+        if self._defined or self._voided or self._taken_over:
+            return self._flaw_of_end()
+        return None
+
+    def _flaw(self, entry: Entry) -> str | None:
+        if isinstance(entry.event, RestoreFenced):
+            self._voided.clear()  # the cut may have gone through a command: what it promised is lost
+        found = self.finish() if entry.ordinal == 0 else None
+        if found:
+            return found
+        self.position = entry.position
+        return (
+            _flaw_of_next(self._last, entry)
+            or flaw(self.state, entry.event, entry.recorded_at)
+            or self._flaw_of_part(entry)
+        )
+
+    def _flaw_of_part(self, entry: Entry) -> str | None:
+        """Note what an event promises of its command, and what it keeps."""
+        match entry.event:
+            case NumbersReserved():  # nearly half of all
+                pass
+            case NumbersConfirmed() as event:
+                if self._voided:
+                    self._voided = [each for each in self._voided if not is_replacement(self.state, each[1], event)]
+            case SeriesDefined(series=series) | SeriesAmended(series=series):
+                self._defined.append((entry.position, series.code))
+            case NumberVoided(replacement=replacement) as event if replacement:
+                self._voided.append((entry.position, event))
+            case NumbersImported() as event:
+                return self._flaw_of_import(event)
+            case RestoreFenced() as event:
+                self._fence = entry.envelope.command_id
+                return self._flaw_of_cut(event)
+            case ReservationFenced(token=token) if entry.envelope.command_id != self._fence:
+                return f"reservation {token} is ended by no restore"
+        return None
+
+    def _flaw_of_cut(self, event: RestoreFenced) -> str | None:
+        last = (self._last.position, self._last.recorded_at) if self._last else (0, 0)
+        return None if last == (event.cut_position, event.cut_time) else "it names another event as the last restored"
+
+    def _flaw_of_import(self, event: NumbersImported) -> str | None:
+        if begins(self.state, event):
+            self._taken_over.add(event.sequence)
+        is_before = event.sequence in self._taken_over
+        wrong = event.skipped if is_before else event.pre_control
+        if not wrong:
+            return None
+        began = "began" if is_before else "did not begin"
+        return f"the import {began} sequence {event.sequence}, and calls its holes otherwise"
+
+    def _flaw_of_end(self) -> str | None:
+        found = unproved(self.state, [code for _, code in self._defined])
+        if found:
+            self.position = self._defined[found[0]][0]
+            return found[1]
+        if self._voided:
+            self.position, event = self._voided[0]
+            return f"its command does not confirm {event.replacement}, which is named as the replacement"
+        self._defined, self._taken_over = [], set()
+        return None
+
+
+def _flaw_of_next(last: Entry | None, entry: Entry) -> str | None:
+    """Say whether an event begins a command, or goes on with that of the event before it."""
+    if last is None:
+        return None if entry.ordinal == 0 else "the log begins in the middle of a command"
+    if entry.recorded_at < last.recorded_at:
+        return "it was recorded before the event in front of it"
+    if entry.ordinal == 0:
+        same = entry.envelope.command_id == last.envelope.command_id
+        return "its command was told already" if same else None
+    together = (last.envelope, last.recorded_at, last.ordinal + 1)
+    return None if together == (entry.envelope, entry.recorded_at, entry.ordinal) else "it was torn from its command"
