@@ -30,7 +30,9 @@ from ledger.domain.events import (
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
+    ReservationFenced,
     SequenceAdjusted,
+    SequenceFenced,
     SequenceReset,
     SeriesAmended,
     SeriesDefined,
@@ -119,7 +121,13 @@ def needs(events: Iterable[Event]) -> Needs:
         match event:
             case NumbersReserved():
                 begun.add(event.token)
-            case NumbersConfirmed() | ReservationCancelled() | ReservationExpired() | ReservationExtended():
+            case (
+                NumbersConfirmed()
+                | ReservationCancelled()
+                | ReservationExpired()
+                | ReservationExtended()
+                | ReservationFenced()
+            ):
                 found.tokens.add(event.token)
         sequence = getattr(getattr(event, "numbering", event), "sequence", None)
         if sequence is not None:
@@ -134,7 +142,12 @@ def needs(events: Iterable[Event]) -> Needs:
 def values_in(event: Event) -> int:
     """Count the numbers of which an event makes or changes the rows."""
     match event:
-        case NumbersReserved(ranges=ranges) | ReservationCancelled(ranges=ranges) | ReservationExpired(ranges=ranges):
+        case (
+            NumbersReserved(ranges=ranges)
+            | ReservationCancelled(ranges=ranges)
+            | ReservationExpired(ranges=ranges)
+            | ReservationFenced(ranges=ranges)
+        ):
             return count_of(ranges)
         case NumbersConfirmed(ranges=ranges, released=released):
             return count_of(ranges) + count_of(released)
@@ -186,7 +199,7 @@ class Unit:
         self.known = known
         self.gaps = Gaps(gaps)
         self.changes: list[Change] = []
-        self.closed: list[int] = []
+        self.emptied: list[int] = []  # sequences of which nothing that was released before comes back
         self.series: dict[tuple[str, int], SeriesRow] = {}
         self.sequences: dict[str, SequenceRow] = {}
         self.reservations: dict[str, ReservationRow] = {}
@@ -219,6 +232,8 @@ class Unit:
                 self._settled(event.numbering.sequence, event.token, ranges, CANCELLED, cause)
             case ReservationExpired(ranges=ranges):
                 self._settled(event.numbering.sequence, event.token, ranges, EXPIRED, cause)
+            case ReservationFenced(ranges=ranges):
+                self._settled(event.numbering.sequence, event.token, ranges, SKIPPED, cause)
             case ReservationExtended(expires_at=expires_at):
                 self._reservation(event.token).expires_at = expires_at
             case NumbersImported():
@@ -229,6 +244,10 @@ class Unit:
                 self._voided(event, cause)
             case SequenceAdjusted(skipped=skipped):
                 self._skip(self._begun(event, cause), skipped, SKIPPED, cause)
+            case SequenceFenced(skipped=skipped):
+                row = self._begun(event, cause)
+                self._skip(row, skipped, SKIPPED, cause)
+                self._empty(row)
             case SequenceReset():
                 self._begun(event, cause)
             case PeriodClosed():
@@ -373,13 +392,13 @@ class Unit:
             self._change(row, ((value, value),), CONFIRMED, cause, document)
 
     def _settled(self, id: str, token: str, ranges: Ranges, state: str, cause: _Cause) -> None:
-        """Record that reserved values became a gap, released if their series is gapless now."""
+        """Record that reserved values became a gap: released if their series is gapless now, and no restore did it."""
         reservation = self._reservation(token)
         row = self._touch(self.known.sequences[id], cause)
         count = count_of(ranges)
         row.reserved -= count
         _add(row, state, count)
-        released = self.known.state.series_now(row.series).definition.reuse is Reuse.GAPLESS
+        released = state != SKIPPED and self.known.state.series_now(row.series).definition.reuse is Reuse.GAPLESS
         row.released += count * released
         self._change(row, ranges, state, cause)
         self._gap(row.sequence_at, ranges, state, cause, reservation.position, token, released=released)
@@ -449,9 +468,13 @@ class Unit:
 
     def _close(self, event: PeriodClosed, cause: _Cause) -> None:
         row = self._begun(event, cause)
-        row.closed, row.released = cause.position, 0
-        self.closed.append(row.sequence_at)
-        self.gaps.close(row.sequence_at)
+        row.closed = cause.position
+        self._empty(row)
+
+    def _empty(self, row: SequenceRow) -> None:
+        row.released = 0
+        self.emptied.append(row.sequence_at)
+        self.gaps.empty(row.sequence_at)
 
     def _evaluate(self, ids: Sequence[str]) -> None:
         """Tell the use of sequences as of their last events, by the series as it is between those and now."""

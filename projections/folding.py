@@ -229,7 +229,7 @@ class Folding:
             await line.many(to.change_numbers, [astuple(change) for change in changes])
         await line.many(to.reissue_numbers, plain(unit.reissued()))
         await line.many(to.insert_numbers, plain(unit.inserted()))
-        await line.many(to.close_gaps, [(sequence_at,) for sequence_at in unit.closed])
+        await line.many(to.empty_gaps, [(sequence_at,) for sequence_at in unit.emptied])
         await line.many(to.delete_gaps, unit.gaps.deleted())
         await line.many(to.put_gaps, plain(unit.gaps.changed()))
         await line.many(to.put_reservations, plain(unit.reservations.values()))

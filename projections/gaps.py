@@ -34,7 +34,7 @@ class Gaps:
         """Remove values; gives the parts of gaps that they were."""
         return [part for first, last in ranges for part in self._take(sequence_at, first, last)]
 
-    def close(self, sequence_at: int) -> None:
+    def empty(self, sequence_at: int) -> None:
         """Note that nothing of a sequence may be reserved again."""
         for first in self._firsts.get(sequence_at, ()):
             self._rows[sequence_at, first].released = 0

@@ -27,6 +27,7 @@ from ledger.domain.events import (
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
+    ReservationFenced,
     SeriesAmended,
     SeriesDefined,
     SeriesRetired,
@@ -158,6 +159,8 @@ class Forward:
                 self._let_go(token, "CANCELLED", entry)
             case ReservationExpired(token=token):
                 self._let_go(token, "EXPIRED", entry)
+            case ReservationFenced(token=token):
+                self._let_go(token, "SKIPPED", entry)
 
     def _let_go(self, token: str, state: str, entry: Entry) -> None:
         row, left = self._open[token], self.state.reservation(token)
@@ -244,6 +247,8 @@ class Backward:
                 self._leave(of.sequence, ranges, ValueState.CANCELLED, entry)
             case ReservationExpired(numbering=of, ranges=ranges):
                 self._leave(of.sequence, ranges, ValueState.EXPIRED, entry)
+            case ReservationFenced(numbering=of, ranges=ranges):
+                self._leave(of.sequence, ranges, ValueState.SKIPPED, entry)
             case event:
                 if skipped := getattr(event, "skipped", ()):
                     self._leave(event.sequence, skipped, ValueState.SKIPPED, entry)  # type: ignore[union-attr]
@@ -257,7 +262,7 @@ class Backward:
         new -= met
         met |= new
         self._met[id] = met
-        if state not in (ValueState.SKIPPED, ValueState.PRE_CONTROL):
+        if state not in (ValueState.SKIPPED, ValueState.PRE_CONTROL) or isinstance(entry.event, ReservationFenced):
             self._waiting.update(((id, value), _Met(state, entry)) for value in new)
         return new
 

@@ -72,8 +72,8 @@ class Statements:
         of_sequence = gaps.c.sequence_at == bindparam("of_sequence")
         of_place = and_(of_sequence, gaps.c.first == bindparam("of_first"))
         self.delete_gaps = self._bulk(delete(gaps).where(of_place), ("of_sequence", "of_first"))
-        close = update(gaps).where(of_sequence, gaps.c.released == 1).values(released=0)
-        self.close_gaps = self._bulk(close, ("of_sequence",))
+        empty = update(gaps).where(of_sequence, gaps.c.released == 1).values(released=0)
+        self.empty_gaps = self._bulk(empty, ("of_sequence",))
 
     def _bulk(self, statement: Executable, given: Sequence[str]) -> Bulk:
         return Bulk(statement, self._dialect, given)

@@ -32,7 +32,12 @@ PAGE = 500
 COLUMNS = ("position", "type", "version", "stream", "token", "ordinal", "recorded_at")
 
 HOLES = (ValueState.PRE_CONTROL, ValueState.SKIPPED)
-ENDS = {"ReservationCancelled": ValueState.CANCELLED, "ReservationExpired": ValueState.EXPIRED}
+ENDS = {
+    "ReservationCancelled": ValueState.CANCELLED,
+    "ReservationExpired": ValueState.EXPIRED,
+    "ReservationFenced": ValueState.SKIPPED,
+}
+FENCING = ("ReservationFenced", "SequenceFenced", "PeriodClosed")
 
 
 async def read_log(store: Store, *, page: int = PAGE) -> tuple[list[Record], Head]:
@@ -152,6 +157,8 @@ class SequenceModel:
     states: dict[int, ValueState] = field(default_factory=dict)
     holders: dict[int, str] = field(default_factory=dict)
     released: set[int] = field(default_factory=set)
+    given: set[int] = field(default_factory=set)
+    fenced: int = -1
     replacements: dict[int, tuple[str, int]] = field(default_factory=dict)
     closed: bool = False
 
@@ -165,9 +172,11 @@ class SequenceModel:
         for value in values:
             assert value not in self.holders, f"position {position} reserves {value}, held by {self.holders[value]}"
             assert gapless or value not in self.states, f"position {position} reserves {value} a second time"
+            assert value > self.fenced, f"position {position} reserves {value}, which a restore passed over"
         assert values == [*reused, *new], f"position {position} reserves {values}, not {[*reused, *new]}"
         self.high_water = max(self.high_water, values[-1])
         self.released.difference_update(values)
+        self.given.update(values)
         self.states.update(dict.fromkeys(values, ValueState.RESERVED))
         self.holders.update(dict.fromkeys(values, token))
 
@@ -180,6 +189,7 @@ class SequenceModel:
         for state, values in holes.items():
             self.states.update(dict.fromkeys(values, state))
         self.released.difference_update(imported)
+        self.given.update(imported)
         self.states.update(dict.fromkeys(imported, ValueState.CONFIRMED))
         self.holders.update(dict.fromkeys(imported, f"the register at position {position}"))
 
@@ -189,6 +199,7 @@ class SequenceModel:
         self.skip(skipped)
         self.high_water = max(self.high_water, value)
         self.released.discard(value)
+        self.given.add(value)
         self.states[value] = ValueState.CONFIRMED
         self.holders[value] = f"the assignment at position {position}"
 
@@ -196,6 +207,12 @@ class SequenceModel:
         assert values == list(range(self.high_water + 1, self.high_water + 1 + len(values)))
         self.states.update(dict.fromkeys(values, ValueState.SKIPPED))
         self.high_water += len(values)
+
+    def fence(self, values: list[int]) -> None:
+        """What was passed by now is never reserved again."""
+        self.skip(values)
+        self.released.clear()
+        self.fenced = self.high_water
 
     def void(self, value: int, position: int) -> None:
         assert self.states.get(value) is ValueState.CONFIRMED, f"position {position} voids {value}, not confirmed"
@@ -221,6 +238,8 @@ class Model:
         self._gapless: dict[str, bool] = {}
         self._starts: dict[tuple[str, int], int] = {}
         self._retired: set[str] = set()
+        self._margins: list[int] = []
+        self._to_fence: set[str] = set()
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "Model":
@@ -228,6 +247,7 @@ class Model:
         for record in records:
             model.take(record)
         model.check_replacements()
+        assert not model._to_fence, "the last fence is not whole"
         return model
 
     def held(self) -> dict[str, dict[str, list[int]]]:
@@ -242,6 +262,7 @@ class Model:
     def take(self, record: Record) -> None:
         data, token, position = json.loads(record.body)["data"], record.token or "", record.position
         self._check_allowed(record.type, data, position)
+        self._check_whole(record)
         match record.type:
             case "SeriesRetired":
                 self._retired.add(data["series"])
@@ -252,6 +273,11 @@ class Model:
                 self._sequence(data).assign(data["value"], skipped, position)
             case "NumberVoided":
                 self._void(data, position)
+            case "RestoreFenced":
+                self._fence(data)
+            case "SequenceFenced":
+                assert data["skipped"][0][1] - data["skipped"][0][0] + 1 in self._sums(), f"position {position}"
+                self._sequence(data).fence(_values(data["skipped"]))
             case "SequenceAdjusted":
                 self._sequence(data).skip(_values(data["skipped"]))
             case "PeriodClosed":
@@ -294,6 +320,30 @@ class Model:
         closed = sequence is not None and sequence.closed
         assert not closed or kind == "NumberVoided", f"position {position} changes a closed period"
 
+    def _fence(self, data: dict[str, Any]) -> None:
+        """All sequences that may still give out numbers are passed on, or closed, by the events that follow at once."""
+        self._margins.append(data["margin"])
+        assert data["generation"] == len(self._margins)
+        self._to_fence = {
+            id
+            for id, sequence in self.sequences.items()
+            if not sequence.closed and id.split(":")[0].split("~")[0] not in self._retired
+        }
+
+    def _check_whole(self, record: Record) -> None:
+        if record.type not in FENCING and self._margins:
+            assert not self._to_fence, f"the fence before position {record.position} is not whole"
+        self._to_fence.discard(record.stream if record.type in ("SequenceFenced", "PeriodClosed") else "")
+        if record.type == "SequenceFenced":
+            assert not any(record.stream in of for of in self.held().values()), f"position {record.position}"
+
+    def _sums(self) -> set[int]:
+        """Give the sums of any of the margins."""
+        sums = {0}
+        for margin in self._margins:
+            sums |= {margin + each for each in sums}
+        return sums
+
     def _void(self, data: dict[str, Any], position: int) -> None:
         sequence = self.sequences[data["sequence"]]
         sequence.void(data["value"], position)
@@ -313,10 +363,12 @@ class Model:
 
     def _settle(self, record: Record, data: dict[str, Any], token: str) -> None:
         due = self.expiries[token] <= record.recorded_at
-        assert due == (record.type == "ReservationExpired"), f"position {record.position} comes too late or too early"
+        is_right = record.type == "ReservationFenced" or due == (record.type == "ReservationExpired")
+        assert is_right, f"position {record.position} comes too late or too early"
         end = ENDS.get(record.type, ValueState.CONFIRMED)
         sequence = self.sequences[data["sequence"]]
-        gapless, released = self._gapless[data["series"]], _values(data.get("released", []))
+        gapless = self._gapless[data["series"]] and end is not ValueState.SKIPPED
+        released = _values(data.get("released", []))
         sequence.settle(_values(data["ranges"]), token, end, record.position, gapless=gapless)
         sequence.settle(released, token, ValueState.CANCELLED, record.position, gapless=gapless)
 

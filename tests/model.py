@@ -121,6 +121,16 @@ class Held:
     gone: set[str] = field(default_factory=set)
 
 
+@dataclass
+class Fence:
+    """What a restore passed over; `day` is the latest date that it was anywhere, `opened` was so before."""
+
+    day: date
+    margin: int
+    opened: set[tuple[str, object, str]]
+    named: set[tuple[str, str]]
+
+
 class Model:
     def __init__(self) -> None:
         self.now = self.recorded = 0
@@ -130,6 +140,7 @@ class Model:
         self.opened: set[tuple[str, object, str]] = set()
         self.sequences: dict[str, Seq] = {}
         self.held: dict[str, Held] = {}
+        self.fences: list[Fence] = []
         self.latest: dict[object, str] = {}
         self.replaced_by: dict[tuple[str, int], tuple[str, int]] = {}
 
@@ -169,7 +180,20 @@ class Model:
             raise Refused("NB013")
         if known and known.closed:
             raise Refused("NB045")
+        if known is None and (margins := self.margins(code, version, period)):
+            if start + margins > version.max_value:
+                raise Refused("NB002")
+            new.skip_to(start + margins)
         return known or new
+
+    def margins(self, code: str, version: Version, period: str) -> int:
+        return sum(
+            fence.margin
+            for fence in self.fences
+            if period <= version.period(fence.day)
+            or (code, version.counting, period) in fence.opened
+            or (code, period) in fence.named
+        )
 
     def keep(self, sequence: Seq, version: Version) -> None:
         self.sequences[sequence.id] = sequence
@@ -295,7 +319,7 @@ class Model:
             held.values.remove(value)
             held.gone.add(end)
             sequence.states[value] = end
-            if end != "CONFIRMED" and self.versions[sequence.code][-1].made.reuse.value == "gapless":
+            if end in ("CANCELLED", "EXPIRED") and self.versions[sequence.code][-1].made.reuse.value == "gapless":
                 sequence.pool.add(value)
 
     def confirm(self, token: str, document: str | None, numbers: list[str] | None, *, release_rest: bool) -> None:
@@ -328,6 +352,22 @@ class Model:
             if held.values and held.until <= self.now:
                 self.settle(held, held.values, "EXPIRED")
                 self.recorded = self.now
+
+    def fence(self, margin: int, named: Iterable[tuple[str, str]]) -> None:
+        for held in self.held.values():
+            self.settle(held, held.values, "SKIPPED")
+        for sequence in self.sequences.values():
+            if sequence.closed or sequence.code in self.retired:
+                continue
+            counting = [each for each in self.in_use(sequence.code) if each.era == sequence.era][-1]
+            sequence.pool = set()
+            if sequence.high + margin >= counting.max_value:
+                sequence.closed = True
+                sequence.frozen = dict(sequence.states)
+            else:
+                sequence.skip_to(sequence.high + margin + 1)
+        latest = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.now, hours=14)
+        self.fences.append(Fence(latest.date(), margin, set(self.opened), set(named)))
 
     # Numbers
 

@@ -38,6 +38,7 @@ from ledger.domain.commands import (
     DefineSeries,
     Envelope,
     Extend,
+    Fence,
     Issue,
     OpenPeriod,
     Reserve,
@@ -434,6 +435,14 @@ class Machine(RuleBasedStateMachine):
         if not rarely:
             self.ask(*self.closing(data))
 
+    @rule(data=st.data(), rarely=st.integers(0, 3))
+    def fence(self, data: st.DataObject, rarely: int) -> None:
+        """As a restore does, which gives the command to the log that it has restored."""
+        if not rarely:
+            margin = data.draw(st.sampled_from([1, 1, 2, 4]))
+            named = data.draw(st.lists(st.tuples(CODES, PERIODS), max_size=2).map(tuple))
+            self.ask(Fence(0, 0, margin, REASON, named), lambda model: model.fence(margin, named))
+
     # Many at once, and again
 
     @rule(data=st.data(), atomic=st.booleans())
@@ -524,7 +533,13 @@ CAUSES = {
     ValueState.VOIDED: {"NumberVoided"},
     ValueState.CANCELLED: {"ReservationCancelled", "NumbersConfirmed"},
     ValueState.EXPIRED: {"ReservationExpired"},
-    ValueState.SKIPPED: {"SequenceAdjusted", "NumberAssigned", "NumbersImported"},
+    ValueState.SKIPPED: {
+        "SequenceAdjusted",
+        "NumberAssigned",
+        "NumbersImported",
+        "SequenceFenced",
+        "ReservationFenced",
+    },
     ValueState.PRE_CONTROL: {"NumbersImported"},
 }
 

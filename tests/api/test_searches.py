@@ -7,6 +7,7 @@ import pytest
 
 from api.cursors import write_cursor
 from ledger.domain.calendar import instant_text
+from ledger.domain.commands import Envelope, Fence
 from ledger.domain.rejection import Code
 from projections.reading import Cursor
 from tests.api.client import LETTER_BODY, LETTER_KEY, Api, Json, answer, problem
@@ -176,6 +177,23 @@ async def test_reservations(searched: Searched) -> None:
     assert len((await searched.find("reservations", series="LETTER"))["reservations"]) == 1
 
 
+async def test_what_a_restore_passed_over_is_found(searched: Searched) -> None:
+    done = await searched.api.ledger.execute(Fence(0, 0, 10, "restored"), Envelope(bytes(32), "restore"))
+    searched.position = done.position
+    assert await searched.numbers(state="SKIPPED") == ["P-00004", "P-00005"]
+    (found,) = (await searched.find("reservations", state="SKIPPED"))["reservations"]
+    told = answer(await searched.api.http.get(f"/v1/reservations/{found['token']}"), 200)
+    assert told["state"] == "SKIPPED"
+    why = problem(await searched.api.post(f"/v1/reservations/{found['token']}/confirm", {}), Code.RESERVATION_CLOSED)
+    assert "was passed over by a restore" in why["detail"]
+    number = answer(await searched.api.http.get("/v1/numbers/P-00004"), 200)
+    steps = [(step["state"], step["event"], step["actor"], step["reason"]) for step in number["history"]]
+    assert steps == [
+        ("RESERVED", "NumbersReserved", "anonymous", None),
+        ("SKIPPED", "ReservationFenced", "restore", "restored"),
+    ]
+
+
 # What is no query
 
 
@@ -184,7 +202,7 @@ BAD: list[tuple[str, str, str]] = [
     ("numbers?stat=VOIDED", "stat", "did you mean state?"),
     ("reservations?document=D", "document", "is not a known field"),
     ("numbers?state=LOST", "state", "is 'LOST', which is no state; known are RESERVED"),
-    ("numbers?state=SKIPPED", "state", "in which no number was printed; ask for the gaps of its sequence"),
+    ("numbers?state=PRE_CONTROL", "state", "in which no number was printed; ask for the gaps of its sequence"),
     ("reservations?state=PRE_CONTROL", "state", "in which no number was printed"),
     ("numbers?state=", "state", "is '', which is no state"),
     ("numbers?series=A&series=B", "series", "is given more than once"),

@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
+from ledger.domain.commands import Envelope, Fence
 from ledger.domain.rejection import Code
 from ledger.domain.sequence import ValueState
 from tests.api.client import PLAIN_BODY, Api, Json, answer, problem
@@ -429,3 +430,34 @@ async def test_what_was_done_once_is_told_again_as_it_was(api: Api) -> None:
             assert (again.status_code, again.content) == (response.status_code, response.content)
             other = await api.post(to, body | {"reason": "something else"}, idempotency_key="K")
             problem(other, Code.IDEMPOTENCY_KEY_REUSED)
+
+
+# Behind a restore
+
+
+async def fence(api: Api) -> None:
+    await api.ledger.execute(Fence(0, 0, 10, "restored"), Envelope(bytes(32), "restore"))
+
+
+async def test_what_a_restore_passed_over_is_accounted_for(api: Api) -> None:
+    await api.reserve(count=2)
+    await fence(api)
+    told = await accounted(api)
+    assert [(each["first"], each["last"], each["state"], each["cause"]["event"]) for each in told["ranges"]] == [
+        (1, 2, "SKIPPED", "ReservationFenced"),
+        (3, 12, "SKIPPED", "SequenceFenced"),
+    ]
+    assert {(each["cause"]["actor"], each["cause"]["reason"]) for each in told["ranges"]} == {("restore", "restored")}
+    assert (await shown(api))["next_value"] == 13
+
+
+async def test_a_sequence_that_begins_behind_a_restore_says_where(api: Api) -> None:
+    await api.define("YEARLY", YEARLY)
+    await fence(api)
+    opened = answer(await api.post("/v1/series/YEARLY/periods", {"period": "2025"}), 201)
+    assert (opened["sequence"], opened["next_value"]) == ("YEARLY:2025", 11)
+    assert (await confirm(api, series="YEARLY"))["numbers"] == [{"number": "Y2025-011", "value": 11}]
+    adjusted = answer(await api.post(path("YEARLY:2024", then="/adjust"), {"next_value": 13, "reason": "a book"}), 200)
+    assert (adjusted["skipped"], adjusted["next_value"]) == ([{"first": 11, "last": 12}], 13)
+    closed = answer(await api.post(path("YEARLY:2023", then="/close"), {}), 200)
+    assert (closed["high_water"], closed["counts"]["SKIPPED"]) == (10, 10)

@@ -11,6 +11,7 @@ from ledger.domain.commands import (
     Command,
     Confirm,
     Envelope,
+    Fence,
     Original,
     Reserve,
     Void,
@@ -23,6 +24,7 @@ from projections.rows import GapRow, ranges_from, text_of
 from tests.given import GAPLESS, NOW, PLAIN, Story, one, series
 
 REASON = "because the test says so"
+FENCE = Fence(0, 0, 10, REASON)
 
 
 class Batches:
@@ -117,8 +119,40 @@ def test_a_closed_period_keeps_nothing_released() -> None:
     assert row.released == 1
     batches.stored = unit.gaps.changed()
     unit = batches.batch(ClosePeriod(id, REASON))
-    assert (row.released, unit.closed) == (0, [row.sequence_at])
+    assert (row.released, unit.emptied) == (0, [row.sequence_at])
     assert [gap.released for gap in unit.gaps.changed()] == [0]
+
+
+def test_a_fence_passes_over_values_and_ends_what_is_held_and_released() -> None:
+    batches = Batches(GAPLESS)
+    unit = batches.batch(Reserve("GAPLESS", "T", {}, 2), Cancel("T", REASON), Reserve("GAPLESS", "U", {}, 3))
+    batches.stored = unit.gaps.changed()
+    unit = batches.batch(Reserve("GAPLESS", "V"), FENCE, Reserve("GAPLESS", "W"), Cancel("W", REASON))
+    (row,) = unit.sequences.values()
+    assert (row.high_water, row.released, row.skipped, row.cancelled) == (15, 1, 14, 1)
+    assert unit.emptied == [row.sequence_at]
+    assert [(gap.first, gap.last, gap.state, gap.event, gap.token, gap.released) for gap in gaps_of(unit)] == [
+        (1, 3, "SKIPPED", "ReservationFenced", "U", 0),
+        (4, 4, "SKIPPED", "ReservationFenced", "V", 0),
+        (5, 14, "SKIPPED", "SequenceFenced", "", 0),
+        (15, 15, "CANCELLED", "ReservationCancelled", "W", 1),
+    ]
+    assert {token: (each.state, each.held) for token, each in unit.reservations.items()} == {
+        "U": ("SKIPPED", 0), "V": ("SKIPPED", 0), "W": ("CANCELLED", 0)
+    }  # fmt: skip
+
+
+def test_a_fence_leaves_a_gap_that_was_released_before_it() -> None:
+    batches = Batches(GAPLESS)
+    batches.stored = batches.batch(Reserve("GAPLESS", "T", {}, 2), Cancel("T", REASON)).gaps.changed()
+    unit = batches.batch(FENCE)
+    assert [(gap.first, gap.last, gap.state, gap.released) for gap in gaps_of(unit)] == [
+        (1, 2, "CANCELLED", 0), (3, 12, "SKIPPED", 0)
+    ]  # fmt: skip
+
+
+def gaps_of(unit: Unit) -> list[GapRow]:
+    return sorted(unit.gaps.changed(), key=lambda gap: gap.first)
 
 
 def test_a_batch_needs_only_what_it_touches() -> None:

@@ -52,7 +52,7 @@ def test_what_was_added_and_taken_again_leaves_nothing_to_write() -> None:
 
 def test_a_closed_sequence_releases_nothing() -> None:
     gaps = Gaps([gap(3, 5), gap(3, 5, sequence_at=2)])
-    gaps.close(1)
+    gaps.empty(1)
     assert [(row.sequence_at, row.released) for row in gaps.changed()] == [(1, 0)]
 
 
