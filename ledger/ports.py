@@ -13,6 +13,7 @@ from pyroaring import BitMap
 from ledger.domain.rejection import Code
 
 __all__ = [
+    "RESTORING",
     "Aside",
     "Clock",
     "Fault",
@@ -43,6 +44,10 @@ class Record(NamedTuple):
     body: bytes
     recorded_at: int
     hash: bytes
+
+
+# Begins the reason for which writing is stopped while a restore fills the ledger: only the restore lifts it.
+RESTORING = "a restore into this database was not finished"
 
 
 class Head(NamedTuple):

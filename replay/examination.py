@@ -4,7 +4,7 @@ This is all that can be said of a log by itself, in one pass; `Judge` says which
 """
 
 from ledger import chain
-from ledger.codec import UnknownEvent, decode, flaw_of_row
+from ledger.codec import Entry, UnknownEvent, decode, flaw_of_row
 from ledger.domain.state import State
 from ledger.ports import Record
 from replay.judgement import Judge
@@ -13,10 +13,14 @@ __all__ = ["Examination"]
 
 
 class Examination:
-    """`position` and `hash` are those of the last row without a flaw. After a flaw nothing more is taken."""
+    """`position` and `hash` are those of the last row without a flaw, `entry` is what it says.
+
+    After a flaw nothing more is taken.
+    """
 
     def __init__(self, ledger_id: str) -> None:
         self.position = 0
+        self.entry: Entry | None = None
         self.hash = chain.genesis(ledger_id)
         self._judge = Judge()
 
@@ -46,7 +50,7 @@ class Examination:
         if row.position != self.position + 1:
             return f"position {self.position + 1} is missing: the log goes on at {row.position}"
         try:
-            entry = decode(row)
+            self.entry = entry = decode(row)
             found = flaw_of_row(row, entry, self.hash)
         except UnknownEvent as unknown:
             return str(unknown)

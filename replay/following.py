@@ -6,7 +6,7 @@ from hashlib import sha256
 from ledger.chain import genesis
 from replay.sources import Damaged, Extent, Source, Stored, event_at
 
-__all__ = ["Chain", "Progress", "checked"]
+__all__ = ["Chain", "Progress", "check_end", "checked"]
 
 Progress = Callable[[int, int], None]  # up to which position, and where it ends
 
@@ -74,7 +74,12 @@ async def checked(
         chain.follow(events)
         yield events
         progress(chain.position, extent.last)
-    if chain.position < extent.last:
-        raise Damaged(chain.position + 1, f"the event is missing: {source.name} should go on to {extent.last}")
-    if chain.hash != extent.hash:
+    check_end(source, extent, chain.position, chain.hash)
+
+
+def check_end(source: Source, extent: Extent, position: int, hash: bytes) -> None:
+    """See that what was read of a source goes up to the end that it had named; Damaged when not."""
+    if position < extent.last:
+        raise Damaged(position + 1, f"the event is missing: {source.name} should go on to {extent.last}")
+    if hash != extent.hash:
         raise Damaged(extent.last, f"the last event of {source.name} is not the one that its end names")

@@ -4,7 +4,7 @@ A source gives events as it holds them, and raises `Damaged` for what it can see
 is for `chain` to say, through which all that is read passes: a source is never trusted.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,34 +69,30 @@ class Source(Protocol):
 
 
 class DatabaseSource:
-    """The log in a database. `flaw_of` says what else is wrong with a row, if anybody wants to know."""
+    """The log in a database."""
 
     is_primary = True
 
     def __init__(self, store: SqlStore, name: str = "the database") -> None:
         self.name = name
         self.store = store
-        self.flaw_of: Callable[[Record], str | None] | None = None
 
     async def extent(self) -> Extent:
         head = await self.store.head()
         return Extent(head.ledger_id, 1, head.position, head.hash)
 
     async def events(self, *, after: int, to: int) -> AsyncIterator[Sequence[Stored]]:
-        while after < to:
-            records = await self.store.events(after=after, limit=min(CHUNK, to - after))
-            if not records:
-                return
-            if self.flaw_of:
-                self._look_at(records)
-            yield [(record.position, record.body, record.hash) for record in records if record.position <= to]
-            after = records[-1].position
+        async for rows in self.rows(after=after, to=to):
+            yield [(row.position, row.body, row.hash) for row in rows]
 
-    def _look_at(self, records: Sequence[Record]) -> None:
-        assert self.flaw_of
-        for record in records:
-            if flaw := self.flaw_of(record):
-                raise Damaged(record.position, flaw)
+    async def rows(self, *, after: int, to: int) -> AsyncIterator[Sequence[Record]]:
+        """Read the same with all their columns."""
+        while after < to:
+            rows = await self.store.events(after=after, limit=min(CHUNK, to - after))
+            if not rows:
+                return
+            yield [row for row in rows if row.position <= to]
+            after = rows[-1].position
 
 
 class StreamSource:

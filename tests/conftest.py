@@ -9,6 +9,16 @@ from tests.servers import MariaDB
 from tests.stores import Ledger, mariadb_ledger, memory_ledger, sqlite_ledger
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what the drills measured, beside what docs/recovery.md requires."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    drills = [value for report in reports for name, value in report.user_properties if name == "drill"]
+    if drills:
+        terminalreporter.section("drills")
+        for row in [("disaster", "RTO", "measured", "RPO", "measured"), *drills]:
+            terminalreporter.write_line("{:<52} {:>6} {:>10} {:>20} {:>10}".format(*row))
+
+
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDB]:
     """A private MariaDB; a test that changes or breaks it puts it right again."""

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 from sqlalchemy import Executable, Row, bindparam, exc, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ledger import chain
 from ledger.domain.rejection import Code
 from ledger.ports import Head, OutcomeUnknown, Record, Snapshot, StoreFault
 from ledger.stores.checks import check_chain
@@ -54,6 +55,11 @@ NEWEST_SNAPSHOT = (
     .limit(1)
 )
 PUT_SNAPSHOT = insert(snapshots)
+FOUND = (
+    update(ledger_head)
+    .where(ledger_head.c.id == 1, ledger_head.c.position == 0)
+    .values(ledger_id=bindparam("its_id"), hash=bindparam("genesis"))
+)
 STOP = update(ledger_head).where(ledger_head.c.id == 1).values(stopped=bindparam("why"))
 
 MAX_LOOKUP = 4096  # in one statement; a batch of the writer is far smaller
@@ -291,6 +297,13 @@ class SqlTransaction:
     async def stop(self, why: str | None) -> None:
         await self._execute(STOP, {"why": why})
         self.head = self.head._replace(stopped=why)
+
+    async def found(self, ledger_id: str) -> None:
+        """Be the ledger of this id, before the first event: what only a restore asks."""
+        assert self.head.position == 0, "a ledger with events keeps its id"
+        hash = chain.genesis(ledger_id)
+        await self._execute(FOUND, {"its_id": ledger_id, "genesis": hash})
+        self.head = self.head._replace(ledger_id=ledger_id, hash=hash)
 
     async def commit(self) -> None:
         connection, self._connection = self._open, None

@@ -24,8 +24,10 @@ from numbering.cli.options import settings_options
 from numbering.cli.output import FAULT, INTERRUPTED, fail, say_line
 from numbering.cli.projections import projections
 from numbering.cli.register import import_register
+from numbering.cli.restore import restore
 from numbering.cli.series import series
 from numbering.cli.session import read_settings
+from numbering.cli.verify import verify
 from numbering.settings import Settings
 
 __all__ = ["main"]
@@ -165,7 +167,9 @@ COMMANDS: Sequence[click.Command] = [
     sequences.retire,
     batch,
     import_register,
+    verify,
     archive,
+    restore,
     mirror,
     projections,
     doctor,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from ledger import codec
 from ledger.fold import BrokenChain, Fold
-from ledger.ports import Head, Record, Store
+from ledger.ports import RESTORING, Head, Record, Store
 from ledger.writer import SEEN
 from projections.mirror.comparison import Verdict, compare
 from projections.mirror.copier import Copier
@@ -129,6 +129,8 @@ async def _let_write(store: Store, *, whatever_stopped_it: bool = False) -> None
     stopped = (await store.head()).stopped
     if stopped is None:
         return
+    if stopped.startswith(RESTORING):
+        raise Refused(stopped)
     if not whatever_stopped_it and not stopped.startswith(MADE_BY_MIRROR) and not await _is_there_again(store, stopped):
         raise Refused(f"writing stays stopped, for what the mirror does not hold: {stopped}; restore the ledger")
     transaction = await store.begin()

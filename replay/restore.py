@@ -1,0 +1,223 @@
+"""Fill an empty ledger with the events of another place, checked as they pass.
+
+Until it is finished the head says that it is not, and nobody can write: so a restore may be interrupted anywhere, and
+goes on where it was when it is run again. One that may have lost the end of the log finishes with a fence, in the same
+transaction that lets processes write.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from ledger.codec import recorded_at
+from ledger.domain.commands import Envelope, Fence
+from ledger.domain.events import PeriodClosed
+from ledger.domain.rejection import Code, Rejection
+from ledger.ports import RESTORING, Clock, Fault, Head, Ids, OutcomeUnknown, Record, Transaction
+from ledger.stores import SqlStore
+from ledger.stores.sql import SqlTransaction
+from replay.examination import Examination
+from replay.fence import Pace, fence_records
+from replay.following import Progress, check_end
+from replay.rows import row_of
+from replay.sources import Damaged, DatabaseSource, Extent, Source, apart, event_at
+
+__all__ = ["Plan", "Restored", "restore"]
+
+COPIED_AT_ONCE = 2_000  # events in one transaction
+COPIED_BYTES = 8 << 20
+MOVED = "the ledger was moved to another database, by `numbering restore --move`"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to restore: up to the event `to` (None: all there is), by whom and why.
+
+    Without a `fence` nothing can have been lost; `move` makes sure of that: the source is a database, which takes no
+    more events then. `margin` None is computed; `opened` names series and coming periods that may have been opened
+    before their time in what was lost.
+    """
+
+    actor: str
+    reason: str
+    to: int | None = None
+    fence: bool = True
+    move: bool = False
+    margin: int | None = None
+    opened: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was restored: the events up to `cut`, the last of which was recorded at `cut_time`.
+
+    The log now ends at `position`, behind the fence if there is one; `closed` are the sequences that it would have
+    exhausted.
+    """
+
+    ledger_id: str
+    cut: int
+    cut_time: int
+    copied: int
+    position: int
+    hash: bytes
+    margin: int | None
+    closed: tuple[str, ...]
+
+
+async def restore(
+    source: Source, store: SqlStore, plan: Plan, *, clock: Clock, ids: Ids, progress: Progress = lambda done, of: None
+) -> Restored:
+    """Fill the ledger in `store`, which must be empty or half restored from the same events, and let processes write.
+
+    NOT_IN_HISTORY when there is no event `to`, TARGET_NOT_EMPTY, Damaged, HISTORIES_DIFFER when what is there already
+    is not what the source holds; a Fault when a database fails. In each case it may be run again.
+    """
+    extent = await _cut(source, plan.to)
+    cut_time = await _instant(source, extent.last)
+    copying = _Copying(store, extent, await _begun(store, extent), Pace(max(clock.now() - cut_time, 0)))
+    await copying.all(source, extent, progress)
+    if plan.move:
+        extent = await _retired(source)
+        await copying.all(source, extent, progress)
+    return await copying.finish(extent, plan, ids)
+
+
+async def _cut(source: Source, to: int | None) -> Extent:
+    """Say what is to be restored."""
+    extent = await source.extent()
+    if to is None or to == extent.last:
+        return extent
+    last = await event_at(source, to) if 0 < to < extent.last else None
+    if last is None:
+        detail = f"there is no position {to} in {source.name}, which ends at {extent.last}"
+        raise Rejection(Code.NOT_IN_HISTORY, detail)
+    return replace(extent, last=to, hash=last[2])
+
+
+async def _instant(source: Source, position: int) -> int:
+    """Give the time of an event."""
+    event = await event_at(source, position) if position else None
+    return recorded_at(event[1]) if event else 0
+
+
+async def _begun(store: SqlStore, extent: Extent) -> Head:
+    """Mark the target, unless it is marked; TARGET_NOT_EMPTY when it holds what is not half of this restore."""
+    transaction = await store.begin()
+    try:
+        head = transaction.head
+        if head.stopped and head.stopped.startswith(RESTORING):
+            _check_same(head, extent)
+            return head
+        if head.position:
+            detail = f"the database holds a ledger already, with {head.position} events: name an empty one"
+            raise Rejection(Code.TARGET_NOT_EMPTY, detail)
+        if head.ledger_id != extent.ledger_id:
+            await transaction.found(extent.ledger_id)
+        await transaction.stop(f"{RESTORING}: run `numbering restore` again, it goes on where it was")
+        await transaction.commit()
+        return transaction.head
+    finally:
+        await transaction.rollback()
+
+
+def _check_same(head: Head, extent: Extent) -> None:
+    if head.ledger_id != extent.ledger_id or head.position > extent.last:
+        detail = (
+            f"the database holds half of another restore: of ledger {head.ledger_id}, up to position {head.position}; "
+            "name an empty one"
+        )
+        raise Rejection(Code.TARGET_NOT_EMPTY, detail)
+
+
+async def _retired(source: Source) -> Extent:
+    """Let nobody write to the database that is moved, whatever it holds by now."""
+    assert isinstance(source, DatabaseSource)
+    transaction = await source.store.begin()
+    try:
+        await transaction.stop(MOVED)
+        await transaction.commit()
+    finally:
+        await transaction.rollback()
+    return await source.extent()
+
+
+class _Copying:
+    """All events are examined, and those that the target lacks are stored."""
+
+    def __init__(self, store: SqlStore, extent: Extent, begun: Head, pace: Pace) -> None:
+        self._store = store
+        self._begun = begun
+        self._pace = pace
+        self._examined = Examination(extent.ledger_id)
+        self._pending: list[Record] = []
+        self._bytes = 0
+        self._end = begun
+
+    async def all(self, source: Source, extent: Extent, progress: Progress) -> None:
+        """Copy what the source holds behind what was copied."""
+        examined = self._examined
+        async for events in source.events(after=examined.position, to=extent.last):
+            for event in events:
+                self._take(row_of(event))
+                if len(self._pending) >= COPIED_AT_ONCE or self._bytes >= COPIED_BYTES:
+                    await self._store_pending()
+            progress(examined.position, extent.last)
+        check_end(source, extent, examined.position, examined.hash)
+        await self._store_pending()
+
+    def _take(self, row: Record) -> None:
+        flaw = self._examined.take(row)
+        if flaw:
+            raise Damaged(self._examined.flawed, flaw)
+        entry = self._examined.entry
+        assert entry
+        self._pace.take(entry.event, entry.recorded_at)
+        if row.position > self._begun.position:
+            self._pending.append(row)
+            self._bytes += len(row.body)
+        elif row.position == self._begun.position and row.hash != self._begun.hash:
+            raise apart("the database holds half of a restore from another history: name an empty one")
+
+    async def _store_pending(self) -> None:
+        records, self._pending, self._bytes = self._pending, [], 0
+        if records:
+            async with self._transaction() as transaction:
+                await transaction.append(records)
+                await transaction.commit()
+                self._end = transaction.head
+
+    async def finish(self, extent: Extent, plan: Plan, ids: Ids) -> Restored:
+        """Fence the ledger, and let processes write."""
+        cut, cut_time = self._end.position, self._end.recorded_at
+        margin = (plan.margin or self._pace.margin) if plan.fence else None
+        async with self._transaction() as transaction:
+            records = self._fence(plan, margin, transaction, ids) if margin else []
+            await transaction.append(records)
+            await transaction.stop(None)
+            await transaction.commit()
+            self._end = transaction.head
+        closed = tuple(each.stream for each in records if each.type == PeriodClosed.__name__)
+        copied = cut - self._begun.position
+        return Restored(extent.ledger_id, cut, cut_time, copied, self._end.position, self._end.hash, margin, closed)
+
+    def _fence(self, plan: Plan, margin: int, transaction: Transaction, ids: Ids) -> Sequence[Record]:
+        end = self._end
+        fence = Fence(end.position, end.recorded_at, margin, plan.reason, plan.opened)
+        envelope = Envelope(ids.command_id(), plan.actor, plan.reason)
+        return fence_records(self._examined.state, end, fence, envelope, max(transaction.now, end.recorded_at))
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[SqlTransaction]:
+        """Hold the target's lock, on the head that was left there."""
+        transaction = await self._store.begin()
+        try:
+            if (transaction.head.position, transaction.head.hash) != (self._end.position, self._end.hash):
+                raise apart(
+                    "somebody else wrote to the database meanwhile: let only one restore run, into an empty one"
+                )
+            yield transaction
+        except OutcomeUnknown as doubt:
+            raise Fault(Code.OUTCOME_UNKNOWN, f"{doubt}; run it again, it goes on where it was") from doubt
+        finally:
+            await transaction.rollback()

@@ -1,0 +1,197 @@
+"""Prove that a log is whole, or name the first position at which it is not, and what is wrong there.
+
+A chain binds everybody but who can write all of it anew. Against a database's administrator a copy elsewhere must
+speak: the mirror, an archive, or the position and hash that somebody wrote down. Snapshots are never believed.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from ledger.codec import recorded_at
+from ledger.domain.rejection import Code, Rejection
+from ledger.ports import Record
+from ledger.system import SystemClock
+from projections.check import check
+from replay.combined import agree
+from replay.examination import Examination
+from replay.following import Chain, Progress, check_end, checked
+from replay.rows import row_of
+from replay.sources import Damaged, DatabaseSource, Extent, Source, event_at
+
+__all__ = ["Flaw", "Report", "SavedHead", "verify"]
+
+FLAWS = (Code.LOG_DAMAGED, Code.HISTORIES_DIFFER, Code.ARCHIVE_UNUSABLE)  # rejections that are findings here
+
+
+@dataclass(frozen=True, slots=True)
+class SavedHead:
+    """The position and hash that somebody wrote down when the log, or its archive, ended there."""
+
+    position: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """What is wrong, and where; `position` is None when it is at no certain one."""
+
+    where: str
+    position: int | None
+    what: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What was looked at, and what was found: without `flaws` the log is whole up to `position`, of that `hash`.
+
+    `first` is where the source begins; `copies` maps each copy to its end; so many `rows` of projections were compared,
+    None when they were not.
+    """
+
+    ledger_id: str = ""
+    first: int = 1
+    position: int = 0
+    hash: bytes = b""
+    recorded_at: int = 0
+    copies: dict[str, int] = field(default_factory=dict)
+    rows: int | None = None
+    flaws: list[Flaw] = field(default_factory=list)
+
+    def finding(self, where: str) -> "_Finding":
+        """Note as a flaw what a source is refused for."""
+        return _Finding(self, where)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    report: Report
+    where: str
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, found: BaseException | None, __: object) -> bool:
+        if not isinstance(found, Rejection) or found.code not in FLAWS:
+            return False
+        position = found.members.get("position")
+        what = found.what if isinstance(found, Damaged) else found.detail
+        self.report.flaws.append(Flaw(self.where, position if isinstance(position, int) else None, what))
+        return True
+
+
+async def verify(
+    log: Source,
+    copies: Sequence[Source] = (),
+    *,
+    chain_only: bool = False,
+    saved: SavedHead | None = None,
+    progress: Progress = lambda done, of: None,
+) -> Report:
+    """Verify a log, every copy of it by itself, and each against the log.
+
+    With `chain_only` events are not read beyond their chain. A Rejection or Fault is raised only for what keeps the
+    question from being asked.
+    """
+    verification = _Verification(log, chain_only, progress)
+    await verification.run(copies, saved)
+    return verification.report
+
+
+class _Verification:
+    def __init__(self, log: Source, chain_only: bool, progress: Progress) -> None:
+        self.report = Report()
+        self._log = log
+        self._chain_only = chain_only
+        self._progress = progress
+        self._extent = Extent.none("")
+
+    async def run(self, copies: Sequence[Source], saved: SavedHead | None) -> None:
+        # The copies before the log, which only grows: one that is ahead of it knows of events that were lost.
+        extents = [(copy, await self._extent_of(copy)) for copy in copies]
+        extent = await self._extent_of(self._log)
+        if extent is None:
+            return
+        self._extent = extent
+        with self.report.finding(self._log.name):
+            await self._verify_log()
+        for copy, its in extents:
+            if its:
+                with self.report.finding(copy.name):
+                    await self._verify_copy(copy, its)
+        if saved:
+            with self.report.finding("the saved head"):
+                await self._verify_saved(saved)
+        if isinstance(self._log, DatabaseSource) and not self._chain_only:
+            await self._verify_database(self._log)
+
+    async def _extent_of(self, source: Source) -> Extent | None:
+        with self.report.finding(source.name):
+            return await source.extent()
+        return None
+
+    async def _verify_log(self) -> None:
+        log, extent, report = self._log, self._extent, self.report
+        report.ledger_id, report.position, report.hash = extent.ledger_id, extent.last, extent.hash
+        report.first = extent.first
+        last = await event_at(log, extent.last) if extent.last else None
+        report.recorded_at = recorded_at(last[1]) if last else 0
+        if self._chain_only or extent.first > 1:  # a fold can only begin at the beginning
+            await self._follow(log, extent)
+        else:
+            await self._examine(log, extent)
+
+    async def _follow(self, source: Source, extent: Extent) -> None:
+        async for _ in checked(source, extent, await Chain.at(source, extent), self._progress):
+            pass
+
+    async def _examine(self, source: Source, extent: Extent) -> None:
+        examined = Examination(extent.ledger_id)
+        async for rows in _rows(source, extent):
+            for row in rows:
+                if flaw := examined.take(row):
+                    raise Damaged(examined.flawed, flaw)
+            self._progress(examined.position, extent.last)
+        check_end(source, extent, examined.position, examined.hash)
+        flaw = examined.finish() if source.is_primary else None  # a copy may end in the middle of a command
+        if flaw:
+            raise Damaged(examined.flawed, flaw)
+
+    async def _verify_copy(self, copy: Source, its: Extent) -> None:
+        await self._follow(copy, its)
+        await agree(self._log, self._extent, copy, its)
+        self.report.copies[copy.name] = its.last
+        if self._log.is_primary and its.last > self._extent.last:
+            raise Damaged(
+                self._extent.last + 1,
+                f"{copy.name} goes on to {its.last}, but the log ends before: it has lost its end, or is an older copy",
+            )
+
+    async def _verify_saved(self, saved: SavedHead) -> None:
+        if saved.position > self._extent.last:
+            raise Damaged(self._extent.last + 1, f"the log ends here, but it had reached {saved.position}")
+        event = await event_at(self._log, saved.position)
+        if event is None or event[2] != saved.hash:
+            raise Damaged(saved.position, "the event is not the one that was written down: history was written anew")
+
+    async def _verify_database(self, log: DatabaseSource) -> None:
+        """Look at what a database has beside the events that its head names."""
+        beyond = await log.store.events(after=self._extent.last, limit=1)
+        head = await log.store.head()
+        if beyond and beyond[0].position > head.position:
+            what = f"an event stands behind the end of the log, which is {head.position}"
+            self.report.flaws.append(Flaw(log.name, beyond[0].position, what))
+        if not self.report.flaws:  # else they are of a log that is not the one that they were folded from
+            found = await check(log.store, self._progress, now=SystemClock().now())
+            if found.position:  # else none is live yet
+                self.report.rows = found.rows
+                self.report.flaws += [Flaw("the projections", None, each) for each in found.differences]
+
+
+async def _rows(source: Source, extent: Extent) -> AsyncIterator[Sequence[Record]]:
+    """Read a source's events with all their columns, where it has any beside what the body says."""
+    if isinstance(source, DatabaseSource):
+        async for rows in source.rows(after=0, to=extent.last):
+            yield rows
+    else:
+        async for events in source.events(after=0, to=extent.last):
+            yield list(map(row_of, events))

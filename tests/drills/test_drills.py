@@ -1,0 +1,193 @@
+"""The disasters of docs/recovery.md, each by what that says is to be typed, with what was lost and how long it took.
+
+Whatever is lost, no number that somebody was told is given out again.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.drills.site import Clients, Site
+from tests.servers import MariaDB, Redis
+
+Note = Callable[[str, str, float, str, float | None], None]
+
+
+@pytest.fixture
+def note(record_property: Callable[[str, object], None]) -> Note:
+    """Tell a drill's outcome: what happened, the required RTO and measured seconds, the same of RPO."""
+
+    def noted(what: str, rto: str, recovery: float, rpo: str, lost: float | None) -> None:
+        lost_seconds = "0" if lost is None else f"{lost:.2f} s"
+        record_property("drill", (what, rto, f"{recovery:.2f} s", rpo, lost_seconds))
+
+    return noted
+
+
+@pytest.fixture
+def site(tmp_path: Path, mariadb: MariaDB, redis: Redis) -> Site:
+    return Site(tmp_path, mariadb, redis)
+
+
+AT_WORK_SECONDS = 0.5
+ROUNDS = 20  # behind a restore: enough to come to what a fence without effect would give out again
+
+
+def test_a_service_process_dies(site: Site, note: Note) -> None:
+    with site.service() as one, site.service() as other:
+        clients = Clients(one)
+        clients.define()
+        with clients.at_work():
+            time.sleep(AT_WORK_SECONDS)
+            one.kill()
+            disaster = time.monotonic()
+        clients.service = other
+        recovery = clients.recovered(disaster)
+        note("a service process dies", "0", recovery, "0", clients.lost_seconds(disaster))
+        assert clients.lost_seconds(disaster) == 0
+
+
+def test_redis_dies(site: Site, note: Note) -> None:
+    assert site.redis
+    with site.service() as service:
+        clients = Clients(service)
+        clients.define()
+        with clients.at_work():
+            time.sleep(AT_WORK_SECONDS)
+            site.redis.kill()
+            disaster = time.monotonic()
+            time.sleep(AT_WORK_SECONDS)
+        assert service.get("/health/numbering")[1]["fallback_mode"]
+        longest = clients.longest_pause(disaster)
+        site.redis.start()
+        note("Redis dies", "0", longest, "0", clients.lost_seconds(disaster))
+        assert clients.lost_seconds(disaster) == 0
+        until(lambda: not service.get("/health/numbering")[1]["fallback_mode"])
+    assert "whole" in site.numbering("verify")
+
+
+def test_the_database_process_dies(site: Site, note: Note) -> None:
+    with site.service() as service:
+        clients = Clients(service)
+        clients.define()
+        with clients.at_work():
+            time.sleep(AT_WORK_SECONDS)
+            site.mariadb.kill()
+            disaster = time.monotonic()
+        site.mariadb.start()
+        recovery = clients.recovered(disaster)
+        note("the database process dies, its files are whole", "5 min", recovery, "0", clients.lost_seconds(disaster))
+        assert clients.lost_seconds(disaster) == 0
+    assert "whole" in site.numbering("verify")
+
+
+def test_the_databases_files_are_lost(site: Site, note: Note) -> None:
+    with site.service() as service:
+        clients = Clients(service)
+        clients.define()
+        with clients.at_work():
+            time.sleep(AT_WORK_SECONDS)
+            site.lose_database()
+            disaster = time.monotonic()
+    assert site.redis
+    site.restore("--from", site.redis.url)
+    with site.service() as service:
+        clients.service = service
+        recovery = clients.recovered(disaster)
+        note("the database's files are lost", "1 h", recovery, "lag of the mirror", clients.lost_seconds(disaster))
+        clients.issue(ROUNDS)
+    assert "whole" in site.numbering("verify")
+
+
+def test_the_machine_is_lost(site: Site, note: Note) -> None:
+    with site.service() as service:
+        clients = Clients(service)
+        clients.define()
+        with clients.at_work():
+            time.sleep(AT_WORK_SECONDS)
+            site.numbering("archive", str(site.archive))
+            time.sleep(AT_WORK_SECONDS)
+        disaster = time.monotonic()
+        service.kill()
+    site.lose_database()
+    assert site.redis
+    site.redis.execute("FLUSHALL")
+    site.restore("--from", str(site.archive))
+    with site.service() as service:
+        clients.service = service
+        recovery = clients.recovered(disaster)
+        lost = clients.lost_seconds(disaster)
+        note("the machine is lost", "1 h", recovery, "15 min", lost)
+        assert lost > 0, "the drill lost nothing"
+        clients.issue(ROUNDS)
+    site.numbering("archive", str(site.archive))
+    assert "whole" in site.numbering("verify", "--against", str(site.archive))
+
+
+def test_corruption_is_found_and_cut_away(site: Site, note: Note) -> None:
+    with site.service() as service:
+        clients = Clients(service)
+        clients.define()
+        clients.issue(20)
+        site.numbering("archive", str(site.archive))
+        clients.issue(5)
+        disaster = time.monotonic()
+    position = site.forge()
+    said = site.numbering("verify", "--against", str(site.archive), exit_code=1)
+    assert re.search(rf"the database +{position} ", said), said
+    site.restore("--from", str(site.archive), "--to", str(position - 1), "--reason", "an event was forged")
+    with site.service() as service:
+        clients.service = service
+        recovery = clients.recovered(disaster)
+        note("corruption is found and cut away", "4 h", recovery, "1 day", clients.lost_seconds(disaster))
+        clients.issue(ROUNDS)
+    site.numbering("archive", str(site.directory / "new archive"))
+    assert "whole" in site.numbering("verify", "--against", str(site.directory / "new archive"))
+    assert "two histories" in site.numbering("archive", str(site.archive), exit_code=1)
+
+
+@pytest.mark.parametrize("guard", ["mirror", "archive"])
+def test_a_stale_copy_is_started_by_mistake(site: Site, note: Note, guard: str) -> None:
+    with site.service() as service:
+        clients = Clients(service)
+        clients.define()
+        clients.issue(5)
+        stale = site.copy()
+        clients.issue(5)
+        site.numbering("archive", str(site.archive))
+    settings = {"archive": str(site.archive), "redis_url": ""} if guard == "archive" else {}
+    began = time.monotonic()
+    with stale.service(until="/health/live", **settings) as service:
+        refused = service.post("/v1/issue", {"series": "PLAIN", "document": "D"})
+        assert (refused[0], refused[1]["title"]) == (503, "LEDGER_STOPPED"), refused
+        assert service.get("/v1/numbers/P-000001")[0] == 200
+        note(f"a stale copy is started by mistake ({guard})", "0", time.monotonic() - began, "0", None)
+    with site.service() as service:
+        clients.service = service
+        clients.issue()
+
+
+def test_the_database_of_before_a_restore_refuses_to_write(site: Site) -> None:
+    with site.service() as service:
+        clients = Clients(service)
+        clients.define()
+        clients.issue(5)
+        site.numbering("archive", str(site.archive))
+    stale = Site.of(site)
+    site.restore("--from", str(site.archive))
+    with site.service() as service:
+        clients.service = service
+        clients.issue(5)
+    with stale.service(until="/health/live") as service:
+        refused = service.post("/v1/issue", {"series": "PLAIN", "document": "D"})
+        assert (refused[0], refused[1]["title"]) == (503, "LEDGER_STOPPED"), refused
+
+
+def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
