@@ -12,10 +12,11 @@ from pathlib import Path
 
 import zstandard
 
+from ledger.codec import recorded_at
 from replay.archive.manifest import BadArchive, Segment
 from replay.sources import Damaged, Stored
 
-__all__ = ["frame", "read", "segment_name"]
+__all__ = ["frame", "missing", "read"]
 
 LEVEL = 6  # a frame is written once and kept for years
 READ_BYTES = 256 << 10  # of the file at a time
@@ -23,10 +24,6 @@ READ_BYTES = 256 << 10  # of the file at a time
 _OPEN, _MIDDLE, _CLOSE = b'{"hash":"', b'","event":', b"}"
 _HASH = slice(len(_OPEN), len(_OPEN) + 64)
 _BODY = slice(_HASH.stop + len(_MIDDLE), -1)
-
-
-def segment_name(first: int) -> str:
-    return f"events-{first:012d}.jsonl.zst"
 
 
 def frame(events: Sequence[Stored]) -> bytes:
@@ -37,13 +34,28 @@ def frame(events: Sequence[Stored]) -> bytes:
 
 def read(directory: Path, segment: Segment) -> Iterator[Sequence[Stored]]:
     """Read a segment's events, some at a time, and at its end hold the file against its digest."""
-    position, rest = segment.first, b""
+    position, rest, last = segment.first, b"", b""
     for text in _texts(directory, segment):
         *lines, rest = (rest + text).split(b"\n")
-        yield _events(position, lines, segment)
-        position += len(lines)
+        if lines:
+            if position == segment.first:
+                _check_instant(position, lines[0], segment.first_recorded_at, segment)
+            yield _events(position, lines, segment)
+            position += len(lines)
+            last = lines[-1]
     if rest or position != segment.last + 1:
         raise Damaged(position, f"{segment.file} should end with position {segment.last}")
+    _check_instant(segment.last, last, segment.last_recorded_at, segment)
+
+
+def _check_instant(position: int, line: bytes, told: int, segment: Segment) -> None:
+    """Hold what the manifest tells against the event: after a restore, what may be lost is reckoned from it."""
+    try:
+        instant = recorded_at(line[_BODY])
+    except (ValueError, LookupError, TypeError) as error:
+        raise Damaged(position, f"{segment.file} holds no event there") from error
+    if instant != told:
+        raise Damaged(position, f"the event of {segment.file} has not the instant that the manifest names")
 
 
 def _texts(directory: Path, segment: Segment) -> Iterator[bytes]:
@@ -56,8 +68,7 @@ def _texts(directory: Path, segment: Segment) -> Iterator[bytes]:
                 digest.update(piece)
                 yield decompressor.decompress(piece)
     except FileNotFoundError:
-        what = f"the events {segment.first} to {segment.last} are missing"
-        raise BadArchive(f"{directory} is not whole: {what}, because {segment.file} is not there") from None
+        raise missing(directory, segment) from None
     except OSError as error:
         raise BadArchive(f"{directory / segment.file} cannot be read: {error.strerror}") from error
     except zstandard.ZstdError as error:
@@ -66,6 +77,11 @@ def _texts(directory: Path, segment: Segment) -> Iterator[bytes]:
         raise Damaged(segment.first, f"{segment.file} was cut off: {left} bytes are missing at its end")
     if digest.hexdigest() != segment.sha256:
         raise Damaged(segment.first, f"{segment.file} was changed: its SHA-256 is not the one of the manifest")
+
+
+def missing(directory: Path, segment: Segment) -> BadArchive:
+    what = f"the events {segment.first} to {segment.last} are missing"
+    return BadArchive(f"{directory} is not whole: {what}, because {segment.file} is not there")
 
 
 def _events(first: int, lines: Sequence[bytes], segment: Segment) -> Sequence[Stored]:

@@ -245,8 +245,10 @@ async def read(source: Source) -> list[Stored]:
 
 
 def forged_manifest(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change what a manifest says, and let it look whole again, as somebody who knows how it is made would."""
+    """Change what a manifest says, with the digest that fits, as somebody who knows how it is made would."""
     path = directory / MANIFEST
     said = json.loads(path.read_bytes())
+    del said["sha256"]
     change(said)
-    path.write_bytes(json.dumps(said, indent=1).encode() + b"\n")
+    content = json.dumps(said, indent=1).encode() + b"\n"
+    path.write_bytes(json.dumps(said | {"sha256": sha256(content).hexdigest()}, indent=1).encode() + b"\n")

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from ledger import chain
 from ledger.domain.rejection import Rejection
 from ledger.ports import Fault
+from ledger.stores.checks import MAX_BODY_BYTES
 from replay.archive.manifest import MANIFEST, Manifest
 from replay.archive.source import ArchiveSource
 from replay.archive.writing import archive
@@ -101,7 +102,14 @@ async def test_one_event_a_run(tmp_path: Path) -> None:
 
 async def test_huge_events_and_thai_text(tmp_path: Path) -> None:
     noise = random.Random(1).randbytes(3 << 20).hex().encode()
-    bodies = ["คคง.-สคฉ.3-0001-2568 😀".encode(), noise, b"a" * (15 << 20), noise[::-1], "ที่".encode() * 1_000_000, b""]
+    bodies = [
+        "คคง.-สคฉ.3-0001-2568 😀".encode(),
+        noise,
+        b"a" * MAX_BODY_BYTES,
+        noise[::-1],
+        "ที่".encode() * 1_000_000,
+        b"",
+    ]
     events = of(bodies)
     for count in range(len(events) + 1):
         await put(events[:count], tmp_path, segment_events=4)
