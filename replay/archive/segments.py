@@ -9,6 +9,7 @@ from binascii import hexlify, unhexlify
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import IO, cast
 
 import zstandard
 
@@ -19,7 +20,9 @@ from replay.sources import Damaged, Stored
 __all__ = ["frame", "missing", "read"]
 
 LEVEL = 6  # a frame is written once and kept for years
-READ_BYTES = 256 << 10  # of the file at a time
+TEXT_BYTES = 1 << 20  # of the events at a time
+LINE_BYTES = 16 << 20  # more than any event has
+WINDOW_BYTES = 8 << 20  # more than any frame of ours asks for
 
 _OPEN, _MIDDLE, _CLOSE = b'{"hash":"', b'","event":', b"}"
 _HASH = slice(len(_OPEN), len(_OPEN) + 64)
@@ -37,6 +40,8 @@ def read(directory: Path, segment: Segment) -> Iterator[Sequence[Stored]]:
     position, rest, last = segment.first, b"", b""
     for text in _texts(directory, segment):
         *lines, rest = (rest + text).split(b"\n")
+        if len(rest) > LINE_BYTES or position + len(lines) > segment.last + 1:
+            break
         if lines:
             if position == segment.first:
                 _check_instant(position, lines[0], segment.first_recorded_at, segment)
@@ -58,24 +63,39 @@ def _check_instant(position: int, line: bytes, told: int, segment: Segment) -> N
         raise Damaged(position, f"the event of {segment.file} has not the instant that the manifest names")
 
 
+class _Counted:
+    """The bytes of a file that count, hashed as they are read."""
+
+    def __init__(self, file: IO[bytes], count: int) -> None:
+        self.left = count
+        self.digest = sha256()
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._file.read(min(size, self.left) if size >= 0 else self.left)
+        self.left -= len(piece)
+        self.digest.update(piece)
+        return piece
+
+
 def _texts(directory: Path, segment: Segment) -> Iterator[bytes]:
-    digest, left = sha256(), segment.bytes
-    decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
+    """Decompress a segment, some at a time: a few bytes can be made to stand for gigabytes."""
+    decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES)
     try:
         with (directory / segment.file).open("rb") as file:
-            while left and (piece := file.read(min(READ_BYTES, left))):
-                left -= len(piece)
-                digest.update(piece)
-                yield decompressor.decompress(piece)
+            counted = _Counted(file, segment.bytes)
+            with decompressor.stream_reader(cast("IO[bytes]", counted), read_across_frames=True) as reader:
+                while text := reader.read(TEXT_BYTES):
+                    yield text
     except FileNotFoundError:
         raise missing(directory, segment) from None
     except OSError as error:
         raise BadArchive(f"{directory / segment.file} cannot be read: {error.strerror}") from error
     except zstandard.ZstdError as error:
         raise Damaged(segment.first, f"{segment.file} cannot be decompressed ({error})") from error
-    if left:
-        raise Damaged(segment.first, f"{segment.file} was cut off: {left} bytes are missing at its end")
-    if digest.hexdigest() != segment.sha256:
+    if counted.left:
+        raise Damaged(segment.first, f"{segment.file} was cut off: {counted.left} bytes are missing at its end")
+    if counted.digest.hexdigest() != segment.sha256:
         raise Damaged(segment.first, f"{segment.file} was changed: its SHA-256 is not the one of the manifest")
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -316,6 +319,66 @@ async def test_nothing_damaged_is_archived(whole: Path) -> None:
         said = await refused_to_write(whole, damaged(history(EVENTS + 5), at))
         assert said.detail.startswith(f"position {at}: ")
     assert files(whole) == before
+
+
+# Segments that would fill the memory
+
+READER = """
+import asyncio, resource, sys
+from pathlib import Path
+from replay.archive.source import ArchiveSource
+from tests.replay.places import read
+try:
+    asyncio.run(read(ArchiveSource(Path(sys.argv[1]))))
+except Exception as refused:
+    print(refused)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+MEMORY_KIB = 400 << 10
+
+
+def bomb_of(line: bytes) -> Iterator[bytes]:
+    """Compress a gigabyte to some kilobytes."""
+    compressor = zstandard.ZstdCompressor().compressobj()
+    yield from (compressor.compress(line * ((1 << 20) // len(line))) for _ in range(1024))
+    yield compressor.flush()
+
+
+def wide_frame(_: bytes) -> Iterator[bytes]:
+    """Ask for a window of a gigabyte, to which the text might refer."""
+    parameters = zstandard.ZstdCompressionParameters(window_log=30, format=zstandard.FORMAT_ZSTD1)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    yield compressor.compress(b"a\n" * 1000)
+    yield compressor.flush()
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [(bomb_of, b"a"), (bomb_of, b"\n"), (bomb_of, b'{"hash":"' + b"0" * 64 + b'","event":{}}\n'), (wide_frame, b"")],
+)
+def test_a_small_file_that_stands_for_gigabytes(
+    whole: Path, make: Callable[[bytes], Iterator[bytes]], line: bytes
+) -> None:
+    content = b"".join(make(line))
+    assert len(content) < 1 << 20
+    (whole / segment_name(11)).write_bytes(content)
+    told = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+    forged_manifest(whole, lambda said: said["segments"][1].update(told))
+    ended = subprocess.run(
+        [sys.executable, "-c", READER, whole], capture_output=True, text=True, check=True, timeout=60,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    said, kilobytes = ended.stdout.splitlines()
+    assert said.startswith("position 11: ")
+    assert int(kilobytes) < MEMORY_KIB
+
+
+async def test_more_events_than_the_manifest_names(whole: Path) -> None:
+    content = frame(stored(history(EVENTS))[10:21])
+    (whole / segment_name(11)).write_bytes(content)
+    told = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+    forged_manifest(whole, lambda said: said["segments"][1].update(told))
+    assert "should end with position 20" in await refusal(whole)
 
 
 # Another history
