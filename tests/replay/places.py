@@ -26,7 +26,7 @@ from ledger.stores import SqlStore, migrate, open_store
 from replay.archive.manifest import MANIFEST, Manifest
 from replay.archive.writing import archive
 from replay.following import Chain, checked
-from replay.sources import Extent, Source, Stored
+from replay.sources import Extent, Source, Stored, event_at
 from tests.given import LETTER, LETTER_KEY, PLAIN, Story
 from tests.servers import Database, MariaDB
 from tests.stores import mariadb_ledger
@@ -239,9 +239,11 @@ def silent(_: int, __: int) -> None:
 
 
 async def read(source: Source) -> list[Stored]:
-    """Read all of a source, checked."""
+    """Read all of a source, checked; the first event of one that begins later is taken as it is."""
     extent = await source.extent()
-    return [event async for events in checked(source, extent, await Chain.at(source, extent)) for event in events]
+    chain = await Chain.at(source, extent)
+    first = await event_at(source, chain.position) if chain.position else None
+    return [*filter(None, [first]), *[event async for part in checked(source, extent, chain) for event in part]]
 
 
 def forged_manifest(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:
