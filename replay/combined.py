@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from replay.sources import Damaged, Extent, Source, Stored, apart, event_at
 
@@ -28,8 +29,8 @@ class Combined:
         """Say how far they reach together; HISTORIES_DIFFER when they are of several ledgers, or do not agree."""
         self._parts = [_Part(source, await source.extent()) for source in self._sources]
         furthest = max(self._parts, key=lambda part: part.extent.last)
-        for part in self._parts:
-            await agree(part.source, part.extent, furthest.source, furthest.extent)
+        for one, other in combinations(self._parts, 2):  # two that overlap may both end before the furthest begins
+            await agree(one.source, one.extent, other.source, other.extent)
         first = min(part.extent.first for part in self._parts)
         return Extent(furthest.extent.ledger_id, first, furthest.extent.last, furthest.extent.hash)
 
@@ -79,5 +80,10 @@ async def first_difference(one: Source, other: Source, low: int, high: int) -> i
 
 
 async def _alike(one: Source, other: Source, position: int) -> bool:
-    mine, theirs = await event_at(one, position), await event_at(other, position)
-    return mine is not None and theirs is not None and mine[2] == theirs[2]
+    hashes = []
+    for source in (one, other):
+        event = await event_at(source, position)
+        if event is None:
+            raise Damaged(position, f"the event is missing in {source.name}")
+        hashes.append(event[2])
+    return hashes[0] == hashes[1]

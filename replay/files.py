@@ -25,7 +25,8 @@ def writing(place: Path) -> Iterator[None]:
 def put_in_place(path: Path, content: bytes) -> None:
     """Replace a file in one step, when its new content is on the disk."""
     new = path.with_name(f"{path.name}.new")
-    with new.open("wb") as file:
+    new.unlink(missing_ok=True)  # what was left there may be a link to elsewhere
+    with new.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -108,7 +108,7 @@ class StreamSource:
     async def extent(self) -> Extent:
         tail = await self._stream.tail()
         first = await self._stream.entries(after=0, limit=1)
-        if not first:
+        if not first or not tail.position:  # a stream that was begun meanwhile is as good as empty
             return Extent.none(self._ledger_id)
         if not tail.hash:
             raise Damaged(tail.position, f"{self.name} has lost its last event")

@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING
 
 from ledger.codec import recorded_at
 from replay.archive import explained
-from replay.archive.manifest import MANIFEST, BadArchive, Manifest, Segment, is_archive
-from replay.archive.segments import frame, segment_name
+from replay.archive.manifest import MANIFEST, BadArchive, Manifest, Segment, is_archive, segment_name
+from replay.archive.segments import frame, missing
 from replay.files import put_in_place, sync_directory, writing
 from replay.following import Chain, Progress, checked
 from replay.sources import Damaged, Extent, Source, Stored, apart, event_at
@@ -144,7 +144,7 @@ def _empty(manifest: Manifest, event: Stored) -> Segment:
 def _extended(directory: Path, segment: Segment, events: Sequence[Stored]) -> Segment:
     """Append a frame to a segment's file, behind the bytes that count, and have it on the disk."""
     new = frame(events)
-    with (directory / segment.file).open("r+b" if segment.bytes else "w+b") as file:
+    with _opened(directory, segment) as file:
         digest = _digest(file, segment)
         file.truncate(segment.bytes)
         file.seek(segment.bytes)
@@ -163,6 +163,18 @@ def _extended(directory: Path, segment: Segment, events: Sequence[Stored]) -> Se
         bytes=segment.bytes + len(new),
         sha256=digest.hexdigest(),
     )
+
+
+def _opened(directory: Path, segment: Segment) -> IO[bytes]:
+    """Open a segment's file; one that is begun is new, whatever an interrupted run, or a link, has put in its place."""
+    path = directory / segment.file
+    if not segment.bytes:
+        path.unlink(missing_ok=True)
+        return path.open("x+b")
+    try:
+        return path.open("r+b")
+    except FileNotFoundError:
+        raise missing(directory, segment) from None
 
 
 def _digest(file: IO[bytes], segment: Segment) -> "_Hash":
