@@ -23,6 +23,7 @@ from ledger import chain
 from ledger.domain.rejection import Rejection
 from ledger.ports import Fault
 from ledger.stores.checks import MAX_BODY_BYTES
+from replay.archive import explained
 from replay.archive.manifest import MANIFEST, Manifest
 from replay.archive.source import ArchiveSource
 from replay.archive.writing import archive
@@ -46,7 +47,7 @@ WAIT_SECONDS = 60.0
 
 
 def files(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != explained.FILE}
 
 
 def touched(directory: Path) -> dict[str, tuple[int, int]]:

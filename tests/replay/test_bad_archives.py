@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Fault, Record
+from replay.archive import explained
 from replay.archive.manifest import MANIFEST, BadArchive, Manifest, Segment, is_archive, segment_name
 from replay.archive.segments import frame
 from replay.archive.source import ArchiveSource
@@ -295,7 +296,7 @@ def test_no_byte_can_be_changed_unseen(tmp_path_factory: pytest.TempPathFactory,
     directory = tmp_path_factory.mktemp("archive")
     asyncio.run(archived(history(EVENTS), directory, segment_events=SEGMENT))
     content = files(directory)
-    name = data.draw(st.sampled_from(sorted(content)))
+    name = data.draw(st.sampled_from(sorted(set(content) - {explained.FILE})))
     place = data.draw(st.integers(0, len(content[name]) - 1))
     spoilt = bytearray(content[name])
     spoilt[place] ^= data.draw(st.integers(1, 255))
