@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ledger.codec import Entry, encode
 from ledger.domain.commands import Envelope, Fence
 from ledger.domain.decide import decide
-from ledger.domain.events import Event, NumbersReserved
+from ledger.domain.events import NumbersReserved
 from ledger.domain.ranges import count_of
 from ledger.domain.rejection import Rejection
 from ledger.domain.state import State
@@ -38,10 +38,12 @@ class Pace:
         self._width = max(window, 1) / SLOTS
         self._recent: dict[str, _Recent] = {}
 
-    def take(self, event: Event, recorded_at: int) -> None:
+    def take(self, entry: Entry) -> None:
+        """Count the event that follows."""
+        event = entry.event
         if isinstance(event, NumbersReserved):
             recent = self._recent.setdefault(event.numbering.sequence, _Recent())
-            self._count(recent, int(recorded_at / self._width), count_of(event.ranges))
+            self._count(recent, int(entry.recorded_at / self._width), count_of(event.ranges))
 
     def _count(self, recent: _Recent, slot: int, count: int) -> None:
         slots = recent.slots

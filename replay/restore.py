@@ -149,7 +149,7 @@ class _Copying:
         self._store = store
         self._begun = begun
         self._pace = pace
-        self._examined = Examination(extent.ledger_id)
+        self._examined = Examination(extent.ledger_id, pace.take)
         self._pending: list[Record] = []
         self._bytes = 0
         self._end = begun
@@ -158,21 +158,18 @@ class _Copying:
         """Copy what the source holds behind what was copied."""
         examined = self._examined
         async for events in source.events(after=examined.position, to=extent.last):
-            for event in events:
-                self._take(row_of(event))
+            rows = list(map(row_of, events))
+            if flaw := examined.take(rows):
+                raise Damaged(examined.flawed, flaw)
+            for row in rows:
+                self._gather(row)
                 if len(self._pending) >= COPIED_AT_ONCE or self._bytes >= COPIED_BYTES:
                     await self._store_pending()
             progress(examined.position, extent.last)
         check_end(source, extent, examined.position, examined.hash)
         await self._store_pending()
 
-    def _take(self, row: Record) -> None:
-        flaw = self._examined.take(row)
-        if flaw:
-            raise Damaged(self._examined.flawed, flaw)
-        entry = self._examined.entry
-        assert entry
-        self._pace.take(entry.event, entry.recorded_at)
+    def _gather(self, row: Record) -> None:
         if row.position > self._begun.position:
             self._pending.append(row)
             self._bytes += len(row.body)

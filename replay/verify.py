@@ -147,9 +147,8 @@ class _Verification:
     async def _examine(self, source: Source, extent: Extent) -> None:
         examined = Examination(extent.ledger_id)
         async for rows in _rows(source, extent):
-            for row in rows:
-                if flaw := examined.take(row):
-                    raise Damaged(examined.flawed, flaw)
+            if flaw := examined.take(rows):
+                raise Damaged(examined.flawed, flaw)
             self._progress(examined.position, extent.last)
         check_end(source, extent, examined.position, examined.hash)
         flaw = examined.finish() if source.is_primary else None  # a copy may end in the middle of a command

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import bench as benchmark
-from benchmarks import domain
+from benchmarks import domain, verification
 from benchmarks.bench import Plan
 from numbering.cli.bench import bench
 
@@ -78,3 +78,10 @@ def test_the_domain_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert "µs a command" in said
     assert "1,000,000 confirmed numbers" in said
     assert "told apart at the end" in said
+
+
+def test_a_verification_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    verification.main(events=2_000, rounds=1)
+    said = capsys.readouterr().out
+    assert "NumberVoided" in said
+    assert "limit of the whole" in said

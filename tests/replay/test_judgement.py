@@ -21,6 +21,7 @@ from ledger.domain.events import (
 )
 from ledger.domain.register import MAX_IMPORTED, Register
 from ledger.ports import Record
+from replay.examination import ROWS as TURN
 from replay.examination import Examination
 from replay.judgement import Judge
 from tests.given import GAPLESS, LETTER, LETTER_KEY, NOW, PLAIN, SECOND, Story, series
@@ -202,12 +203,7 @@ def rows(log: Sequence[Entry], ledger_id: str = LEDGER_ID) -> list[Record]:
 
 def examined(log: Sequence[Record]) -> tuple[int, str] | None:
     examination = Examination(LEDGER_ID)
-    for row in log:
-        found = examination.take(row)
-        if found:
-            assert examination.position == row.position - 1 or "missing" in found
-            return examination.flawed, found
-    found = examination.finish()
+    found = examination.take(log) or examination.finish()
     return (examination.flawed, found) if found else None
 
 
@@ -250,6 +246,8 @@ ROWS = rows(ISSUED)
         (with_body(ROWS, 3, lambda body: body.replace(b'"stream":"P', b'"stream":"X')), "the column stream is"),
         (with_body(ROWS, 3, lambda body: body.replace(b'"actor"', b'"reason":null,"actor"')), "as its event"),
         (with_body(ROWS, 3, lambda body: body.replace(b":1", b":1.0", 1)), "as its event"),
+        (with_body(ROWS, 3, lambda body: body.replace(b'"document":"D"', b'"document":"\\ud800"')), "cannot be read"),
+        (with_body(ROWS, 3, lambda body: body.replace(b":1", b":9007199254740993", 1)), "could be written"),
         (with_body(ROWS, 3, lambda body: body[:-1]), "the body cannot be read: JSONDecodeError"),
         (with_body(ROWS, 3, lambda body: body.replace(b"Confirmed", b"Vanished_")), "upgrade it"),
         (with_body(ROWS, 3, lambda body: body.replace(b"[[1,1]]", b"[[2,2]]")), "value 2 is not held"),
@@ -278,7 +276,24 @@ def test_an_event_that_comes_twice_is_told(position: int) -> None:
 
 def test_an_examination_holds_the_state_and_goes_as_far_as_the_last_good_row() -> None:
     examination = Examination(LEDGER_ID)
-    for row in ROWS:
-        examination.take(row)
+    assert examination.take(ROWS) is None
     assert (examination.position, examination.hash) == (4, ROWS[-1].hash)
     assert [each.token for each in examination.state.reservations()] == ["U"]
+
+
+def test_the_first_flaw_is_told_whichever_step_finds_it() -> None:
+    """Rows are read, compared and judged in turns of many: what is read first is not told before what comes first."""
+    illegal = with_event(ISSUED, 3, token="U")
+    made = with_body(rows(illegal), 4, lambda body: body[:-1])
+    assert examined(made) == (3, "reservation U is not open")
+    made = with_column(made, 2, ordinal=1)
+    assert examined(made) == (2, "the column ordinal is 1, and the body says 0")
+
+
+def test_a_log_of_many_turns_is_examined_to_its_end() -> None:
+    reserved = (Reserve("PLAIN", f"T{number}") for number in range(3 * TURN))
+    made = rows(entries(DefineSeries((PLAIN,)), *reserved))
+    assert examined(made) is None
+    found = examined(with_column(made, len(made), stream="X"))
+    assert found is not None
+    assert found[0] == len(made)
