@@ -56,7 +56,7 @@ __all__ = [
     "decode",
     "encode",
     "flaw_of_columns",
-    "flaw_of_row",
+    "read",
     "record_of",
     "recorded_at",
 ]
@@ -135,11 +135,16 @@ def encode(entry: Entry, previous: bytes) -> Record:
 
 def decode(record: Record) -> Entry:
     """Read an entry from its canonical bytes alone; UnknownEvent for a type or version that is not known."""
-    body = orjson.loads(record.body)
+    return read(record.position, record.body)
+
+
+def read(position: int, text: bytes) -> Entry:
+    """Do the same without a row: `position` is where the bytes stand."""
+    body = orjson.loads(text)
     form = _FORMS.get(body["type"])
     if form is None or form[0] != body["version"]:
         raise UnknownEvent(
-            f"position {record.position} holds {body['type']} version {body['version']}, which this version of "
+            f"position {position} holds {body['type']} version {body['version']}, which this version of "
             "numbering-ledger does not know: upgrade it"
         )
     envelope = Envelope(
@@ -175,21 +180,6 @@ def recorded_at(body: bytes) -> int:
     """Give the instant of an event that is known by its canonical bytes."""
     instant: int = orjson.loads(body)["recorded_at"]
     return instant
-
-
-def flaw_of_row(row: Record, entry: Entry, previous: bytes) -> str | None:
-    """Say how a row differs from how its event, as `decode` read it, is written behind the hash `previous`.
-
-    The event is written once more: that costs no more than to look for what is not canonical, stands in the body
-    twice, or says nothing to us, any of which would otherwise go on in the chain unseen.
-    """
-    written = encode(entry, previous)
-    if written == row:
-        return None
-    flaw = flaw_of_columns(row)
-    if flaw or written.body == row.body:
-        return flaw or "the hash does not follow from the body and the hash before it"
-    return "the body is not as its event is written"
 
 
 def flaw_of_columns(row: Record) -> str | None:

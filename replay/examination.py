@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from ledger import chain
-from ledger.codec import Entry, UnknownEvent, decode, flaw_of_row
+from ledger.codec import Entry, UnknownEvent, encode, flaw_of_columns, read
 from ledger.domain.state import State
 from ledger.ports import Record
 from replay.judgement import Judge
+from replay.sources import Stored
 
 __all__ = ["Examination"]
 
@@ -20,15 +21,15 @@ ROWS = 256
 
 
 class Examination:
-    """`position` and `hash` are those of the last row without a flaw. After a flaw nothing more is taken.
+    """`position` and `hash` are those of the last event without a flaw. After a flaw nothing more is taken.
 
-    `note` is told what each row without a flaw says.
+    `note` is told each event without a flaw, and the row as which it is written.
     """
 
-    def __init__(self, ledger_id: str, note: Callable[[Entry], None] | None = None) -> None:
+    def __init__(self, ledger_id: str, note: Callable[[Entry, Record], None] | None = None) -> None:
         self.position = 0
-        self._note = note
         self.hash = chain.genesis(ledger_id)
+        self._note = note
         self._judge = Judge()
 
     @property
@@ -45,8 +46,14 @@ class Examination:
         """Take the rows that follow, or say what is wrong with the first that is flawed."""
         following = iter(rows)
         while some := tuple(islice(following, ROWS)):
-            found = self._take(some)
-            if found:
+            if found := self._take([(row.position, row.body, row.hash) for row in some], some):
+                return found
+        return None
+
+    def take_bare(self, events: Sequence[Stored]) -> str | None:
+        """Take events that follow, of a copy that has no columns beside them."""
+        for start in range(0, len(events), ROWS):
+            if found := self._take(events[start : start + ROWS], None):
                 return found
         return None
 
@@ -54,40 +61,48 @@ class Examination:
         """Say what is wrong with the last command, when the log ends."""
         return self._judge.finish()
 
-    def _take(self, rows: Sequence[Record]) -> str | None:
-        entries, unread = _decoded(rows)
-        count, altered = self._compared(rows, entries)
-        for row, entry in zip(rows, entries[:count], strict=False):
-            found = self._judge.take(entry)
-            if found:
+    def _take(self, events: Sequence[Stored], rows: Sequence[Record] | None) -> str | None:
+        entries, unread = _read(events)
+        written, altered = self._compared(events, entries, rows)
+        for entry, row in zip(entries, written, strict=False):
+            if found := self._judge.take(entry):
                 return found
             self.position, self.hash = row.position, row.hash
             if self._note:
-                self._note(entry)
+                self._note(entry, row)
         found = altered or unread
         if found:
             self._judge.position = self.position + 1
         return found
 
-    def _compared(self, rows: Sequence[Record], entries: Sequence[Entry]) -> tuple[int, str | None]:
-        """Count the rows from the first on that follow one another and are as written; say what ends them."""
+    def _compared(
+        self, events: Sequence[Stored], entries: Sequence[Entry], rows: Sequence[Record] | None
+    ) -> tuple[Sequence[Record], str | None]:
+        """Write events once more, up to the first that is not as it would be written; say what is wrong with that.
+
+        That costs no more than to look for what is not canonical, stands in the body twice, or says nothing to us, any
+        of which would otherwise go on in the chain unseen.
+        """
         position, hash = self.position, self.hash
-        for index, (row, entry) in enumerate(zip(rows, entries, strict=False)):
+        written: list[Record] = []
+        for index, (event, entry) in enumerate(zip(events, entries, strict=False)):
             position += 1
-            if row.position != position:
-                return index, f"position {position} is missing: the log goes on at {row.position}"
-            found = _flaw_of_row(row, entry, hash)
-            if found:
-                return index, found
+            if event[0] != position:
+                return written, f"position {position} is missing: the log goes on at {event[0]}"
+            row = _written(entry, hash)
+            if row is None or row.body != event[1] or row.hash != event[2] or (rows and row != rows[index]):
+                return written, _flaw(event, row, rows[index] if rows else None)
+            written.append(row)
             hash = row.hash
-        return len(entries), None
+        return written, None
 
 
-def _decoded(rows: Sequence[Record]) -> tuple[list[Entry], str | None]:
-    """Read rows up to the first that cannot be read, and say why that is so."""
+def _read(events: Sequence[Stored]) -> tuple[list[Entry], str | None]:
+    """Read events up to the first that cannot be read, and say why that is so."""
     entries: list[Entry] = []
     try:
-        entries.extend(map(decode, rows))  # keeps those in front of what fails
+        for position, body, _ in events:
+            entries.append(read(position, body))
     except UnknownEvent as unknown:
         return entries, str(unknown)
     except Exception as error:  # whatever stands in a body that this code did not write
@@ -95,8 +110,20 @@ def _decoded(rows: Sequence[Record]) -> tuple[list[Entry], str | None]:
     return entries, None
 
 
-def _flaw_of_row(row: Record, entry: Entry, previous: bytes) -> str | None:
+def _written(entry: Entry, previous: bytes) -> Record | None:
+    """Write an event behind a hash; None when what was read could not have been written."""
     try:
-        return flaw_of_row(row, entry, previous)
-    except Exception as error:  # what was read, but could not have been written
-        return f"the body is not one that could be written: {error!r}"
+        return encode(entry, previous)
+    except Exception:
+        return None
+
+
+def _flaw(event: Stored, written: Record | None, row: Record | None) -> str:
+    """Say in words how an event, or its row, differs from how it is written."""
+    if found := flaw_of_columns(row) if row else None:
+        return found
+    if written is None:
+        return "the body is not one that could be written"
+    if written.body != event[1]:
+        return "the body is not as its event is written"
+    return "the hash does not follow from the body and the hash before it"

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from ledger.codec import recorded_at
+from ledger.codec import Entry, recorded_at
 from ledger.domain.commands import Envelope, Fence
 from ledger.domain.events import PeriodClosed
 from ledger.domain.rejection import Code, Rejection
@@ -19,7 +19,6 @@ from ledger.stores.sql import SqlTransaction
 from replay.examination import Examination
 from replay.fence import Pace, fence_records
 from replay.following import Progress, check_end
-from replay.rows import row_of
 from replay.sources import Damaged, DatabaseSource, Extent, Source, apart, event_at
 
 __all__ = ["Plan", "Restored", "restore"]
@@ -149,7 +148,7 @@ class _Copying:
         self._store = store
         self._begun = begun
         self._pace = pace
-        self._examined = Examination(extent.ledger_id, pace.take)
+        self._examined = Examination(extent.ledger_id, self._gather)
         self._pending: list[Record] = []
         self._bytes = 0
         self._end = begun
@@ -158,18 +157,16 @@ class _Copying:
         """Copy what the source holds behind what was copied."""
         examined = self._examined
         async for events in source.events(after=examined.position, to=extent.last):
-            rows = list(map(row_of, events))
-            if flaw := examined.take(rows):
+            if flaw := examined.take_bare(events):
                 raise Damaged(examined.flawed, flaw)
-            for row in rows:
-                self._gather(row)
-                if len(self._pending) >= COPIED_AT_ONCE or self._bytes >= COPIED_BYTES:
-                    await self._store_pending()
+            if len(self._pending) >= COPIED_AT_ONCE or self._bytes >= COPIED_BYTES:
+                await self._store_pending()
             progress(examined.position, extent.last)
         check_end(source, extent, examined.position, examined.hash)
         await self._store_pending()
 
-    def _gather(self, row: Record) -> None:
+    def _gather(self, entry: Entry, row: Record) -> None:
+        self._pace.take(entry)
         if row.position > self._begun.position:
             self._pending.append(row)
             self._bytes += len(row.body)

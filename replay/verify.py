@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 
 from ledger.codec import recorded_at
 from ledger.domain.rejection import Code, Rejection
-from ledger.ports import Record
 from ledger.system import SystemClock
 from projections.check import check
 from replay.combined import agree
 from replay.examination import Examination
 from replay.following import Chain, Progress, check_end, checked
-from replay.rows import row_of
 from replay.sources import Damaged, DatabaseSource, Extent, Source, event_at
 
 __all__ = ["Flaw", "Report", "SavedHead", "verify"]
@@ -146,8 +144,8 @@ class _Verification:
 
     async def _examine(self, source: Source, extent: Extent) -> None:
         examined = Examination(extent.ledger_id)
-        async for rows in _rows(source, extent):
-            if flaw := examined.take(rows):
+        async for flaw in _flaws(source, extent, examined):
+            if flaw:
                 raise Damaged(examined.flawed, flaw)
             self._progress(examined.position, extent.last)
         check_end(source, extent, examined.position, examined.hash)
@@ -186,11 +184,11 @@ class _Verification:
                 self.report.flaws += [Flaw("the projections", None, each) for each in found.differences]
 
 
-async def _rows(source: Source, extent: Extent) -> AsyncIterator[Sequence[Record]]:
-    """Read a source's events with all their columns, where it has any beside what the body says."""
+async def _flaws(source: Source, extent: Extent, examined: Examination) -> AsyncIterator[str | None]:
+    """Examine a source part by part, with its columns where it has any beside what the bodies say."""
     if isinstance(source, DatabaseSource):
         async for rows in source.rows(after=0, to=extent.last):
-            yield rows
+            yield examined.take(rows)
     else:
         async for events in source.events(after=0, to=extent.last):
-            yield list(map(row_of, events))
+            yield examined.take_bare(events)
