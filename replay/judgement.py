@@ -85,16 +85,13 @@ class Judge:
                 self._voided.append((entry.position, event))
             case NumbersImported() as event:
                 return self._flaw_of_import(event)
-            case RestoreFenced() as event:
+            case RestoreFenced(cut_position=cut):
                 self._fence = entry.envelope.command_id
-                return self._flaw_of_cut(event)
+                if cut >= entry.position:
+                    return f"it says that position {cut}, which is to come, was restored"
             case ReservationFenced(token=token) if entry.envelope.command_id != self._fence:
                 return f"reservation {token} is ended by no restore"
         return None
-
-    def _flaw_of_cut(self, event: RestoreFenced) -> str | None:
-        last = (self._last.position, self._last.recorded_at) if self._last else (0, 0)
-        return None if last == (event.cut_position, event.cut_time) else "it names another event as the last restored"
 
     def _flaw_of_import(self, event: NumbersImported) -> str | None:
         if begins(self.state, event):
