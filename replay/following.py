@@ -43,11 +43,11 @@ class Chain:
                 raise _damage(position, at, body)
             previous = hash
         if events:
-            self._check_told(*events[-1][:2])
+            self.check_told(*events[-1][:2])
         self.position, self.hash = position, previous
 
     @staticmethod
-    def _check_told(position: int, body: bytes) -> None:
+    def check_told(position: int, body: bytes) -> None:
         """Hold the position that a body tells against its place: in a dense chain one of many tells of all.
 
         Quotes inside a string are escaped, and no field within the data has this name.

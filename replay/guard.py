@@ -30,7 +30,7 @@ async def guard(store: Store, directory: Path) -> None:
         return  # a ledger that is just begun
     found = await standing(store, directory)
     if found.why and not found.head.stopped:
-        await _stop(store, found.why, at=found.head.position)
+        await _stop(store, found.manifest, directory)
 
 
 async def standing(store: Store, directory: Path) -> Standing:
@@ -60,10 +60,12 @@ async def _holds(store: Store, manifest: Manifest) -> bool:
     return bool(records) and records[0].hash == manifest.hash
 
 
-async def _stop(store: Store, why: str, *, at: int) -> None:
+async def _stop(store: Store, manifest: Manifest, directory: Path) -> None:
+    """Compare once more under the lock, for others may have written meanwhile, and stop all of them."""
     transaction = await store.begin()
     try:
-        if transaction.head.position == at and not transaction.head.stopped:
+        why = await _why(store, transaction.head, manifest, directory)
+        if why and not transaction.head.stopped:
             await transaction.stop(why)
             await transaction.commit()
     finally:

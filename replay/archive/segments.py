@@ -17,7 +17,7 @@ from ledger.codec import recorded_at
 from replay.archive.manifest import BadArchive, Segment
 from replay.sources import Damaged, Stored
 
-__all__ = ["frame", "missing", "read"]
+__all__ = ["BODY", "HASH", "events_of", "frame", "lines_of", "missing", "read"]
 
 LEVEL = 6  # a frame is written once and kept for years
 TEXT_BYTES = 1 << 20  # of the events at a time
@@ -25,8 +25,8 @@ LINE_BYTES = 16 << 20  # more than any event has
 WINDOW_BYTES = 8 << 20  # more than any frame of ours asks for
 
 _OPEN, _MIDDLE, _CLOSE = b'{"hash":"', b'","event":', b"}"
-_HASH = slice(len(_OPEN), len(_OPEN) + 64)
-_BODY = slice(_HASH.stop + len(_MIDDLE), -1)
+HASH = slice(len(_OPEN), len(_OPEN) + 64)
+BODY = slice(HASH.stop + len(_MIDDLE), -1)
 
 
 def frame(events: Sequence[Stored]) -> bytes:
@@ -37,6 +37,14 @@ def frame(events: Sequence[Stored]) -> bytes:
 
 def read(directory: Path, segment: Segment) -> Iterator[Sequence[Stored]]:
     """Read a segment's events, some at a time, and at its end hold the file against its digest."""
+    position = segment.first
+    for lines in lines_of(directory, segment):
+        yield events_of(position, lines, segment)
+        position += len(lines)
+
+
+def lines_of(directory: Path, segment: Segment) -> Iterator[Sequence[bytes]]:
+    """Read a segment as `read` does, but leave each event in its line: at BODY, with its hash at HASH."""
     position, rest, last = segment.first, b"", b""
     for text in _texts(directory, segment):
         *lines, rest = (rest + text).split(b"\n")
@@ -45,7 +53,7 @@ def read(directory: Path, segment: Segment) -> Iterator[Sequence[Stored]]:
         if lines:
             if position == segment.first:
                 _check_instant(position, lines[0], segment.first_recorded_at, segment)
-            yield _events(position, lines, segment)
+            yield lines
             position += len(lines)
             last = lines[-1]
     if rest or position != segment.last + 1:
@@ -56,7 +64,7 @@ def read(directory: Path, segment: Segment) -> Iterator[Sequence[Stored]]:
 def _check_instant(position: int, line: bytes, told: int, segment: Segment) -> None:
     """Hold what the manifest tells against the event: after a restore, what may be lost is reckoned from it."""
     try:
-        instant = recorded_at(line[_BODY])
+        instant = recorded_at(line[BODY])
     except (ValueError, LookupError, TypeError) as error:
         raise Damaged(position, f"{segment.file} holds no event there") from error
     if instant != told:
@@ -104,8 +112,8 @@ def missing(directory: Path, segment: Segment) -> BadArchive:
     return BadArchive(f"{directory} is not whole: {what}, because {segment.file} is not there")
 
 
-def _events(first: int, lines: Sequence[bytes], segment: Segment) -> Sequence[Stored]:
+def events_of(first: int, lines: Sequence[bytes], segment: Segment) -> Sequence[Stored]:
     try:
-        return [(position, line[_BODY], unhexlify(line[_HASH])) for position, line in enumerate(lines, first)]
+        return [(position, line[BODY], unhexlify(line[HASH])) for position, line in enumerate(lines, first)]
     except ValueError as error:
         raise Damaged(first, f"{segment.file} holds lines that no archive has") from error

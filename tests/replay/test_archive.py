@@ -357,3 +357,48 @@ async def test_a_place_where_nobody_may_write(place: str) -> None:
         await archived(history(3), Path(place))
     assert place.startswith("/dev") == isinstance(refused.value, Rejection)
     assert "/" in str(refused.value)
+
+
+# The command
+
+
+async def test_the_command_tells_what_it_did(tmp_path: Path) -> None:
+    records = history(EVENTS)
+    await sqlite_with(records, tmp_path)
+    head = f"{EVENTS}:{records[-1].hash.hex()}"
+    for archived_now in (EVENTS, 0):
+        said = json.loads(run("archive", "copy", "--json", cwd=tmp_path).stdout)
+        assert said == {
+            "ledger_id": LEDGER,
+            "archived": archived_now,
+            "segments": 1,
+            "recorded_at": said["recorded_at"],
+            "head": head,
+        }
+    assert head in run("archive", cwd=tmp_path, archive="copy").stdout
+    ended = run("archive", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "numbering: no archive is configured: name a directory, or set NUMBERING_ARCHIVE\n"
+
+
+@pytest.mark.parametrize(
+    ("count", "document", "directory", "code", "words"),
+    [
+        (5, "D", "copy", 1, "HISTORIES_DIFFER: the database ends at position 5, but the archive goes on to 60"),
+        (EVENTS, "E", "copy", 1, "HISTORIES_DIFFER: the database and the archive tell two histories"),
+        (EVENTS, "D", ".", 1, "ARCHIVE_UNUSABLE: . is no archive, and not empty"),
+        (EVENTS, "D", "numbering.db", 1, "ARCHIVE_UNUSABLE: numbering.db is not a directory"),
+        (EVENTS, "D", "/proc/none", 3, "STORAGE_FAILED: /proc/none cannot be written: "),
+    ],
+)
+async def test_the_command_refuses_in_one_line(
+    tmp_path: Path, count: int, document: str, directory: str, code: int, words: str
+) -> None:
+    await archived(history(EVENTS), tmp_path / "copy")
+    await sqlite_with(history(count, document=document), tmp_path)
+    before = files(tmp_path / "copy")
+    ended = run("archive", directory, cwd=tmp_path)
+    (line,) = ended.stderr.splitlines()
+    assert (ended.returncode, ended.stdout) == (code, ""), line
+    assert words in line
+    assert files(tmp_path / "copy") == before

@@ -24,6 +24,7 @@ from replay.archive import explained
 from replay.archive.manifest import MANIFEST, BadArchive, Manifest, Segment, is_archive, segment_name
 from replay.archive.segments import frame
 from replay.archive.source import ArchiveSource
+from replay.archive.verification import verify_chain
 from replay.archive.writing import archive
 from replay.sources import Extent
 from tests.given import QUICK
@@ -74,6 +75,9 @@ async def refusal(directory: Path) -> str:
     with pytest.raises(Rejection) as refused:
         await read(ArchiveSource(directory))
     assert files(directory) == before
+    with pytest.raises(Rejection) as by_cores:
+        verify_chain(directory, Manifest.read(directory), processes=1)
+    assert by_cores.value.members == refused.value.members
     assert str(directory) in refused.value.detail or refused.value.detail.startswith("position ")
     return refused.value.detail
 
