@@ -11,6 +11,8 @@ from ledger.codec import recorded_at
 from ledger.domain.rejection import Code, Rejection
 from ledger.system import SystemClock
 from projections.check import check
+from replay.archive.source import ArchiveSource
+from replay.archive.verification import verify_chain
 from replay.combined import agree
 from replay.examination import Examination
 from replay.following import Chain, Progress, check_end, checked
@@ -139,6 +141,9 @@ class _Verification:
             await self._examine(log, extent)
 
     async def _follow(self, source: Source, extent: Extent) -> None:
+        if isinstance(source, ArchiveSource):
+            verify_chain(source.directory, source.manifest, self._progress)
+            return
         async for _ in checked(source, extent, await Chain.at(source, extent), self._progress):
             pass
 
