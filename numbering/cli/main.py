@@ -24,6 +24,7 @@ from numbering.cli.options import settings_options
 from numbering.cli.output import FAULT, INTERRUPTED, fail, say_line
 from numbering.cli.projections import projections
 from numbering.cli.register import import_register
+from numbering.cli.replay import replay
 from numbering.cli.restore import restore
 from numbering.cli.series import series
 from numbering.cli.session import read_settings
@@ -168,6 +169,7 @@ COMMANDS: Sequence[click.Command] = [
     batch,
     import_register,
     verify,
+    replay,
     archive,
     restore,
     mirror,

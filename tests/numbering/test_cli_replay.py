@@ -1,0 +1,106 @@
+"""What auditors type: the ledger as it was, from any source, an archive alone among them."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.numbering.command import LETTER_KEY, asked, ran, rejection, said
+
+FIRST, SECOND = "คคง.-สคฉ.3-0001-2568", "คคง.-สคฉ.3-0002-2568"
+SEQUENCE = "LETTER:คคง.:สคฉ.3:2025"
+
+
+@pytest.fixture
+def audited(letters: Path) -> Path:
+    """A directory with a ledger of two letters, of which one was voided, and its archive; then the ledger goes."""
+    said("issue", "LETTER", *LETTER_KEY, "--document", "DOC-1")
+    said("reserve", "LETTER", *LETTER_KEY, "--count", "2")
+    said("void", FIRST, "--reason", "sent to somebody else")
+    said("archive", "archive")
+    (letters / "numbering.db").unlink()
+    return letters
+
+
+FROM = ("--from", "archive")
+
+
+# replay
+
+
+def test_the_end_is_shown_without_a_moment(audited: Path) -> None:
+    answer = asked("replay", *FROM)
+    assert answer["position"] == 7
+    (sequence,) = answer["sequences"]
+    assert (sequence["sequence"], sequence["high_water"], sequence["counts"]["VOIDED"]) == (SEQUENCE, 3, 1)
+    (reservation,) = answer["reservations"]
+    assert reservation["held"] == [{"first": 2, "last": 3}]
+    table = said("replay", *FROM)
+    assert "position     7\n" in table
+    assert SEQUENCE in table
+    assert reservation["token"] in table
+
+
+def test_a_position_and_its_time_are_the_same_moment(audited: Path) -> None:
+    then = asked("replay", *FROM, "--at", "5", "--numbers")
+    assert asked("replay", *FROM, "--at", then["recorded_at"], "--numbers") == then
+    ((number,), (sequence,)) = then["numbers"], then["sequences"]
+    assert (number["number"], number["state"], number["document"]) == (FIRST, "CONFIRMED", "DOC-1")
+    assert number["cause"]["event"] == "NumbersConfirmed"
+    assert sequence["counts"]["CONFIRMED"] == 1
+
+
+def test_numbers_are_listed_as_they_were(audited: Path) -> None:
+    lines = said("replay", *FROM, "--numbers").splitlines()
+    assert [line.split()[:3] for line in lines[-3:]] == [
+        [FIRST, "1", "VOIDED"],
+        [SECOND, "2", "RESERVED"],
+        [SECOND.replace("2-", "3-", 1), "3", "RESERVED"],
+    ]
+    assert "sent to somebody else" in lines[-3]
+    assert said("replay", *FROM, "--at", "1", "--numbers").endswith("\nno number had been given out\n")
+
+
+def test_series_and_sequence_choose(audited: Path) -> None:
+    assert asked("replay", *FROM, "--series", "RFA", "--numbers")["numbers"] == []
+    assert len(asked("replay", *FROM, "--sequence", SEQUENCE, "--numbers")["numbers"]) == 3
+    assert rejection("replay", *FROM, "--series", "NONE").startswith("NB001")
+    assert rejection("replay", *FROM, "--at", "2", "--sequence", SEQUENCE).startswith("NB044")
+
+
+def test_a_file_can_be_asked_in_sql(audited: Path) -> None:
+    answer = asked("replay", *FROM, "--at", "6", "--sqlite", "then.db")
+    assert (answer["file"], answer["position"]) == ("then.db", 6)
+    with closing(sqlite3.connect(audited / "then.db")) as connection:
+        counted = connection.execute("SELECT state, count(*) FROM numbers GROUP BY state ORDER BY state").fetchall()
+    assert counted == [("CONFIRMED", 1), ("RESERVED", 2)]
+    url = ("--database-url", "sqlite+aiosqlite:///then.db")
+    assert "a copy of the ledger as of position 6" in rejection(
+        "issue", "LETTER", *LETTER_KEY, "--document", "D", *url, exit_code=3
+    )
+    assert asked("replay", *url)["position"] == 6
+    assert rejection("replay", *FROM, "--sqlite", "then.db").startswith("NB061")
+    assert ran("replay", *FROM, "--sqlite", "other.db", "--numbers").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("moment", "code", "exit_code"),
+    [("99", "NB062", 1), ("0", "NB062", 1), ("2020-01-01T00:00:00Z", "NB062", 1), ("2026-01-31", "NB006", 2)],
+)
+def test_a_moment_that_is_none_is_refused(audited: Path, moment: str, code: str, exit_code: int) -> None:
+    assert rejection("replay", *FROM, "--at", moment, exit_code=exit_code).startswith(code)
+    assert rejection("replay", *FROM, "--at", moment, "--sqlite", "x.db", exit_code=exit_code).startswith(code)
+    assert json.loads(ran("replay", *FROM, "--at", moment, "--numbers", "--json").stdout)["code"] == code
+    assert not (audited / "x.db").exists()
+
+
+def test_sources_are_read_as_one_and_must_agree(letters: Path) -> None:
+    said("archive", "archive")
+    said("issue", "LETTER", *LETTER_KEY, "--document", "DOC-1")
+    url = "sqlite+aiosqlite:///numbering.db"
+    assert asked("replay", *FROM, "--from", url)["position"] == 5
+    said("migrate", "--database-url", "sqlite+aiosqlite:///other.db")
+    assert rejection("replay", *FROM, "--from", "sqlite+aiosqlite:///other.db").startswith("NB060")
+    assert rejection("replay", "--from", "nothing").startswith("NB059")
