@@ -54,4 +54,4 @@ def sequences_of(state: State, series: str | None) -> list[Counter]:
 def reservations_of(state: State, series: str | None) -> list[Reservation]:
     """Give the open reservations of one series or of all, the oldest first."""
     found = [each for each in state.reservations() if series in (None, each.numbering.series)]
-    return sorted(found, key=lambda each: (each.reserved_at, each.token))
+    return sorted(found, key=lambda each: (each.reserved_at, each.numbering.sequence, each.ranges))

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from ledger.ports import Fault, Record
 from replay.following import Chain, Progress, checked
 from replay.sources import Extent, Source, Stored, apart
 
-__all__ = ["END", "Moment", "Past", "folded", "is_moment", "moment_of", "records_of", "understood"]
+__all__ = ["END", "Moment", "Past", "before_all", "folded", "is_moment", "moment_of", "records_of", "understood"]
 
 _POSITION = re.compile(r"[0-9]{1,16}", re.ASCII)
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}", re.ASCII)
@@ -104,7 +104,7 @@ class Past:
             detail = f"the log of {source.name} ends at position {extent.last}, before {moment}"
             raise Rejection(Code.NOT_IN_HISTORY, detail, members={"position": extent.last})
         if moment.position == 0:
-            raise _before_all(source, moment)
+            raise before_all(source, moment)
         return cls(source, extent, moment)
 
     @property
@@ -115,7 +115,7 @@ class Past:
     def hash(self) -> bytes:
         return self._hash
 
-    async def events(self, progress: Progress = lambda done, of: None) -> AsyncIterator[Sequence[Stored]]:
+    async def events(self, progress: Progress = lambda done, of: None) -> AsyncGenerator[Sequence[Stored]]:
         """Read the events in order, some at a time, each chained to the one before."""
         end = self._extent.last if self._moment.position is None else self._moment.position
         async with aclosing(self._read(end)) as parts:
@@ -129,7 +129,7 @@ class Past:
                 if len(wanted) < len(events):
                     break
         if not self._position and self._moment != END:
-            raise _before_all(self._source, self._moment)
+            raise before_all(self._source, self._moment)
 
     async def _read(self, end: int) -> AsyncGenerator[Sequence[Stored]]:
         if end == self._extent.last:
@@ -143,7 +143,8 @@ class Past:
             raise Rejection(Code.LOG_DAMAGED, f"{self._source.name} lacks the events behind {self._chain.position}")
 
 
-def _before_all(source: Source, moment: Moment) -> Rejection:
+def before_all(source: Source, moment: Moment) -> Rejection:
+    """Say that nothing had happened by a moment."""
     return Rejection(Code.NOT_IN_HISTORY, f"the log of {source.name} begins after {moment}: nothing was there yet")
 
 

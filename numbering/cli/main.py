@@ -18,7 +18,9 @@ from numbering.cli import numbers, sequences
 from numbering.cli.archive import archive
 from numbering.cli.batch import batch
 from numbering.cli.bench import bench
+from numbering.cli.diff import diff
 from numbering.cli.doctor import doctor
+from numbering.cli.history import history
 from numbering.cli.mirror import mirror
 from numbering.cli.options import settings_options
 from numbering.cli.output import FAULT, INTERRUPTED, fail, say_line
@@ -169,7 +171,9 @@ COMMANDS: Sequence[click.Command] = [
     batch,
     import_register,
     verify,
+    history,
     replay,
+    diff,
     archive,
     restore,
     mirror,

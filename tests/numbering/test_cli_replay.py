@@ -104,3 +104,81 @@ def test_sources_are_read_as_one_and_must_agree(letters: Path) -> None:
     said("migrate", "--database-url", "sqlite+aiosqlite:///other.db")
     assert rejection("replay", *FROM, "--from", "sqlite+aiosqlite:///other.db").startswith("NB060")
     assert rejection("replay", "--from", "nothing").startswith("NB059")
+
+
+# history
+
+
+def test_a_number_s_history_is_told_by_an_archive(audited: Path) -> None:
+    answer = asked("history", FIRST, *FROM)
+    assert (answer["state"], answer["document"], answer["position"]) == ("VOIDED", "DOC-1", 7)
+    steps = answer["history"]
+    assert [step["state"] for step in steps] == ["RESERVED", "CONFIRMED", "VOIDED"]
+    assert all(len(step["hash"]) == 64 for step in steps)
+    table = said("history", FIRST, *FROM)
+    assert steps[2]["hash"] in table
+    assert "sent to somebody else" in table
+
+
+def test_history_tells_what_show_does(letters: Path) -> None:
+    said("issue", "LETTER", *LETTER_KEY, "--document", "DOC-1")
+    said("void", FIRST, "--reason", "sent to somebody else", "--replace")
+    for number in (FIRST, SECOND):
+        told = asked("history", number)
+        for step in told["history"]:
+            del step["hash"]
+        assert told == asked("show", number)
+
+
+def test_a_number_that_was_never_given_out_has_no_history(audited: Path) -> None:
+    never = FIRST.replace("0001", "0009")
+    assert rejection("history", never, *FROM) == (
+        f"NB041 NUMBER_NOT_FOUND: {never!r} was never given out: sequence {SEQUENCE} has not passed value 9"
+    )
+    assert rejection("history", "X", *FROM).startswith("NB041")
+
+
+# diff
+
+
+def test_moments_are_compared(audited: Path) -> None:
+    answer = asked("diff", "5", "7", *FROM)
+    assert answer["events"] == {"NumberVoided": 1, "NumbersReserved": 1}
+    (sequence,) = answer["sequences"]
+    assert sequence["from"] == {"high_water": 1, "counts": {"CONFIRMED": 1}, "closed": False}
+    assert sequence["to"] == {"high_water": 3, "counts": {"RESERVED": 2, "VOIDED": 1}, "closed": False}
+    assert "1 -> 3" in said("diff", "5", "7", *FROM)
+    assert asked("diff", "7", "5", *FROM) == answer
+    assert asked("diff", answer["from"]["recorded_at"], answer["to"]["recorded_at"], *FROM) == answer
+    assert rejection("diff", "5", "99", *FROM).startswith("NB062")
+
+
+def test_copies_are_compared(letters: Path) -> None:
+    said("archive", "one")
+    url = "sqlite+aiosqlite:///numbering.db"
+    assert said("diff", "one", url).startswith("the archive one and the database hold the same history")
+    said("issue", "LETTER", *LETTER_KEY, "--document", "DOC-1")
+    assert said("diff", "one", url).startswith("the database continues the archive one, from position 3 on\n")
+    assert asked("diff", url, "one")["verdict"] == "continues"
+
+
+def test_copies_that_differ_are_told_with_both_events(letters: Path) -> None:
+    (letters / "fork.db").write_bytes((letters / "numbering.db").read_bytes())
+    for file, document in (("numbering", "DOC-1"), ("fork", "DOC-2")):
+        url = f"sqlite+aiosqlite:///{file}.db"
+        said("issue", "LETTER", *LETTER_KEY, "--document", document, "--database-url", url)
+        said("archive", file, "--database-url", url)
+    answer = asked("diff", "numbering", "fork", exit_code=1)
+    assert (answer["verdict"], answer["position"]) == ("differ", 3)
+    assert [copy["event"]["type"] for copy in answer["copies"]] == ["SequenceReset", "SequenceReset"]
+    told = said("diff", "numbering", "fork", exit_code=1)
+    assert told.startswith("the archive numbering and the archive fork differ from position 3 on\n")
+    assert "position 3 in the archive fork" in told
+
+
+def test_copies_of_two_ledgers_are_apart(letters: Path) -> None:
+    url = "sqlite+aiosqlite:///other.db"
+    said("migrate", "--database-url", url)
+    told = said("diff", "sqlite+aiosqlite:///numbering.db", url, exit_code=1)
+    assert told.startswith("the database A and the database B are of two ledgers\n")
+    assert ran("diff", "5", url).exit_code == 2

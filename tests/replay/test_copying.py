@@ -1,14 +1,15 @@
 """A copy as of a moment: whole, and not to be written to; or nothing."""
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger.domain.rejection import Code, Rejection
+from ledger.domain.sequence import ValueState
 from ledger.fold import Fold
 from ledger.ports import Fault, Record
 from ledger.stores import open_store
@@ -18,6 +19,7 @@ from replay.copying import copy_to, make_copy, opened_copy
 from replay.moments import Moment, Past, folded
 from replay.numbers import Wanted, all_numbers
 from replay.sources import Source
+from replay.story import story_of
 from tests.invariants import check_store, read_log
 from tests.projections.histories import run_on_sqlite
 from tests.replay.past import Listed, archived, documents, states
@@ -52,6 +54,18 @@ class ReadBack(Machine):
             if position % EVERY == 0 or is_torn or position == head.position:
                 await self._check_copy(source, records[:position])
 
+        await self._check_stories(source, states(records))
+
+    async def _check_stories(self, source: Source, known: Mapping[tuple[str, int], ValueState]) -> None:
+        """Each number's history is what the ledger itself tells of it."""
+        async with opened_numbers(self.directory, source) as numbers:
+            for number in numbers:
+                story, told = await story_of(source, number, ignored), await self.ledgers[0].number(number)
+                assert story.history.steps == told.steps
+                assert (story.history.replaces, story.history.replaced_by) == (told.replaces, told.replaced_by)
+                assert set(story.hashes) == {step.cause.position for step in told.steps}
+                assert story.history.state is known[told.reading.sequence, told.reading.value]
+
     async def _check_copy(self, source: Source, records: Sequence[Record]) -> None:
         file = self.directory / "copy.db"
         await make_copy(file, await Past.of(source, Moment(position=len(records))), ignored)
@@ -67,6 +81,16 @@ class ReadBack(Machine):
         kept = {place: row.document for place, row in told.items() if row.state in ("CONFIRMED", "VOIDED")}
         assert {place: document for place, document in kept.items() if document} == confirmed
         file.unlink()
+
+
+@asynccontextmanager
+async def opened_numbers(directory: Path, source: Source) -> AsyncIterator[list[str]]:
+    """Give every number that was printed."""
+    file = directory / "numbers.db"
+    await make_copy(file, await Past.of(source), ignored)
+    async with opened_copy(file) as store:
+        yield [each.row.number async for page in all_numbers(store, Wanted()) for each in page]
+    file.unlink()
 
 
 def test_every_moment_of_any_history_is_what_its_events_say(tmp_path: Path) -> None:
