@@ -19,7 +19,8 @@ from ledger.stores import SqlStore, migrate, open_store
 from projections.rebuild import fold_rest, rebuild
 from replay.files import sync_directory, writing
 from replay.following import Progress
-from replay.moments import Past, records_of, understood
+from replay.moments import Past, understood
+from replay.rows import row_of
 
 __all__ = ["copy_to", "make_copy", "opened_copy"]
 
@@ -63,7 +64,7 @@ def _url(file: Path) -> str:
 async def _copy(store: SqlStore, past: Past, progress: Progress) -> Fold:
     fold, waiting = Fold(past.ledger_id), list[Record]()
     async for events in past.events(progress):
-        records = records_of(events)
+        records = list(map(row_of, events))
         fold.take(records)
         waiting += records
         while len(waiting) >= BATCH_EVENTS:

@@ -15,7 +15,8 @@ from ledger.fold import Fold
 from ledger.ports import Record
 from replay.combined import alike, first_difference
 from replay.following import Progress
-from replay.moments import Moment, Past, before_all, records_of, understood
+from replay.moments import Moment, Past, before_all, understood
+from replay.rows import row_of
 from replay.sources import Extent, Source, Stored, event_at
 
 __all__ = ["Between", "Comparison", "Standing", "Verdict", "between", "compare"]
@@ -108,7 +109,7 @@ async def between(source: Source, one: Moment, other: Moment, progress: Progress
 async def _each(past: Past, progress: Progress) -> AsyncGenerator[Record]:
     async with aclosing(past.events(progress)) as parts:
         async for events in parts:
-            for record in records_of(events):
+            for record in map(row_of, events):
                 yield record
 
 

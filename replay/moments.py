@@ -7,16 +7,16 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from ledger import codec
 from ledger.codec import UnknownEvent, recorded_at
 from ledger.domain.calendar import instant_of, instant_text
 from ledger.domain.rejection import Code, Rejection
 from ledger.fold import Fold
-from ledger.ports import Fault, Record
+from ledger.ports import Fault
 from replay.following import Chain, Progress, checked
+from replay.rows import row_of
 from replay.sources import Extent, Source, Stored, apart
 
-__all__ = ["END", "Moment", "Past", "before_all", "folded", "is_moment", "moment_of", "records_of", "understood"]
+__all__ = ["END", "Moment", "Past", "before_all", "folded", "is_moment", "moment_of", "understood"]
 
 _POSITION = re.compile(r"[0-9]{1,16}", re.ASCII)
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}", re.ASCII)
@@ -148,17 +148,12 @@ def before_all(source: Source, moment: Moment) -> Rejection:
     return Rejection(Code.NOT_IN_HISTORY, f"the log of {source.name} begins after {moment}: nothing was there yet")
 
 
-def records_of(events: Sequence[Stored]) -> list[Record]:
-    """Give events as a database keeps them."""
-    return [codec.record_of(body, hash) for _, body, hash in events]
-
-
 async def folded(past: Past, progress: Progress = lambda done, of: None) -> Fold:
     """Fold a past to the state that the ledger was in."""
     fold = Fold(past.ledger_id)
     with understood():
         async for events in past.events(progress):
-            fold.take(records_of(events))
+            fold.take(map(row_of, events))
     return fold
 
 

@@ -33,6 +33,7 @@ from ledger.log import cause_of
 from projections.known import Known
 from replay.following import Progress
 from replay.moments import END, Moment, Past, understood
+from replay.rows import row_of
 from replay.sources import Source, Stored
 
 __all__ = ["Story", "story_of"]
@@ -150,5 +151,4 @@ def _of_command(events: Iterable[Stored], of: Entry) -> list[Event]:
 
 
 def _entry(event: Stored) -> Entry:
-    _, body, hash = event
-    return codec.decode(codec.record_of(body, hash))
+    return codec.decode(row_of(event))

@@ -10,6 +10,7 @@ from ledger.codec import LEDGER_STREAM
 from ledger.domain.accounting import touched
 from ledger.domain.calendar import instant_text
 from projections.rows import text_of
+from replay.rows import row_of
 from replay.sources import Stored
 
 __all__ = ["EVENT_COLUMNS", "Said", "documents_of", "event_row", "period_of", "said_by", "series_of"]
@@ -71,6 +72,5 @@ def documents_of(said: Said) -> set[str]:
 
 def _ranges(event: Stored) -> str:
     """Say which values became what: `CONFIRMED 1-2; CANCELLED 3,5`."""
-    _, body, hash = event
-    told = codec.decode(codec.record_of(body, hash)).event
+    told = codec.decode(row_of(event)).event
     return "; ".join(f"{state} {text_of(ranges)}" for state, ranges in touched(told) if ranges)

@@ -32,10 +32,11 @@ TIMES = (
 
 @dataclass(frozen=True, slots=True)
 class LogPlace:
-    """Where the log is kept that a command reads."""
+    """Where the log is kept that a command reads; `is_given` says that this was named, and is no default."""
 
     places: Sequence[str]
     settings: Settings
+    is_given: bool
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Source]:
@@ -53,7 +54,7 @@ def on_log(function: Callable[..., None]) -> Callable[..., None]:
     def command(*, database_url: str | None, places: Sequence[str], as_json: bool, **given: Any) -> None:
         settings = read_settings({"database_url": database_url})
         with told(json=as_json):
-            function(LogPlace(places or [settings.database_url], settings), as_json=as_json, **given)
+            function(LogPlace(places or [settings.database_url], settings, bool(places)), as_json=as_json, **given)
 
     shared = click.option("--json", "as_json", is_flag=True, help="Answer with JSON, errors too.")(command)
     shared = settings_options("database_url")(shared)

@@ -20,6 +20,7 @@ from numbering.cli.batch import batch
 from numbering.cli.bench import bench
 from numbering.cli.diff import diff
 from numbering.cli.doctor import doctor
+from numbering.cli.export import export
 from numbering.cli.history import history
 from numbering.cli.mirror import mirror
 from numbering.cli.options import settings_options
@@ -174,6 +175,7 @@ COMMANDS: Sequence[click.Command] = [
     history,
     replay,
     diff,
+    export,
     archive,
     restore,
     mirror,

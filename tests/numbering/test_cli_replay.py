@@ -182,3 +182,35 @@ def test_copies_of_two_ledgers_are_apart(letters: Path) -> None:
     told = said("diff", "sqlite+aiosqlite:///numbering.db", url, exit_code=1)
     assert told.startswith("the database A and the database B are of two ledgers\n")
     assert ran("diff", "5", url).exit_code == 2
+
+
+# export
+
+
+def test_an_export_is_made_and_verified(audited: Path) -> None:
+    answer = asked("export", "events", "--out", "out", *FROM)
+    assert (answer["export"], answer["file"], answer["count"]) == ("out", "events.csv", 7)
+    assert answer["head"] == f"7:{asked('history', FIRST, *FROM)['history'][2]['hash']}"
+    assert said("export", "verify", "out") == "events.csv is as it was exported\n"
+    assert said("export", "verify", "out", *FROM) == "events.csv is as it was exported, and the log says the same\n"
+    (audited / "out" / "events.csv").write_text("position\n")
+    assert "bytes, and the manifest says" in said("export", "verify", "out", exit_code=1)
+    assert len(asked("export", "verify", "out", *FROM, exit_code=1)["differences"]) == 1
+
+
+def test_numbers_are_exported_as_they_were(audited: Path) -> None:
+    answer = asked("export", "numbers", "--out", "out", *FROM, "--at", "5", "--format", "jsonl", "--series", "LETTER")
+    assert (answer["file"], answer["count"]) == ("numbers.jsonl", 1)
+    (line,) = (audited / "out" / "numbers.jsonl").read_text().splitlines()
+    assert json.loads(line)["state"] == "CONFIRMED"
+
+
+def test_an_export_that_cannot_be_is_refused(audited: Path) -> None:
+    out = ("--out", "out", *FROM)
+    assert rejection("export", "events", *out, "--at", "99").startswith("NB062")
+    assert rejection("export", "events", *out, "--since", "2026-01-01", exit_code=2).startswith("NB006")
+    assert rejection("export", "events", *out, "--since", "7", exit_code=2).startswith("NB006")
+    assert ran("export", "events", *out, "--bom", "--format", "jsonl").exit_code == 2
+    assert not (audited / "out").exists()
+    assert rejection("export", "events", "--out", "archive", *FROM).startswith("NB061")
+    assert rejection("export", "verify", "archive").startswith("NB064")
