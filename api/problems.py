@@ -88,6 +88,8 @@ STATUSES: dict[Code, int] = {
     Code.TARGET_NOT_EMPTY: 409,
     Code.NOT_IN_HISTORY: 404,
     Code.STORAGE_FAILED: 503,
+    Code.EXPORT_UNUSABLE: 422,
+    Code.STILL_FOLDING: 503,
 }
 
 

@@ -17,7 +17,7 @@ from ledger.service import Ledger
 from projections.reading import Filter, Found, Projections, ReservationFilter
 from projections.rows import NumberRow, ReservationRow, ranges_from
 
-__all__ = ["Searches"]
+__all__ = ["Searches", "number_answer"]
 
 WAIT_SECONDS = 5.0  # for a projection that is behind what the client has seen
 
@@ -36,7 +36,7 @@ class Searches:
         after = read_cursor(query.after, self._asked("numbers", query)) if query.after else None
         await self._wait(query)
         found = await self._projections.numbers(Filter(**query.asked()), after, query.limit)
-        return found_response(request, await self._page("numbers", found, _number, query))
+        return found_response(request, await self._page("numbers", found, number_answer, query))
 
     async def reservations(self, request: Request) -> Response:
         query = await read_query(request, ReservationsQuery, self._ledger, lists=("state",))
@@ -68,7 +68,7 @@ class Searches:
             )
 
 
-def _number(row: NumberRow, sequence: str) -> Answer:
+def number_answer(row: NumberRow, sequence: str) -> Answer:
     return {
         "number": row.number,
         "value": row.value,

@@ -22,6 +22,7 @@ __all__ = [
     "sequence_answer",
     "sequence_reset",
     "sequences_answer",
+    "told_sequence",
 ]
 
 Answer = dict[str, Any]
@@ -31,12 +32,12 @@ Answer = dict[str, Any]
 
 
 def sequence_answer(sequence: Counter, series: Series, utilisation: Utilisation, position: int) -> Answer:
-    return _sequence(sequence, series, utilisation) | {"position": position}
+    return told_sequence(sequence, series, utilisation) | {"position": position}
 
 
 def sequences_answer(found: Sequence[tuple[Counter, Series, Utilisation]], limit: int, position: int) -> Answer:
     """Give a page of sequences, of which one more than `limit` was looked for; `next` is what the next comes after."""
-    page = [_sequence(*each) for each in found[:limit]]
+    page = [told_sequence(*each) for each in found[:limit]]
     return {"sequences": page, "next": page[-1]["sequence"] if found[limit:] else None, "position": position}
 
 
@@ -116,7 +117,7 @@ def period_closed(outcome: Outcome, state: State) -> Answer:
 # Parts
 
 
-def _sequence(sequence: Counter, series: Series, utilisation: Utilisation) -> Answer:
+def told_sequence(sequence: Counter, series: Series, utilisation: Utilisation) -> Answer:
     return {
         **_place(sequence, series),
         "start": sequence.start,

@@ -6,6 +6,7 @@ from pyroaring import BitMap
 
 from ledger import codec
 from ledger.codec import LEDGER_STREAM, Entry
+from ledger.domain.accounting import Cause
 from ledger.domain.commands import Original
 from ledger.domain.decisions.numbers import MAX_VOID_EVENTS
 from ledger.domain.events import (
@@ -23,7 +24,7 @@ from ledger.domain.state import State
 from ledger.ports import Index, Record, Store
 from ledger.writer.follower import stopped
 
-__all__ = ["Log", "generation"]
+__all__ = ["Log", "cause_of", "generation"]
 
 PAGE = 250  # events read at a time, for which nobody waits longer than some milliseconds
 MAX_POSITION = 1 << 62
@@ -138,6 +139,12 @@ class Log:
             records = await self._store.events_at(wanted[start : start + PAGE])
             entries += [_decoded(record) for record in reversed(records)]
         return entries
+
+
+def cause_of(entry: Entry) -> Cause:
+    """Say by what, by whom, when and why something came to be."""
+    kind, token = type(entry.event).__name__, getattr(entry.event, "token", None)
+    return Cause(entry.position, kind, entry.envelope.actor, entry.recorded_at, entry.envelope.reason, token)
 
 
 def _decoded(record: Record) -> Entry:

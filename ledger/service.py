@@ -9,7 +9,6 @@ from typing import Self
 
 from pyroaring import BitMap
 
-from ledger.codec import Entry
 from ledger.domain.accounting import Accounting, Cause
 from ledger.domain.commands import Assign, Command, DefineSeries, Envelope, Original, Reserve, Void
 from ledger.domain.decide import decide
@@ -28,7 +27,7 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
 from ledger.domain.utilisation import Utilisation
-from ledger.log import Log
+from ledger.log import Log, cause_of
 from ledger.ports import Aside, Clock, Fault, Ids, Index, Spawn, Store
 from ledger.writer import Limits, Outcome, Together, Writer
 from ledger.writer.batch import key_reused
@@ -196,8 +195,8 @@ class Ledger:
         closed = None
         async for entry, only in self._log.causes(id, accounting.sought, position, indexed):
             if isinstance(entry.event, PeriodClosed):
-                closed = entry.event, _cause(entry)
-            accounting.take(entry.event, _cause(entry), only)
+                closed = entry.event, cause_of(entry)
+            accounting.take(entry.event, cause_of(entry), only)
             if accounting.is_complete and (closed or not sequence.closed):
                 break
         return sequence, series, accounting, closed, position
@@ -215,7 +214,7 @@ class Ledger:
             )
         history = NumberHistory(number, reading)
         async for entry in self._log.about(reading.sequence, reading.value, position, indexed):
-            if history.take(entry.event, _cause(entry)):
+            if history.take(entry.event, cause_of(entry)):
                 history.take_command(await self._log.events_with(entry), state)
                 if history.has_begun(state):
                     break
@@ -321,13 +320,6 @@ class Ledger:
             Code.NUMBER_NOT_CONFIRMED,
             f"{command.number!r} is given out by this request itself; void it in a request that comes after it",
         )
-
-
-def _cause(entry: Entry) -> Cause:
-    envelope, event = entry.envelope, entry.event
-    token = getattr(event, "token", None)
-    kind = type(event).__name__
-    return Cause(entry.position, kind, envelope.actor, entry.recorded_at, envelope.reason, token)
 
 
 def _with_reason(envelope: Envelope, command: Command) -> Envelope:

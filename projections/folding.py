@@ -70,6 +70,7 @@ class Folding:
     store: SqlStore
     checkpoint: Checkpoint
     decoded: Callable[[Record], Entry] = codec.decode
+    without_torn: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: whole(records)
     limit: int = FIRST_EVENTS
     is_behind: bool = True
     held_seconds: float = 0.0
@@ -82,7 +83,7 @@ class Folding:
     async def fold_next(self, line: Line, read: Read) -> bool:
         """Fold a batch of what is next in the log, if anything is; False as of `fold`."""
         limit = max(self.limit, MAX_VOID_EVENTS)
-        records = whole(await read(after=self.position, limit=limit))
+        records = self.without_torn(await read(after=self.position, limit=limit))
         taken = await self.fold(line, records) if records else 0
         # Under load there is always something more, but then it is little.
         self.is_behind = taken < len(records) or len(records) >= limit // 2
@@ -158,7 +159,7 @@ class Folding:
             entries.append(entry)
             if len(entries) % TURN == 0:
                 await asyncio.sleep(0)
-        count = len(whole(records[: len(entries)])) or len(whole(records[:MAX_VOID_EVENTS]))
+        count = len(self.without_torn(records[: len(entries)])) or len(self.without_torn(records[:MAX_VOID_EVENTS]))
         entries += map(self.decoded, records[len(entries) : count])
         return entries[:count]
 

@@ -7,10 +7,10 @@ from projections.check import Progress
 from projections.checkpoints import beside
 from projections.folding import Folding
 from projections.line import Line, line
-from projections.projector import begin
+from projections.projector import begin, opened
 from projections.snapshot import read_slots
 
-__all__ = ["rebuild"]
+__all__ = ["fold_rest", "rebuild"]
 
 ATTEMPTS = 100  # to make the slot live, each after catching up with a projector that went on meanwhile
 
@@ -29,6 +29,15 @@ async def rebuild(store: SqlStore, progress: Progress = lambda done, of: None) -
                 await clearing.all(connection)
                 return folding.position
         raise _disturbed(f"the projections could not be swapped within {ATTEMPTS} attempts; try again")
+
+
+async def fold_rest(store: SqlStore) -> None:
+    """Fold the last events of a log that goes on no more, if it was cut between a void and what replaces the number."""
+    async with line(store) as connection:
+        folding = await opened(store, connection)
+        assert folding is not None
+        folding.without_torn = lambda records: records
+        await folding.fold_next(connection, store.events)
 
 
 def _disturbed(why: str) -> StoreFault:

@@ -6,7 +6,7 @@ from itertools import combinations
 
 from replay.sources import Damaged, Extent, Source, Stored, apart, event_at
 
-__all__ = ["Combined", "agree", "first_difference"]
+__all__ = ["Combined", "agree", "alike", "first_difference"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ async def agree(one: Source, its: Extent, other: Source, others: Extent) -> None
     if its.ledger_id != others.ledger_id:
         raise apart(f"{one.name} holds ledger {its.ledger_id}, and {other.name} holds {others.ledger_id}")
     low, high = max(its.first, others.first), min(its.last, others.last)
-    if high < low or await _alike(one, other, high):
+    if high < low or await alike(one, other, high):
         return
     position = await first_difference(one, other, low, high)
     raise apart(f"{one.name} and {other.name} tell two histories: they differ from position {position} on", position)
@@ -75,11 +75,12 @@ async def first_difference(one: Source, other: Source, low: int, high: int) -> i
     """Find the first position at which two sources, which differ at `high`, hold different events."""
     while low < high:
         middle = (low + high) // 2
-        low, high = (middle + 1, high) if await _alike(one, other, middle) else (low, middle)
+        low, high = (middle + 1, high) if await alike(one, other, middle) else (low, middle)
     return low
 
 
-async def _alike(one: Source, other: Source, position: int) -> bool:
+async def alike(one: Source, other: Source, position: int) -> bool:
+    """Say whether two sources hold the same event at a position: then all before it is the same too."""
     hashes = []
     for source in (one, other):
         event = await event_at(source, position)

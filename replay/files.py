@@ -12,13 +12,13 @@ __all__ = ["put_in_place", "sync_directory", "writing"]
 
 
 @contextmanager
-def writing(place: Path) -> Iterator[None]:
-    """Say in words why a file or directory could not be written."""
+def writing(place: Path, *, again: str = "run it again, it goes on where it was") -> Iterator[None]:
+    """Say in words why a file or directory could not be written, and what to do when that was mended."""
     try:
         yield
     except OSError as error:
         at = error.filename or place
-        detail = f"{at} cannot be written: {error.strerror}; mend that and run it again, it goes on where it was"
+        detail = f"{at} cannot be written: {error.strerror}; mend that and {again}"
         raise Fault(Code.STORAGE_FAILED, detail) from error
 
 

@@ -85,6 +85,8 @@ class Code(Enum):
     TARGET_NOT_EMPTY = "NB061", False, "A restore needs an empty place, and this one holds something."
     NOT_IN_HISTORY = "NB062", False, "The log does not reach to this position or time."
     STORAGE_FAILED = "NB063", True, "A directory or file could not be written; what was there before is whole."
+    EXPORT_UNUSABLE = "NB064", False, "The directory is no export, or its manifest is not one that an export writes."
+    STILL_FOLDING = "NB065", True, "The state of then is not computed yet: the same request finds it later."
 
 
 class Rejection(Exception):

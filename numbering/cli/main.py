@@ -18,12 +18,16 @@ from numbering.cli import numbers, sequences
 from numbering.cli.archive import archive
 from numbering.cli.batch import batch
 from numbering.cli.bench import bench
+from numbering.cli.diff import diff
 from numbering.cli.doctor import doctor
+from numbering.cli.export import export
+from numbering.cli.history import history
 from numbering.cli.mirror import mirror
 from numbering.cli.options import settings_options
 from numbering.cli.output import FAULT, INTERRUPTED, fail, say_line
 from numbering.cli.projections import projections
 from numbering.cli.register import import_register
+from numbering.cli.replay import replay
 from numbering.cli.restore import restore
 from numbering.cli.series import series
 from numbering.cli.session import read_settings
@@ -168,6 +172,10 @@ COMMANDS: Sequence[click.Command] = [
     batch,
     import_register,
     verify,
+    history,
+    replay,
+    diff,
+    export,
     archive,
     restore,
     mirror,

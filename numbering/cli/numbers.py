@@ -13,10 +13,22 @@ from numbering.cli.options import number_options, on_ledger
 from numbering.cli.output import say_facts, say_line, say_table
 from numbering.cli.session import Answer, Session, given
 
-__all__ = ["assign", "cancel", "confirm", "extend", "issue", "preview", "reservation", "reserve", "show", "void"]
+__all__ = [
+    "assign",
+    "cancel",
+    "confirm",
+    "extend",
+    "issue",
+    "preview",
+    "reservation",
+    "reserve",
+    "show",
+    "show_history",
+    "void",
+]
 
 COLUMNS = ("number", "value", "state", "document")
-STEPS = ("time", "state", "event", "number", "document", "actor", "reason", "position")
+STEPS = ("time", "state", "event", "number", "document", "actor", "reason", "position", "hash")
 IN_THE_LOG = "Kept in the log, which cannot forget: no personal data."
 
 
@@ -152,7 +164,7 @@ def show(session: Session, number: str) -> None:
     async def shown(ledger: Ledger) -> Answer:
         return answers.number_history(await ledger.number(number), ledger.state)
 
-    session.tell(session.read(shown), _show_history)
+    session.tell(session.read(shown), show_history)
 
 
 # From options to the fields of a body
@@ -191,7 +203,7 @@ def _show_voided(answer: Answer) -> None:
     say_facts({name: value for name, value in answer.items() if name != "replacement"})
 
 
-def _show_history(answer: Answer) -> None:
+def show_history(answer: Answer) -> None:
     """What it is now, and below it each step that led there, the first first."""
     facts = dict(answer)
     steps = facts.pop("history")

@@ -25,6 +25,7 @@ __all__ = [
     "INTERRUPTED",
     "REJECTED",
     "USAGE_ERROR",
+    "LongTable",
     "Unreadable",
     "fail",
     "note",
@@ -79,6 +80,26 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right
     _say(columns, list(rows), right)
 
 
+class LongTable:
+    """A table of more rows than memory may hold, said some at a time: columns are as wide as the first rows need."""
+
+    def __init__(self, columns: Sequence[str], *, right: Container[str] = ()) -> None:
+        self._columns = columns
+        self._right = [column in right for column in columns]
+        self._widths: list[int] = []
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._widths
+
+    def say(self, rows: Iterable[Sequence[object]]) -> None:
+        lines = [list(map(_cell, row)) for row in rows]
+        if not self._widths:
+            lines.insert(0, list(self._columns))
+            self._widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+        click.echo(_encodable(_lines(lines, self._widths, self._right)), nl=False)
+
+
 def _say(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Container[str] = ()) -> None:
     written = (_drawn if sys.stdout.isatty() else _plain)(columns, rows, [column in right for column in columns])
     click.echo(_encodable(written), nl=False)
@@ -99,6 +120,10 @@ def _drawn(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequ
 def _plain(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[bool]) -> str:
     lines = [list(map(_cell, row)) for row in ([columns] if any(columns) else []) + [*rows]]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    return _lines(lines, widths, right)
+
+
+def _lines(lines: Iterable[Sequence[str]], widths: Sequence[int], right: Sequence[bool]) -> str:
     return "".join(_GAP.join(map(_padded, line, widths, right)).rstrip() + "\n" for line in lines)
 
 

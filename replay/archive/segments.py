@@ -17,7 +17,7 @@ from ledger.codec import recorded_at
 from replay.archive.manifest import BadArchive, Segment
 from replay.sources import Damaged, Stored
 
-__all__ = ["BODY", "HASH", "events_of", "frame", "lines_of", "missing", "read"]
+__all__ = ["BODY", "HASH", "events_of", "frame", "line_of", "lines_of", "missing", "read"]
 
 LEVEL = 6  # a frame is written once and kept for years
 TEXT_BYTES = 1 << 20  # of the events at a time
@@ -31,8 +31,13 @@ BODY = slice(HASH.stop + len(_MIDDLE), -1)
 
 def frame(events: Sequence[Stored]) -> bytes:
     """Write events as one frame."""
-    lines = (b"".join((_OPEN, hexlify(hash), _MIDDLE, body, _CLOSE, b"\n")) for _, body, hash in events)
-    return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(b"".join(lines))
+    return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(b"".join(map(line_of, events)))
+
+
+def line_of(event: Stored) -> bytes:
+    """Write an event as a line of a segment's text."""
+    _, body, hash = event
+    return b"".join((_OPEN, hexlify(hash), _MIDDLE, body, _CLOSE, b"\n"))
 
 
 def read(directory: Path, segment: Segment) -> Iterator[Sequence[Stored]]:

@@ -1,0 +1,114 @@
+"""The log up to a moment, and what is refused."""
+
+import pytest
+
+from ledger.domain.rejection import Code, Rejection
+from ledger.stores import MemoryLog, MemoryStore
+from replay.moments import END, Moment, Past, folded, is_moment, moment_of
+from replay.sources import Damaged
+from tests.api.client import Time, served
+from tests.given import SECOND, at
+from tests.invariants import read_log
+from tests.replay.past import Listed
+
+BEGIN = at("2026-01-31T10:00:00Z")
+EVENTS = 6
+
+
+@pytest.fixture
+async def source() -> Listed:
+    """A series, a reservation and four more, one a second."""
+    clock, log = Time(BEGIN), MemoryLog("test")
+    store = MemoryStore(log, now=clock.now)
+    async with served(store, MemoryStore(log, now=clock.now), clock=clock) as api:
+        await api.define("PLAIN", {"template": "P-{SEQ:5}"})
+        for _ in range(EVENTS - 1):
+            clock.advance(1)
+            await api.reserve()
+    records, head = await read_log(MemoryStore(log))
+    return Listed(head.ledger_id, records)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("7", Moment(position=7)),
+        ("2026-01-31T17:00:00+07:00", Moment(time=BEGIN)),
+        ("2026-01-31T10:00:00Z", Moment(time=BEGIN)),
+    ],
+)
+def test_a_moment_is_read(text: str, moment: Moment) -> None:
+    assert is_moment(text)
+    assert moment_of(text) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("2026-01-31", "write 2026-01-31T00:00:00+07:00, or 2026-01-31T00:00:00Z"),
+        ("2026-01-31T17:30", "write 2026-01-31T17:30+07:00"),
+        ("yesterday", "neither a position nor a time"),
+        ("-1", "neither a position nor a time"),
+        ("2026-02-30T00:00:00Z", "neither a position nor a time"),
+    ],
+)
+def test_what_is_no_moment_is_refused_with_a_hint(text: str, hint: str) -> None:
+    with pytest.raises(Rejection) as refused:
+        moment_of(text)
+    assert refused.value.code is Code.INVALID_FORMAT
+    assert hint in refused.value.detail
+
+
+@pytest.mark.parametrize("place", ["archive", "sqlite+aiosqlite:///numbering.db", "./2026-01"])
+def test_a_place_is_no_moment(place: str) -> None:
+    assert not is_moment(place)
+
+
+@pytest.mark.parametrize(
+    ("moment", "position"),
+    [
+        (END, EVENTS),
+        (Moment(position=1), 1),
+        (Moment(position=EVENTS), EVENTS),
+        (Moment(time=BEGIN), 1),
+        (Moment(time=BEGIN + SECOND - 1), 1),
+        (Moment(time=BEGIN + SECOND), 2),
+        (Moment(time=BEGIN + 1000 * SECOND), EVENTS),
+    ],
+)
+async def test_the_log_is_read_up_to_a_moment(source: Listed, moment: Moment, position: int) -> None:
+    past = await Past.of(source, moment)
+    fold = await folded(past)
+    assert fold.position == past.position == position
+    assert fold.hash == past.hash == source.stored[position - 1][2]
+    assert fold.recorded_at == past.recorded_at == BEGIN + (position - 1) * SECOND
+    assert all(moment.holds(at, BEGIN + (at - 1) * SECOND) == (at <= position) for at in range(1, EVENTS + 1))
+
+
+@pytest.mark.parametrize("moment", [Moment(position=0), Moment(position=EVENTS + 1), Moment(time=BEGIN - 1)])
+async def test_what_the_log_does_not_reach_is_refused(source: Listed, moment: Moment) -> None:
+    with pytest.raises(Rejection) as refused:
+        await folded(await Past.of(source, moment))
+    assert refused.value.code is Code.NOT_IN_HISTORY
+
+
+async def test_an_empty_log_has_an_end_and_no_moments() -> None:
+    empty = Listed("test", [])
+    assert (await folded(await Past.of(empty))).position == 0
+    with pytest.raises(Rejection, match="nothing was there yet"):
+        await folded(await Past.of(empty, Moment(time=BEGIN)))
+
+
+async def test_a_source_that_begins_late_is_refused(source: Listed) -> None:
+    del source.stored[0]
+    with pytest.raises(Rejection, match="begins with position 2 only") as refused:
+        await Past.of(source)
+    assert refused.value.code is Code.HISTORIES_DIFFER
+
+
+async def test_what_was_changed_is_found_on_the_way(source: Listed) -> None:
+    position, body, hash = source.stored[2]
+    source.stored[2] = position, body.replace(b"anonymous", b"another11"), hash
+    assert (await folded(await Past.of(source, Moment(position=2)))).position == 2
+    with pytest.raises(Damaged, match="position 3"):
+        await folded(await Past.of(source, Moment(position=4)))
