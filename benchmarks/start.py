@@ -2,8 +2,9 @@
 
 Makes a ledger of a million events in SQLite by appending them directly, and starts a process on it, from the
 interpreter to the moment at which it could number: without a snapshot; from one that is as far behind as one ever is,
-right before the next is due; and from one of the end. Each in a process of its own, in turn, beside the memory that it
-holds then. Before that, how long a service's event loop is held up while a snapshot is written.
+right before the next is due; from one of the end; and on an empty ledger, which is what a start costs anyway. Each in a
+process of its own, in turn, with the processor time that it took and the memory that it holds then. Before that, how
+long a service's event loop is held up while a snapshot is written.
 """
 
 import asyncio
@@ -49,7 +50,10 @@ POLL_SECONDS = 0.005
 
 
 class Started(NamedTuple):
+    """`processor` is the seconds of it that were spent: on a busy machine fewer than those that passed."""
+
     seconds: float
+    processor: float
     megabytes: float
 
 
@@ -101,44 +105,47 @@ def _written(fold: Fold) -> tuple[float, float, float, float]:
 
 
 def starts(directory: Path) -> None:
-    url = f"sqlite+aiosqlite:///{directory}/ledger.db"
+    empty, url = (f"sqlite+aiosqlite:///{directory}/{name}.db" for name in ("empty", "ledger"))
+    asyncio.run(migrate(empty))
     asyncio.run(migrate(url))
     behind, end = _made(directory / "ledger.db")
-    print(f"a start on {EVENTS:,} events, {SEQUENCES:,} sequences, median of {ROUNDS} rounds, the first of one:")
-    whole = _started(url)
-    _say("without a snapshot", whole, "")
+    print(f"a start on {EVENTS:,} events, {SEQUENCES:,} sequences, median of {ROUNDS}, but one of the first:")
+    whole = _started(url, EVENTS)
+    _say("without a snapshot", whole, whole)
     for what, snapshot in ((f"from one {EVERY - 1:,} events behind", behind), ("from one of the end", end)):
         asyncio.run(_put(url, snapshot))
-        ratio = f"; ratio {whole.seconds / (started := _measured(url)).seconds:.1f}, limit {LIMIT_SECONDS:g} s"
-        _say(what, started, f"{ratio}; {len(snapshot.body) / 1e6:.2f} MB in the database")
+        _say(f"{what}, of {len(snapshot.body) / 1e6:.2f} MB", _measured(url, EVENTS), whole)
+    _say("on an empty ledger", _measured(empty, 0), whole)
 
 
-def _say(what: str, started: Started, more: str) -> None:
-    print(f"  {what:32} {started.seconds:6.2f} s, {started.megabytes:4.0f} MB{more}")
+def _say(what: str, started: Started, whole: Started) -> None:
+    ratio = f"ratio {whole.seconds / started.seconds:5.1f}, limit {LIMIT_SECONDS:g} s"
+    took = f"{started.seconds:6.2f} s, {started.processor:6.2f} s of processor, {started.megabytes:4.0f} MB"
+    print(f"  {what:42} {took}; {ratio}", flush=True)
 
 
-def _measured(url: str) -> Started:
-    rounds = [_started(url) for _ in range(ROUNDS)]
-    return Started(statistics.median(each.seconds for each in rounds), rounds[-1].megabytes)
+def _measured(url: str, end: int) -> Started:
+    rounds = [_started(url, end) for _ in range(ROUNDS)]
+    return Started(*(statistics.median(each) for each in zip(*rounds, strict=True)))
 
 
-def _started(url: str) -> Started:
+def _started(url: str, end: int) -> Started:
     began = time.perf_counter()
-    command = [sys.executable, "-m", "benchmarks.start", url]
+    command = [sys.executable, "-m", "benchmarks.start", url, str(end)]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=START_SECONDS).stdout
     ready = json.loads(said)
-    return Started(time.perf_counter() - began - ready["closing"], ready["megabytes"])
+    return Started(time.perf_counter() - began - ready["closing"], ready["processor"], ready["megabytes"])
 
 
-async def _start(url: str) -> None:
+async def _start(url: str, end: int) -> None:
     """What a service does until it can number, in this process; said as JSON."""
     collect_less_often()
     async with Node(Settings(database_url=url)) as node:
-        while node.ledger.position < EVENTS:  # noqa: ASYNC110  a reader would not wait so long
+        while node.ledger.writer.fold is None or node.ledger.position < end:  # noqa: ASYNC110  no reader waits so long
             await asyncio.sleep(POLL_SECONDS)
-        ready = time.perf_counter()
-        megabytes = _resident_megabytes()
-    print(json.dumps({"closing": time.perf_counter() - ready, "megabytes": megabytes}))
+        ready, processor, megabytes = time.perf_counter(), time.process_time(), _resident_megabytes()
+    took = time.perf_counter() - ready
+    print(json.dumps({"closing": took, "processor": processor, "megabytes": megabytes}))
 
 
 def _resident_megabytes() -> float:
@@ -238,6 +245,6 @@ def _series() -> Series:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        asyncio.run(_start(sys.argv[1]))
+        asyncio.run(_start(sys.argv[1], int(sys.argv[2])))
     else:
         main()
