@@ -27,6 +27,7 @@ from ledger.domain.commands import (
     Reserve,
 )
 from ledger.domain.decide import decide
+from ledger.domain.ranges import runs
 from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import Sequence as Counter
 from ledger.domain.sequence import ValueState
@@ -67,7 +68,7 @@ def whole(state: State) -> dict[str, Any]:
 def frozen(value: object) -> object:
     match value:
         case BitMap():
-            return bytes(value.serialize())
+            return tuple(runs(value))  # equal ones may be held, and written, in different ways
         case dict():
             return [(name, frozen(each)) for name, each in value.items()]
         case tuple():
