@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import bench as benchmark
-from benchmarks import domain
+from benchmarks import domain, replay
 from benchmarks.bench import Plan
 from numbering.cli.bench import bench
 
@@ -78,3 +78,13 @@ def test_the_domain_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert "µs a command" in said
     assert "1,000,000 confirmed numbers" in said
     assert "told apart at the end" in said
+
+
+def test_the_replay_benchmark_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(replay, "ROUNDS", 1)
+    monkeypatch.setattr(sys, "argv", ["replay", "2000"])
+    replay.main()
+    said = capsys.readouterr().out
+    assert "2,000 events in 1 segments" in said
+    assert "chain, all cores" in said
+    assert "200 events " in said
