@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import bench as benchmark
-from benchmarks import domain, verification
+from benchmarks import domain, replay, verification
 from benchmarks.bench import Plan
 from numbering.cli.bench import bench
 
@@ -85,3 +85,13 @@ def test_a_verification_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "NumberVoided" in said
     assert "limit of the whole" in said
+
+
+def test_the_replay_benchmark_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(replay, "ROUNDS", 1)
+    monkeypatch.setattr(sys, "argv", ["replay", "2000"])
+    replay.main()
+    said = capsys.readouterr().out
+    assert "2,000 events in 1 segments" in said
+    assert "chain, all cores" in said
+    assert "200 events " in said

@@ -17,7 +17,7 @@ from ledger.codec import recorded_at
 from replay.archive.manifest import BadArchive, Segment
 from replay.sources import Damaged, Stored
 
-__all__ = ["BODY", "HASH", "events_of", "frame", "line_of", "lines_of", "missing", "read"]
+__all__ = ["BODY", "HASH", "events_of", "frame", "line_of", "lines_of", "missing", "read", "texts_of"]
 
 LEVEL = 6  # a frame is written once and kept for years
 TEXT_BYTES = 1 << 20  # of the events at a time
@@ -51,7 +51,7 @@ def read(directory: Path, segment: Segment) -> Iterator[Sequence[Stored]]:
 def lines_of(directory: Path, segment: Segment) -> Iterator[Sequence[bytes]]:
     """Read a segment as `read` does, but leave each event in its line: at BODY, with its hash at HASH."""
     position, rest, last = segment.first, b"", b""
-    for text in _texts(directory, segment):
+    for text in texts_of(directory, segment):
         *lines, rest = (rest + text).split(b"\n")
         if len(rest) > LINE_BYTES or position + len(lines) > segment.last + 1:
             break
@@ -91,7 +91,7 @@ class _Counted:
         return piece
 
 
-def _texts(directory: Path, segment: Segment) -> Iterator[bytes]:
+def texts_of(directory: Path, segment: Segment) -> Iterator[bytes]:
     """Decompress a segment, some at a time: a few bytes can be made to stand for gigabytes."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES)
     try:
