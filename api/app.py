@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 
+from api.as_of import as_of_routes
 from api.batch import batch_routes
 from api.credentials import CredentialsMiddleware
 from api.events import event_routes
@@ -57,6 +58,7 @@ def create_app(
             *routes(ledger, default_ttl_seconds, Searches(ledger, projections) if projections else None),
             *batch_routes(ledger, default_ttl_seconds),
             *import_routes(ledger),
+            *as_of_routes(ledger),
             *event_routes(ledger, closing, stream_limits or StreamLimits()),
             *health_routes(ledger, mirror, projector),
         ],

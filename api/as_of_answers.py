@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from api.number_answers import ranges_answer
+from api.number_answers import cause_answer, ranges_answer
 from api.sequence_answers import told_sequence
 from ledger.domain.calendar import instant_text
+from ledger.domain.roll import Roll, Told
 from ledger.domain.sequence import Sequence as Counter
 from ledger.domain.sequence import ValueState
 from ledger.domain.state import Reservation, State
 from ledger.domain.utilisation import Utilisation
 from ledger.fold import Fold
 
-__all__ = ["moment_answer", "reservation_then", "reservations_of", "sequence_then", "sequences_of"]
+__all__ = ["moment_answer", "numbers_then", "reservation_then", "reservations_of", "sequence_then", "sequences_of"]
 
 Answer = dict[str, Any]
 
@@ -42,6 +43,28 @@ def reservation_then(reservation: Reservation) -> Answer:
         "held": ranges_answer(reservation.ranges),
         "reserved_at": instant_text(reservation.reserved_at),
         "expires_at": instant_text(reservation.expires_at),
+    }
+
+
+def numbers_then(fold: Fold, sequence: Counter, roll: Roll) -> Answer:
+    """Tell the numbers of a sequence; `next` is the `first` of the next part."""
+    told = sorted(roll.told.items())
+    return moment_answer(fold) | {
+        "sequence": sequence.id,
+        "numbers": [_number(fold.state, sequence, value, each) for value, each in told],
+        "next": roll.following,
+    }
+
+
+def _number(state: State, sequence: Counter, value: int, told: Told) -> Answer:
+    series = state.series(sequence.series, told.original.series_version)
+    frame = series.frame(sequence.key, told.original.attributes, told.original.document_date)
+    return {
+        "value": value,
+        "number": frame.number(value),
+        "state": told.state.value,
+        "document": told.document,
+        "cause": cause_answer(told.cause),
     }
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "AdjustMaximumBody",
     "AdjustSequenceBody",
     "AnyBody",
+    "AsOfQuery",
     "AssignBody",
     "BatchBody",
     "Body",
@@ -308,6 +309,18 @@ class SequencesQuery(Query):
 
     series: Text | None = None
     after: Annotated[str, Field(max_length=1000)] = ""
+    limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_SEQUENCES)] = 100
+
+
+class AsOfQuery(Query):
+    """A moment, by one of two names. `after` goes on in the lists, `first` in the numbers of a `sequence`."""
+
+    position: Position | None = None
+    time: Instant | None = None
+    series: Text | None = None
+    after: Annotated[str, Field(max_length=100)] = ""
+    sequence: Annotated[str, Field(max_length=1000)] | None = None
+    first: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_VALUE)] | None = None
     limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_SEQUENCES)] = 100
 
 

@@ -27,6 +27,13 @@ class Fold:
         self.recorded_at = 0
         self.is_spoilt = False
 
+    def twin(self) -> "Fold":
+        """Give a fold that goes on from here, as long as this one stands still."""
+        twin = Fold(self.ledger_id)
+        twin.state = self.state.twin()
+        twin.position, twin.hash, twin.recorded_at = self.position, self.hash, self.recorded_at
+        return twin
+
     def take(self, records: Iterable[Record]) -> None:
         """Fold the records that follow; BrokenChain when one does not, codec.UnknownEvent when it is too new."""
         for record in records:

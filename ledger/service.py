@@ -9,6 +9,7 @@ from typing import Self
 
 from pyroaring import BitMap
 
+from ledger.as_of import AsOf
 from ledger.domain.accounting import Accounting, Cause
 from ledger.domain.commands import Assign, Command, DefineSeries, Envelope, Original, Reserve, Void
 from ledger.domain.decide import decide
@@ -18,15 +19,17 @@ from ledger.domain.events import (
     NumbersReserved,
     PeriodClosed,
 )
-from ledger.domain.history import NumberHistory, ReservationHistory
+from ledger.domain.history import NumberHistory, ReservationHistory, confirmed_by
 from ledger.domain.proof import prove
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
+from ledger.domain.roll import Roll
 from ledger.domain.sequence import Sequence as Counter
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
 from ledger.domain.utilisation import Utilisation
+from ledger.fold import Fold
 from ledger.log import Log, cause_of
 from ledger.ports import Aside, Clock, Fault, Ids, Index, Spawn, Store
 from ledger.writer import Limits, Outcome, Together, Writer
@@ -60,6 +63,8 @@ class Ledger:
         self.writer = Writer(store, clock=clock, spawn=spawn, limits=limits or Limits())
         self._store = store
         self._log = Log(store, index)
+        seconds = (limits or Limits()).lock_timeout_seconds
+        self._as_of = AsOf(store, clock=clock, spawn=spawn, aside=aside, seconds=seconds)
         self._aside = aside
 
     async def __aenter__(self) -> Self:
@@ -67,6 +72,7 @@ class Ledger:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._as_of.stop()
         await self.writer.stop()
         await self._store.close()
 
@@ -200,6 +206,36 @@ class Ledger:
             if accounting.is_complete and (closed or not sequence.closed):
                 break
         return sequence, series, accounting, closed, position
+
+    async def as_of(self, *, position: int | None, time: int | None) -> Fold:
+        """Give the log folded up to a position, or the last event of a time; nobody may change it.
+
+        NOT_IN_HISTORY when the log does not reach there; a Fault when it is not folded within the deadline.
+        """
+        await self.writer.fresh()
+        assert self.writer.fold
+        ledger_id, end = self.writer.fold.ledger_id, self.position
+        return await self._as_of.fold(ledger_id, await self._as_of.position(position, time, end))
+
+    async def numbers_as_of(self, fold: Fold, id: str, *, first: int, limit: int) -> tuple[Counter, Roll]:
+        """Tell the numbers of a sequence as of a fold, from one value on: what has changed since is read back."""
+        indexed = min(await self._log.indexed(), fold.position)
+        sequence = _sequence(fold.state, id)
+        roll = Roll(sequence, first=first, limit=limit)
+        async for entry, only in self._log.causes(id, roll.sought, fold.position, indexed):
+            if roll.is_complete:
+                break
+            roll.take(entry.event, cause_of(entry), only)
+        for value in roll.voided:
+            roll.told[value].document = await self._document(id, value, fold.position, indexed)
+        return sequence, roll
+
+    async def _document(self, id: str, value: int, position: int, indexed: int) -> str | None:
+        """Find the document that a value was confirmed for."""
+        async for entry in self._log.about(id, value, position, indexed):
+            for _, original in confirmed_by(entry.event, BitMap([value])):
+                return original.document
+        return None
 
     async def number(self, number: str) -> NumberHistory:
         """Tell what became of the value that a number names, attributes apart, from the log."""

@@ -19,8 +19,7 @@ from ledger.stores import SqlStore, migrate, open_store
 from projections.rebuild import fold_rest, rebuild
 from replay.files import sync_directory, writing
 from replay.following import Progress
-from replay.moments import Past, understood
-from replay.rows import row_of
+from replay.moments import Past, row_of, understood
 
 __all__ = ["copy_to", "make_copy", "opened_copy"]
 

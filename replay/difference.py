@@ -15,8 +15,7 @@ from ledger.fold import Fold
 from ledger.ports import Record
 from replay.combined import alike, first_difference
 from replay.following import Progress
-from replay.moments import Moment, Past, before_all, understood
-from replay.rows import row_of
+from replay.moments import Moment, Past, before_all, row_of, understood
 from replay.sources import Extent, Source, Stored, event_at
 
 __all__ = ["Between", "Comparison", "Standing", "Verdict", "between", "compare"]

@@ -7,16 +7,16 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from ledger import codec
 from ledger.codec import UnknownEvent, recorded_at
 from ledger.domain.calendar import instant_of, instant_text
 from ledger.domain.rejection import Code, Rejection
 from ledger.fold import Fold
-from ledger.ports import Fault
+from ledger.ports import Fault, Record
 from replay.following import Chain, Progress, checked
-from replay.rows import row_of
-from replay.sources import Extent, Source, Stored, apart
+from replay.sources import Damaged, Extent, Source, Stored, apart
 
-__all__ = ["END", "Moment", "Past", "before_all", "folded", "is_moment", "moment_of", "understood"]
+__all__ = ["END", "Moment", "Past", "before_all", "folded", "is_moment", "moment_of", "row_of", "understood"]
 
 _POSITION = re.compile(r"[0-9]{1,16}", re.ASCII)
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}", re.ASCII)
@@ -146,6 +146,15 @@ class Past:
 def before_all(source: Source, moment: Moment) -> Rejection:
     """Say that nothing had happened by a moment."""
     return Rejection(Code.NOT_IN_HISTORY, f"the log of {source.name} begins after {moment}: nothing was there yet")
+
+
+def row_of(event: Stored) -> Record:
+    """Give an event as a database keeps it; Damaged when its body is none, though it chains."""
+    position, body, hash = event
+    try:
+        return codec.record_of(body, hash)
+    except (ValueError, LookupError, TypeError) as error:
+        raise Damaged(position, "the body is no event") from error
 
 
 async def folded(past: Past, progress: Progress = lambda done, of: None) -> Fold:

@@ -32,8 +32,7 @@ from ledger.domain.state import State
 from ledger.log import cause_of
 from projections.known import Known
 from replay.following import Progress
-from replay.moments import END, Moment, Past, understood
-from replay.rows import row_of
+from replay.moments import END, Moment, Past, row_of, understood
 from replay.sources import Source, Stored
 
 __all__ = ["Story", "story_of"]

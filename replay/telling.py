@@ -10,7 +10,7 @@ from ledger.codec import LEDGER_STREAM
 from ledger.domain.accounting import touched
 from ledger.domain.calendar import instant_text
 from projections.rows import text_of
-from replay.rows import row_of
+from replay.moments import row_of
 from replay.sources import Stored
 
 __all__ = ["EVENT_COLUMNS", "Said", "documents_of", "event_row", "period_of", "said_by", "series_of"]

@@ -27,7 +27,7 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Reuse
 from ledger.domain.state import State
 
-__all__ = ["NumberHistory", "ReservationHistory", "Step", "confirmed_by"]
+__all__ = ["NumberHistory", "ReservationHistory", "Step", "confirmed_by", "original_of"]
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ class NumberHistory:
         """Look at the event before the one taken last; says whether it was about this value."""
         value = self.reading.value
         about = [
-            Step(state, cause, _original(event, value)) for state, ranges in touched(event) if includes(ranges, value)
+            Step(state, cause, original_of(event, value)) for state, ranges in touched(event) if includes(ranges, value)
         ]
         self.steps[:0] = about
         return bool(about)
@@ -180,12 +180,13 @@ def confirmed_by(event: Event, values: BitMap) -> Iterator[tuple[int, Original]]
     for state, ranges in touched(event):
         if state is ValueState.CONFIRMED:
             for value in values_of(among(values, ranges)):
-                original = _original(event, value)
+                original = original_of(event, value)
                 assert original is not None
                 yield value, original
 
 
-def _original(event: Event, value: int) -> Original | None:
+def original_of(event: Event, value: int) -> Original | None:
+    """Say how a value was printed by an event, and for which document; None when nobody was to get it."""
     match event:
         case NumbersConfirmed(numbering=of, ranges=ranges, document=document, documents=documents):
             given = dict(documents).get(value, document) if includes(ranges, value) else None

@@ -112,6 +112,13 @@ class State:
         heapify(state._expiries)
         return state
 
+    def twin(self) -> "State":
+        """Give a root that goes on from here, as long as this one stands still; what it does not change, both share."""
+        assert self._base is None
+        twin = State.of({name: copy(getattr(self, f"_{name}")) for name in PARTS})
+        twin._kept = self._sequences
+        return twin
+
     # Reading
 
     def versions(self, code: str) -> tuple[Series, ...] | None:

@@ -45,8 +45,10 @@ async def archived(source: DatabaseSource | Listed, directory: Path) -> ArchiveS
 
 
 def states(records: Sequence[Record]) -> dict[Value, ValueState]:
-    sequences = Model.of(records).sequences.items()
-    return {(id, value): state for id, sequence in sequences for value, state in sequence.states.items()}
+    model = Model()
+    for record in records:  # not `Model.of`: the last command may not be there as a whole
+        model.take(record)
+    return {(id, value): state for id, sequence in model.sequences.items() for value, state in sequence.states.items()}
 
 
 def documents(records: Sequence[Record]) -> dict[Value, str]:
