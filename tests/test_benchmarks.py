@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import bench as benchmark
-from benchmarks import domain, replay, verification
+from benchmarks import domain, replay, restoring, verification
 from benchmarks.bench import Plan
 from numbering.cli.bench import bench
 
@@ -95,3 +95,10 @@ def test_the_replay_benchmark_runs(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "2,000 events in 1 segments" in said
     assert "chain, all cores" in said
     assert "200 events " in said
+
+
+def test_a_restore_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    restoring.main(events=500)
+    said = capsys.readouterr().out
+    assert "restored, MariaDB        500 events" in said
+    assert "restored, SQLite" in said
