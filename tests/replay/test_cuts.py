@@ -25,7 +25,7 @@ from ledger.service import Ledger as Service
 from ledger.stores import SqlStore
 from ledger.system import RandomIds, aside, spawn
 from ledger.writer import Outcome
-from replay.sources import DatabaseSource, Source
+from replay.sources import Damaged, DatabaseSource, Source
 from tests.api.client import Time
 from tests.domain.test_fence import CUTS, FORMS, STEPS, Ledger, Restored, Step, lost_behind
 from tests.given import GAPLESS, LETTER, LETTER_KEY, NOW, PLAIN, RFA, SECOND, series
@@ -200,3 +200,16 @@ async def test_a_command_that_is_cut_in_the_middle(tmp_path: Path, made: Callabl
             await check_whole(store)
             await check_store(store)
             await check_projections(store)
+
+
+async def test_series_that_trade_places_are_not_cut_apart(tmp_path: Path) -> None:
+    """Each of two takes what the other printed: with one of them alone, both would print the same numbers."""
+    one, two = series("A{SEQ:4}", "ONE"), series("B{SEQ:4}", "TWO")
+    records = decided(DefineSeries((one, two)), DefineSeries((series("B{SEQ:4}", "ONE"), series("C{SEQ:4}", "TWO"))))
+    async with opened(fresh(tmp_path)) as (store,):
+        with pytest.raises(Damaged) as caught:
+            await restored(source_of(records), store, to=3)
+        assert caught.value.position == 3
+        assert "`--to 2`" in caught.value.what
+        await restored(source_of(records), store, to=2)
+        await check_whole(store)
