@@ -13,6 +13,7 @@ from pyroaring import BitMap
 from ledger.domain.rejection import Code
 
 __all__ = [
+    "MOVED",
     "RESTORING",
     "Aside",
     "Clock",
@@ -48,6 +49,8 @@ class Record(NamedTuple):
 
 # Begins the reason for which writing is stopped while a restore fills the ledger: only the restore lifts it.
 RESTORING = "a restore into this database was not finished"
+# The same where it took all of a ledger, which goes on elsewhere: nothing lifts it.
+MOVED = "the ledger was moved to another database"
 
 
 class Head(NamedTuple):

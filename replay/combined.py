@@ -22,12 +22,12 @@ class Combined:
         assert sources
         self.name = " and ".join(source.name for source in sources)
         self.is_primary = any(source.is_primary for source in sources)
-        self._sources = sources
+        self.sources = sources
         self._parts: list[_Part] = []
 
     async def extent(self) -> Extent:
         """Say how far they reach together; HISTORIES_DIFFER when they are of several ledgers, or do not agree."""
-        self._parts = [_Part(source, await source.extent()) for source in self._sources]
+        self._parts = [_Part(source, await source.extent()) for source in self.sources]
         furthest = max(self._parts, key=lambda part: part.extent.last)
         for one, other in combinations(self._parts, 2):  # two that overlap may both end before the furthest begins
             await agree(one.source, one.extent, other.source, other.extent)
@@ -54,7 +54,7 @@ class Combined:
 
     @property
     def _names(self) -> str:
-        return " nor in ".join(source.name for source in self._sources)
+        return " nor in ".join(source.name for source in self.sources)
 
 
 async def agree(one: Source, its: Extent, other: Source, others: Extent) -> None:

@@ -57,9 +57,14 @@ class Examination:
                 return found
         return None
 
-    def finish(self) -> str | None:
-        """Say what is wrong with the last command, when the log ends."""
-        return self._judge.finish()
+    @property
+    def whole(self) -> int:
+        """The position in front of the command that `position` belongs to."""
+        return self._judge.begun - 1
+
+    def finish(self, *, is_cut: bool = False) -> str | None:
+        """Say what is wrong with the last command, when the log ends, or a restore cuts it there."""
+        return self._judge.finish(is_cut=is_cut)
 
     def _take(self, events: Sequence[Stored], rows: Sequence[Record] | None) -> str | None:
         entries, unread = _read(events)

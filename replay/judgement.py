@@ -35,11 +35,13 @@ class Judge:
         self.state = State()
         self.position = 0
         self._last: Entry | None = None
+        self.begun = 1  # where the command that is told now begins
         self._fence = b""  # the command of the last one
         # Of the command that is told now:
         self._defined: list[tuple[int, str]] = []  # positions and series, to be proved together
         self._voided: list[tuple[int, NumberVoided]] = []  # those whose replacement is to come
         self._taken_over: set[str] = set()  # sequences that an import began
+        self._fenced = 0  # the position of a fence, which is to pass over something in every sequence
 
     def take(self, entry: Entry) -> str | None:
         """Fold the event that follows, or say what is wrong with it, or with the command that ends before it."""
@@ -52,18 +54,23 @@ class Judge:
         self._last = entry
         return found
 
-    def finish(self) -> str | None:
-        """Say what is wrong with the last command, when the log ends."""
-        if self._defined or self._voided or self._taken_over:
+    def finish(self, *, is_cut: bool = False) -> str | None:
+        """Say what is wrong with the last command, when the log ends, or a restore cuts it there.
+
+        A cut may go through a command: what a void or a fence promised may be lost.
+        """
+        if is_cut:
+            self._voided, self._fenced = [], 0
+        if self._defined or self._voided or self._taken_over or self._fenced:
             return self._flaw_of_end()
         return None
 
     def _flaw(self, entry: Entry) -> str | None:
-        if isinstance(entry.event, RestoreFenced):
-            self._voided.clear()  # the cut may have gone through a command: what it promised is lost
-        found = self.finish() if entry.ordinal == 0 else None
-        if found:
-            return found
+        if entry.ordinal == 0:
+            found = self.finish(is_cut=isinstance(entry.event, RestoreFenced))
+            if found:
+                return found
+            self.begun = entry.position
         self.position = entry.position
         return (
             _flaw_of_next(self._last, entry)
@@ -86,7 +93,7 @@ class Judge:
             case NumbersImported() as event:
                 return self._flaw_of_import(event)
             case RestoreFenced(cut_position=cut):
-                self._fence = entry.envelope.command_id
+                self._fence, self._fenced = entry.envelope.command_id, entry.position
                 if cut >= entry.position:
                     return f"it says that position {cut}, which is to come, was restored"
             case ReservationFenced(token=token) if entry.envelope.command_id != self._fence:
@@ -111,8 +118,19 @@ class Judge:
         if self._voided:
             self.position, event = self._voided[0]
             return f"its command does not confirm {event.replacement}, which is named as the replacement"
-        self._defined, self._taken_over = [], set()
+        if self._fenced and (left := self._left_open()):
+            self.position = self._fenced
+            return f"the fence leaves {left} as it was"
+        self._defined, self._taken_over, self._fenced = [], set(), 0
         return None
+
+    def _left_open(self) -> str | None:
+        """Name what a fence must end and pass over, and did not."""
+        held = self.state.reservations()
+        if held:
+            return f"reservation {held[0].token}"
+        owing = (each for each in self.state.sequences() if not each.closed and self.state.owed(each))
+        return next((f"sequence {each.id}" for each in owing if not self.state.is_retired(each.series)), None)
 
 
 def _flaw_of_next(last: Entry | None, entry: Entry) -> str | None:

@@ -11,13 +11,17 @@ from dataclasses import dataclass, replace
 
 from ledger.codec import Entry, recorded_at
 from ledger.domain.commands import Envelope, Fence
+from ledger.domain.decide import decide
+from ledger.domain.decisions.restores import MAX_MARGIN
 from ledger.domain.events import PeriodClosed
 from ledger.domain.rejection import Code, Rejection
-from ledger.ports import RESTORING, Clock, Fault, Head, Ids, OutcomeUnknown, Record, Transaction
+from ledger.domain.state import State
+from ledger.ports import MOVED, RESTORING, Clock, Fault, Head, Ids, OutcomeUnknown, Record, Transaction
 from ledger.stores import SqlStore
 from ledger.stores.sql import SqlTransaction
+from replay.combined import Combined
 from replay.examination import Examination
-from replay.fence import Pace, fence_records
+from replay.fence import MIN_MARGIN, Pace, fence_records
 from replay.following import Progress, check_end
 from replay.sources import Damaged, DatabaseSource, Extent, Source, apart, event_at
 
@@ -25,7 +29,6 @@ __all__ = ["Plan", "Restored", "restore"]
 
 COPIED_AT_ONCE = 2_000  # events in one transaction
 COPIED_BYTES = 8 << 20
-MOVED = "the ledger was moved to another database, by `numbering restore --move`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,11 @@ async def restore(
     NOT_IN_HISTORY when there is no event `to`, TARGET_NOT_EMPTY, Damaged, HISTORIES_DIFFER when what is there already
     is not what the source holds; a Fault when a database fails. In each case it may be run again.
     """
-    extent = await _cut(source, plan.to)
+    _check_plan(plan)
+    await _check_finished(source)
+    if plan.move:
+        await _check_movable(source)
+    extent = await _cut(source, plan)
     cut_time = await _instant(source, extent.last)
     copying = _Copying(store, extent, await _begun(store, extent), Pace(max(clock.now() - cut_time, 0)))
     await copying.all(source, extent, progress)
@@ -82,11 +89,42 @@ async def restore(
     return await copying.finish(extent, plan, ids)
 
 
-async def _cut(source: Source, to: int | None) -> Extent:
+def _check_plan(plan: Plan) -> None:
+    """Refuse now what the fence would be refused for, when everything was copied."""
+    if plan.fence:
+        found = decide(State(), Fence(0, 0, plan.margin or MIN_MARGIN, plan.reason, plan.opened), 0)
+        if isinstance(found, Rejection):
+            raise found
+
+
+async def _check_finished(source: Source) -> None:
+    """A database that is half restored is no ledger yet: how much it lacks, no window tells."""
+    for each in source.sources if isinstance(source, Combined) else [source]:
+        stopped = (await each.store.head()).stopped if isinstance(each, DatabaseSource) else None
+        if stopped and stopped.startswith(RESTORING):
+            raise Rejection(Code.LEDGER_STOPPED, f"{each.name} is not to be restored from: {stopped}")
+
+
+async def _check_movable(source: Source) -> None:
+    """See that the database can be written to, and was not stopped for another reason, which would be forgotten."""
+    assert isinstance(source, DatabaseSource)
+    transaction = await source.store.begin()
+    await transaction.rollback()
+    _check_stopped(transaction.head)
+
+
+def _check_stopped(head: Head) -> None:
+    if head.stopped and not head.stopped.startswith(MOVED):
+        raise Rejection(Code.LEDGER_STOPPED, f"what is stopped is not moved: {head.stopped}")
+
+
+async def _cut(source: Source, plan: Plan) -> Extent:
     """Say what is to be restored."""
-    extent = await source.extent()
+    extent, to = await source.extent(), plan.to
     if to is None or to == extent.last:
         return extent
+    if not plan.fence:
+        raise Rejection.invalid("to", f"must be {extent.last}, where {source.name} ends: what is cut off needs a fence")
     last = await event_at(source, to) if 0 < to < extent.last else None
     if last is None:
         detail = f"there is no position {to} in {source.name}, which ends at {extent.last}"
@@ -134,7 +172,8 @@ async def _retired(source: Source) -> Extent:
     assert isinstance(source, DatabaseSource)
     transaction = await source.store.begin()
     try:
-        await transaction.stop(MOVED)
+        _check_stopped(transaction.head)
+        await transaction.stop(f"{MOVED}, by `numbering restore --move`")
         await transaction.commit()
     finally:
         await transaction.rollback()
@@ -154,7 +193,7 @@ class _Copying:
         self._end = begun
 
     async def all(self, source: Source, extent: Extent, progress: Progress) -> None:
-        """Copy what the source holds behind what was copied."""
+        """Copy what the source holds behind what was copied, but for the last events, which `finish` stores."""
         examined = self._examined
         async for events in source.events(after=examined.position, to=extent.last):
             if flaw := examined.take_bare(events):
@@ -163,7 +202,6 @@ class _Copying:
                 await self._store_pending()
             progress(examined.position, extent.last)
         check_end(source, extent, examined.position, examined.hash)
-        await self._store_pending()
 
     def _gather(self, entry: Entry, row: Record) -> None:
         self._pace.take(entry)
@@ -174,29 +212,44 @@ class _Copying:
             raise apart("the database holds half of a restore from another history: name an empty one")
 
     async def _store_pending(self) -> None:
-        records, self._pending, self._bytes = self._pending, [], 0
-        if records:
-            async with self._transaction() as transaction:
-                await transaction.append(records)
-                await transaction.commit()
-                self._end = transaction.head
+        async with self._transaction() as transaction:
+            await transaction.append(self._pending)
+            await self._commit(transaction)
+        self._pending, self._bytes = [], 0
 
     async def finish(self, extent: Extent, plan: Plan, ids: Ids) -> Restored:
-        """Fence the ledger, and let processes write."""
-        cut, cut_time = self._end.position, self._end.recorded_at
-        margin = (plan.margin or self._pace.margin) if plan.fence else None
+        """Store the last events, fence the ledger, and let processes write: all of that or nothing."""
+        self._check_last_command(extent, plan)
+        margin = (plan.margin or self._computed_margin()) if plan.fence else None
         async with self._transaction() as transaction:
+            await transaction.append(self._pending)
+            cut = transaction.head
             records = self._fence(plan, margin, transaction, ids) if margin else []
             await transaction.append(records)
             await transaction.stop(None)
-            await transaction.commit()
-            self._end = transaction.head
+            await self._commit(transaction)
         closed = tuple(each.stream for each in records if each.type == PeriodClosed.__name__)
-        copied = cut - self._begun.position
-        return Restored(extent.ledger_id, cut, cut_time, copied, self._end.position, self._end.hash, margin, closed)
+        copied, end = cut.position - self._begun.position, self._end
+        return Restored(extent.ledger_id, cut.position, cut.recorded_at, copied, end.position, end.hash, margin, closed)
+
+    def _check_last_command(self, extent: Extent, plan: Plan) -> None:
+        """Refuse to end within a command whose first events alone are not legal, whatever follows them."""
+        flaw = self._examined.finish(is_cut=plan.fence)
+        if flaw and plan.fence:
+            whole = self._examined.whole
+            raise Damaged(self._examined.flawed, f"{flaw}; its command goes on behind {extent.last}: `--to {whole}`")
+        if flaw:
+            raise Damaged(self._examined.flawed, f"{flaw}; events are missing behind {extent.last}: a fence is needed")
+
+    def _computed_margin(self) -> int:
+        margin = self._pace.margin
+        if margin > MAX_MARGIN:
+            detail = f"would be {margin}, of which a fence passes over {MAX_MARGIN} at most: say how many"
+            raise Rejection.invalid("margin", detail)
+        return margin
 
     def _fence(self, plan: Plan, margin: int, transaction: Transaction, ids: Ids) -> Sequence[Record]:
-        end = self._end
+        end = transaction.head
         fence = Fence(end.position, end.recorded_at, margin, plan.reason, plan.opened)
         envelope = Envelope(ids.command_id(), plan.actor, plan.reason)
         return fence_records(self._examined.state, end, fence, envelope, max(transaction.now, end.recorded_at))
@@ -206,12 +259,21 @@ class _Copying:
         """Hold the target's lock, on the head that was left there."""
         transaction = await self._store.begin()
         try:
-            if (transaction.head.position, transaction.head.hash) != (self._end.position, self._end.hash):
+            head = transaction.head
+            is_ours = head.stopped is not None and head.stopped.startswith(RESTORING)
+            if not is_ours or (head.position, head.hash) != (self._end.position, self._end.hash):
                 raise apart(
                     "somebody else wrote to the database meanwhile: let only one restore run, into an empty one"
                 )
             yield transaction
-        except OutcomeUnknown as doubt:
-            raise Fault(Code.OUTCOME_UNKNOWN, f"{doubt}; run it again, it goes on where it was") from doubt
         finally:
             await transaction.rollback()
+
+    async def _commit(self, transaction: SqlTransaction) -> None:
+        """Commit; where no clear answer came, the head tells."""
+        try:
+            await transaction.commit()
+        except OutcomeUnknown as doubt:
+            if await self._store.head() != transaction.head:
+                raise Fault(Code.OUTCOME_UNKNOWN, f"{doubt}; run it again, it goes on where it was") from doubt
+        self._end = transaction.head

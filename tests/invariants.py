@@ -238,12 +238,14 @@ class Model:
         self._retired: set[str] = set()
         self._margins: list[int] = []
         self._to_fence: set[str] = set()
+        self._promised: list[tuple[str, int]] = []  # whose replacement the present command names
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "Model":
         model = cls()
         for record in records:
             model.take(record)
+        model._end_command(is_cut=False)
         model.check_replacements()
         assert not model._to_fence, "the last fence is not whole"
         return model
@@ -259,6 +261,8 @@ class Model:
 
     def take(self, record: Record) -> None:
         data, token, position = json.loads(record.body)["data"], record.token or "", record.position
+        if record.ordinal == 0:
+            self._end_command(is_cut=record.type == "RestoreFenced")
         self._check_allowed(record.type, data, position)
         self._check_whole(record)
         match record.type:
@@ -308,8 +312,21 @@ class Model:
         """What replaces a number is a number that was given out, and replaces no other."""
         links = [link for each in self.sequences.values() for link in each.replacements.values()]
         assert len(links) == len(set(links)), "one number replaces two"
-        for id, value in links:
-            assert self.sequences[id].states[value] in (ValueState.CONFIRMED, ValueState.VOIDED)
+        assert all(map(self._is_given_out, links)), "a number is replaced by one that was not given out"
+
+    def _end_command(self, *, is_cut: bool) -> None:
+        """A void's replacement is confirmed by its own command, unless a restore has cut that off."""
+        for id, value in self._promised:
+            replacements = self.sequences[id].replacements
+            if not self._is_given_out(replacements[value]):
+                assert is_cut, f"the replacement of value {value} of {id} was not confirmed with it"
+                del replacements[value]
+        self._promised = []
+
+    def _is_given_out(self, link: tuple[str, int]) -> bool:
+        id, value = link
+        found = self.sequences[id].states.get(value) if id in self.sequences else None
+        return found in (ValueState.CONFIRMED, ValueState.VOIDED)
 
     def _check_allowed(self, kind: str, data: dict[str, Any], position: int) -> None:
         giving = kind in ("NumbersReserved", "NumbersImported", "NumberAssigned")
@@ -329,7 +346,8 @@ class Model:
         }
 
     def _check_whole(self, record: Record) -> None:
-        if record.type not in FENCING and self._margins:
+        is_cut = record.type == "RestoreFenced"  # by the next restore, which then fences all of it
+        if record.type not in FENCING and self._margins and not is_cut:
             assert not self._to_fence, f"the fence before position {record.position} is not whole"
         self._to_fence.discard(record.stream if record.type in ("SequenceFenced", "PeriodClosed") else "")
         if record.type == "SequenceFenced":
@@ -350,6 +368,7 @@ class Model:
             pair = replacement.values() if isinstance(replacement, dict) else replacement
             id, value = pair
             sequence.replacements[data["value"]] = (id, value)
+            self._promised.append((data["sequence"], data["value"]))
 
     def _close(self, data: dict[str, Any], position: int) -> None:
         sequence = self._sequence(data)

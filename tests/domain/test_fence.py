@@ -309,7 +309,7 @@ def restored(lost: Ledger, cut: int, before: Restored | None = None) -> Restored
     floor = before.floor if before else 0
     cut = floor + cut % (len(lost.log) - floor + 1)
     ledger = Ledger.of(lost.log[:cut], lost.now, lost.tokens)
-    margin, opened = _lost(lost, cut)
+    margin, opened = lost_behind(lost, cut)
     taken = {number[:2] for number in lost.numbers(NumbersReserved, NumberAssigned)} | (
         before.taken if before else set()
     )
@@ -323,7 +323,7 @@ def restored(lost: Ledger, cut: int, before: Restored | None = None) -> Restored
     return Restored(ledger, cut + 1, len(ledger.log), taken, printed | (before.printed if before else set()))
 
 
-def _lost(lost: Ledger, cut: int) -> tuple[int, set[tuple[str, str]]]:
+def lost_behind(lost: Ledger, cut: int) -> tuple[int, set[tuple[str, str]]]:
     """Say how far any sequence came behind the cut, and which periods were opened there ahead of their time."""
     ledger = Ledger.of(lost.log[:cut], 0, 0)
     began = {sequence.id: sequence.high_water + 1 for sequence in ledger.state.sequences()}

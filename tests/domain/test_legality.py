@@ -25,6 +25,7 @@ from ledger.domain.commands import (
     DefineSeries,
     Expire,
     Extend,
+    Fence,
     Import,
     Issue,
     OpenPeriod,
@@ -280,7 +281,28 @@ BY_SERIES = [
     Case("series PLAIN is retired", PLAIN, RetireSeries("PLAIN"), meanwhile=(RetireSeries("PLAIN"),)),
 ]  # fmt: skip
 
-CASES = [*RESERVED, *ENDED, *BY_HAND, *BY_SEQUENCE, *BY_SERIES]
+FENCE = Fence(1, NOW, 5, REASON)
+BY_RESTORE = [
+    Case("it is called fence 2, and is the 1th", PLAIN, FENCE, changed(generation=2), event=0),
+    Case("it is called fence 1, and is the 2th", PLAIN, FENCE, meanwhile=(FENCE,), event=0),
+    Case("the fence has no margin", PLAIN, FENCE, changed(margin=0), event=0),
+    Case("reservation T is not open", PLAIN, FENCE, before=HELD, meanwhile=(Cancel("T"),), event=1),
+    Case("reservation X is not open", PLAIN, FENCE, changed(token="X"), HELD, event=1),
+    Case("holds", PLAIN, FENCE, changed(ranges=((1, 2),)), HELD, event=1),
+    Case("PLAIN", PLAIN, FENCE, numbered(sequence="PLAIN:1"), HELD, event=1),
+    Case("series 'X' is not defined", PLAIN, FENCE, changed(series="X"), ISSUED),
+    Case("version 2 of series PLAIN is not in use", PLAIN, FENCE, changed(series_version=2), ISSUED),
+    Case("the sequence is called 'PLAIN:1'", PLAIN, FENCE, changed(sequence="PLAIN:1"), ISSUED),
+    Case("passes over ((3, 6),), which is not the margin", PLAIN, FENCE, changed(skipped=((3, 6),)), ISSUED),
+    Case("passes over ((2, 5),), which is not the margin", PLAIN, FENCE, changed(skipped=((2, 5),)), ISSUED),
+    Case("passes over ((2, 7),), which is not the margin", PLAIN, FENCE, changed(skipped=((2, 7),)), ISSUED),
+    Case("passes over ((1, 5),), which is not the margin", PLAIN, FENCE, changed(skipped=((1, 5),)), ISSUED),
+    Case("passes over ((2, 6),), which is not the margin", PLAIN, FENCE, before=ISSUED, meanwhile=(
+        issue("PLAIN", "W"),)),
+    Case("period - of sequence PLAIN:- is closed", PLAIN, FENCE, before=ISSUED, meanwhile=(ClosePeriod("PLAIN:-"),)),
+]  # fmt: skip
+
+CASES = [*RESERVED, *ENDED, *BY_HAND, *BY_SEQUENCE, *BY_SERIES, *BY_RESTORE]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{type(case.command).__name__}: {case.words}")

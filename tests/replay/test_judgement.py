@@ -10,7 +10,7 @@ import pytest
 
 from ledger import chain
 from ledger.codec import Entry, canonical, decode, encode, record_of
-from ledger.domain.commands import Command, DefineSeries, Envelope, Import, Issue, Original, Reserve, Void
+from ledger.domain.commands import Command, DefineSeries, Envelope, Fence, Import, Issue, Original, Reserve, Void
 from ledger.domain.events import (
     MaximumAdjusted,
     NumbersConfirmed,
@@ -165,6 +165,27 @@ def test_a_large_import_begins_its_sequence_in_several_events() -> None:
     made = entries(defined, register.command(skip_bad=False))
     assert [type(entry.event) for entry in made[1:]] == [NumbersImported, NumbersImported]
     assert judged(made) is None
+
+
+# Fences
+
+FENCED = entries(
+    DefineSeries((PLAIN, GAPLESS)),
+    Reserve("PLAIN", "T"),
+    Reserve("GAPLESS", "U"),
+    Fence(4, NOW, 5, REASON),
+    Reserve("PLAIN", "V"),
+)
+
+
+@pytest.mark.parametrize(
+    ("kept", "left"),
+    [(5, "reservation T"), (6, "reservation U"), (7, "sequence PLAIN:-"), (8, "sequence PLAIN:-")],
+)
+def test_a_fence_leaves_nothing_as_it_was(kept: int, left: str) -> None:
+    assert judged(FENCED) is None
+    told = (5, f"the fence leaves {left} as it was")
+    assert judged(FENCED[:kept]) == judged([*FENCED[:kept], FENCED[-1]]) == told
 
 
 # Proofs

@@ -21,7 +21,7 @@ from ledger.domain.text import flaw_of_text
 
 __all__ = ["MAX_MARGIN", "MAX_OPENED", "fence"]
 
-MAX_MARGIN = 1_000_000
+MAX_MARGIN = 100_000_000
 MAX_OPENED = 10_000  # pairs in one event, which then stays below the store's limit
 MAX_NAME_LENGTH = 50  # of a series' code, than which no period is longer
 
