@@ -109,8 +109,11 @@ async def _check_movable(source: Source) -> None:
     """See that the database can be written to, and was not stopped for another reason, which would be forgotten."""
     assert isinstance(source, DatabaseSource)
     transaction = await source.store.begin()
-    await transaction.rollback()
-    _check_stopped(transaction.head)
+    try:
+        _check_stopped(transaction.head)
+        await transaction.stop(transaction.head.stopped)
+    finally:
+        await transaction.rollback()
 
 
 def _check_stopped(head: Head) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from ledger import codec
 from ledger.fold import BrokenChain, Fold
-from ledger.ports import RESTORING, Head, Record, Store
+from ledger.ports import MOVED, RESTORING, Head, Record, Store
 from ledger.writer import SEEN
 from projections.mirror.comparison import Verdict, compare
 from projections.mirror.copier import Copier
@@ -30,6 +30,7 @@ async def adopt(store: Store, stream: Stream, progress: Progress) -> int:
     Gives how many events were taken. Refused when the mirror does not continue the log, when an event cannot be folded,
     or when writing is stopped for what the mirror cannot mend. It may be run again any time.
     """
+    await _check_is_ledger(store)
     found = await compare(stream, store)
     if found.verdict is Verdict.FORKED:
         raise Refused(found.why)
@@ -49,6 +50,7 @@ async def rebuild(store: Store, stream: Stream, progress: Progress, *, retention
     Refused when the mirror knows of events that the log has not, unless told to `discard` whatever it holds; then
     processes write again. The old stream stays until the new one is whole: it may be the last copy of a damaged log.
     """
+    await _check_is_ledger(store)
     found = None if discard else await compare(stream, store)
     if found and found.forbids_writing:
         raise Refused(found.why)
@@ -64,6 +66,13 @@ async def rebuild(store: Store, stream: Stream, progress: Progress, *, retention
         await new.close()
     await _let_write(store, whatever_stopped_it=discard)
     return copier.cursor.position
+
+
+async def _check_is_ledger(store: Store) -> None:
+    """See that the log is the ledger's: not half of it, and not what it was before it was moved."""
+    stopped = (await store.head()).stopped
+    if stopped and stopped.startswith((RESTORING, MOVED)):
+        raise Refused(stopped)
 
 
 async def _folded(store: Store, head: Head, end: int, progress: Progress) -> Fold:
@@ -129,8 +138,6 @@ async def _let_write(store: Store, *, whatever_stopped_it: bool = False) -> None
     stopped = (await store.head()).stopped
     if stopped is None:
         return
-    if stopped.startswith(RESTORING):
-        raise Refused(stopped)
     if not whatever_stopped_it and not stopped.startswith(MADE_BY_MIRROR) and not await _is_there_again(store, stopped):
         raise Refused(f"writing stays stopped, for what the mirror does not hold: {stopped}; restore the ledger")
     transaction = await store.begin()

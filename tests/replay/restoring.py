@@ -27,6 +27,7 @@ from tests.given import Story
 from tests.replay.places import LEDGER, PART, ListSource, stored
 
 __all__ = [
+    "GONE",
     "Breaking",
     "check_whole",
     "decided",
@@ -39,7 +40,7 @@ __all__ = [
     "url_of",
 ]
 
-ENOUGH = 10**9
+GONE = OSError("the source is gone")
 
 
 def encoded(commands: Iterable[tuple[Sequence[Event], int]], ledger_id: str = LEDGER) -> list[Record]:
@@ -85,8 +86,8 @@ class Breaking:
         async for events in self._source.events(after=after, to=to):
             if to - after > PART:  # not where one event is looked at
                 self._left -= len(events)
-            if self._left < 0:
-                raise self._fault
+                if self._left < 0:
+                    raise self._fault
             yield events
 
 
