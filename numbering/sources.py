@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from ledger.domain.rejection import Code, Rejection
+from ledger.log import generation
 from ledger.ports import Fault
 from ledger.stores import open_store
 from numbering.settings import Settings
@@ -49,6 +50,18 @@ async def _opened(place: str, settings: Settings, others: Sequence[Source], stac
     return ArchiveSource(Path(place))
 
 
+async def _fences(others: Sequence[Source]) -> list[int]:
+    """Say how often each database was fenced: one that was restored a moment ago has no stream of its own yet."""
+    counts = []
+    for other in others:
+        if isinstance(other, DatabaseSource):
+            try:
+                counts.append(await generation(other.store))
+            except (Rejection, ValueError, LookupError, TypeError):
+                counts.append(0)  # what stands there is no fence, which is for others to find
+    return counts
+
+
 async def _mirror(url: str, others: Sequence[Source], stack: AsyncExitStack) -> StreamSource:
     from projections.mirror.redis import connect_to, streams
 
@@ -62,6 +75,8 @@ async def _mirror(url: str, others: Sequence[Source], stack: AsyncExitStack) -> 
         detail = f"which mirror of Redis's is meant (it has {named}) is told by an archive or a database beside it"
         raise Rejection(Code.HISTORIES_DIFFER, detail)
     (ledger_id,) = ledger_ids
-    stream = connect_to(url, seconds=STREAM_SECONDS)(ledger_id, max(keys.get(ledger_id, [0])))
+    stream = connect_to(url, seconds=STREAM_SECONDS)(
+        ledger_id, max([*keys.get(ledger_id, [0]), *await _fences(others)])
+    )
     stack.push_async_callback(stream.close)
     return StreamSource(stream, ledger_id)

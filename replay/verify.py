@@ -5,7 +5,7 @@ speak: the mirror, an archive, or the position and hash that somebody wrote down
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ledger.codec import recorded_at
 from ledger.domain.rejection import Code, Rejection
@@ -16,10 +16,12 @@ from replay.archive.verification import verify_chain
 from replay.combined import agree
 from replay.examination import Examination
 from replay.following import Chain, Progress, check_end, checked
-from replay.sources import Damaged, DatabaseSource, Extent, Source, event_at
+from replay.sources import Damaged, DatabaseSource, Extent, Source, apart, event_at
 
 __all__ = ["Flaw", "Report", "SavedHead", "verify"]
 
+ATTEMPTS = 10  # to follow a mirror that is trimmed while it is read
+LOWEST = -(1 << 63)  # that a position can be in a database
 FLAWS = (Code.LOG_DAMAGED, Code.HISTORIES_DIFFER, Code.ARCHIVE_UNUSABLE)  # rejections that are findings here
 
 
@@ -159,8 +161,16 @@ class _Verification:
             raise Damaged(examined.flawed, flaw)
 
     async def _verify_copy(self, copy: Source, its: Extent) -> None:
-        await self._follow(copy, its)
-        await agree(self._log, self._extent, copy, its)
+        for attempt in range(ATTEMPTS):
+            try:
+                await self._follow(copy, its)
+                await agree(self._log, self._extent, copy, its)
+                break
+            except Damaged:
+                first = (await copy.extent()).first
+                if first <= its.first or attempt == ATTEMPTS - 1:
+                    raise
+                its = replace(its, first=first)  # a mirror has dropped its first events meanwhile
         self.report.copies[copy.name] = its.last
         if self._log.is_primary and its.last > self._extent.last:
             raise Damaged(
@@ -169,6 +179,8 @@ class _Verification:
             )
 
     async def _verify_saved(self, saved: SavedHead) -> None:
+        if saved.position < self._extent.first:
+            raise apart(f"{self._log.name} begins at {self._extent.first}, and does not know what stood there")
         if saved.position > self._extent.last:
             raise Damaged(self._extent.last + 1, f"the log ends here, but it had reached {saved.position}")
         event = await event_at(self._log, saved.position)
@@ -176,7 +188,10 @@ class _Verification:
             raise Damaged(saved.position, "the event is not the one that was written down: history was written anew")
 
     async def _verify_database(self, log: DatabaseSource) -> None:
-        """Look at what a database has beside the events that its head names."""
+        """Look at what a database has beside the events that its head names: by token or command it would be found."""
+        first = await log.store.events(after=LOWEST, limit=1)
+        if first and first[0].position < 1:
+            self.report.flaws.append(Flaw(log.name, first[0].position, "an event stands in front of the first"))
         beyond = await log.store.events(after=self._extent.last, limit=1)
         head = await log.store.head()
         if beyond and beyond[0].position > head.position:
