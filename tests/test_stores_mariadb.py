@@ -300,7 +300,13 @@ class TestFaults:
         assert (fault.code, fault.transient, fault.contention) == (code, transient, contention)
         assert "says the server" in fault.detail
 
+    def test_a_connection_that_dies_as_it_is_made(self) -> None:
+        fault = dialect.fault(RuntimeError("Transport does not expose socket instance"))
+        assert fault is not None
+        assert (fault.code, fault.transient) == (Code.DATABASE_UNAVAILABLE, True)
+
     def test_other_errors_are_ours(self) -> None:
+        assert dialect.fault(RuntimeError("bug")) is None
         assert dialect.fault(KeyError("bug")) is None
         for error in (errors.ProgrammingError(1064, "syntax"), errors.OperationalError(1366, "incorrect value")):
             fault = dialect.fault(error)

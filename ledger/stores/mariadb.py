@@ -40,6 +40,8 @@ SETTINGS = """
 # the connection. This is MariaDB's own default.
 MIN_PACKET_BYTES = 16 * 2**20
 
+NO_SOCKET = "Transport does not expose socket"
+
 STATEMENT_CACHE = 32  # prepared statements that the server keeps for a connection; we have fewer
 
 
@@ -188,7 +190,8 @@ CHECK = {
 
 def fault(error: BaseException) -> StoreFault | None:
     """Say what an error of asyncmy means; None for any other error."""
-    if isinstance(error, OSError):
+    # asyncmy looks at the socket of a connection that it has just made: one that was closed meanwhile has none.
+    if isinstance(error, OSError) or (isinstance(error, RuntimeError) and NO_SOCKET in str(error)):
         return StoreFault(Code.DATABASE_UNAVAILABLE, f"no connection to MariaDB: {error}", transient=True)
     if not isinstance(error, errors.MySQLError):
         return None

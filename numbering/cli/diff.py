@@ -40,9 +40,9 @@ Copies are compared by their hashes; `numbering verify` looks at every byte."""
 @click.argument("other", metavar="B")
 @on_log
 def diff(log: LogPlace, one: str, other: str, as_json: bool) -> None:
-    """Show what changed from moment A to B, or where the copies A and B of a log part.
+    """Show what changed from A to B, two moments.
 
-    Of two copies it says whether one continues the other, or the first position at which they differ, and then exits
+    Or say where A and B, two copies of a log, part. Of two copies it says whether one continues the other, or the first position at which they differ, and then exits
     with 1. Write ./2026 for a directory whose name looks like a moment.
     """
     if is_moment(one) != is_moment(other):

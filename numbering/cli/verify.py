@@ -49,9 +49,9 @@ SOURCE is a directory, a database URL or a Redis URL."""
 def verify(
     source: str | None, chain: bool, against: tuple[str, ...], head: SavedHead | None, as_json: bool, **options: Any
 ) -> None:
-    """Prove that the log is whole, or name the first position at which it is not.
+    """Prove that the log is whole.
 
-    Without SOURCE: the ledger of the settings, with the mirror and the archive that they name. Positions are dense,
+    Or name the first position at which it is not. Without SOURCE: the ledger of the settings, with the mirror and the archive that they name. Positions are dense,
     events chain, each is legal after those before it, no number is given out twice, columns and projections are as the
     events say, copies agree. Exits with 1 when something is wrong.
     """
