@@ -42,8 +42,8 @@ Copies are compared by their hashes; `numbering verify` looks at every byte."""
 def diff(log: LogPlace, one: str, other: str, as_json: bool) -> None:
     """Show what changed from A to B, two moments.
 
-    Or say where A and B, two copies of a log, part. Of two copies it says whether one continues the other, or the first position at which they differ, and then exits
-    with 1. Write ./2026 for a directory whose name looks like a moment.
+    Or of two copies of a log: whether one continues the other, or the first position at which they differ; then it
+    exits with 1. Write ./2026 for a directory whose name looks like a moment.
     """
     if is_moment(one) != is_moment(other):
         raise click.UsageError("A and B must be two moments, or two copies.")

@@ -20,7 +20,7 @@ __all__ = ["export"]
 
 @click.group()
 def export() -> None:
-    """Write events or numbers to files, with a manifest that vouches for them."""
+    """Write events or numbers to a file and its manifest."""
 
 
 def _filters(function: Callable[..., None]) -> Callable[..., None]:

@@ -63,11 +63,11 @@ docs/recovery.md says for each disaster what to type."""
 @click.option("--reason", default="restored", show_default=True, metavar="TEXT", help="Kept in the log with the fence.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def restore(places: Sequence[str], into: str, as_json: bool, **options: Any) -> None:
-    """Fill an empty database with the ledger that other places hold, checked event by event.
+    """Fill an empty database with the ledger of another place.
 
-    Of several sources whichever reaches further is followed, and they must agree. It may be interrupted and run again.
-    What was written last may be lost: so the ledger is fenced, every sequence passes over a margin of values that
-    may have been given out, unless --complete or --move says that nothing can be missing.
+    Every event is checked. Of several sources whichever reaches further is followed, and they must agree. It may be
+    interrupted and run again. What was written last may be lost: so the ledger is fenced, every sequence passes over a
+    margin of values that may have been given out, unless --complete or --move says that nothing can be missing.
     """
     settings = read_settings({"database_url": into})
     with told(json=as_json):

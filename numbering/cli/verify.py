@@ -51,9 +51,9 @@ def verify(
 ) -> None:
     """Prove that the log is whole.
 
-    Or name the first position at which it is not. Without SOURCE: the ledger of the settings, with the mirror and the archive that they name. Positions are dense,
-    events chain, each is legal after those before it, no number is given out twice, columns and projections are as the
-    events say, copies agree. Exits with 1 when something is wrong.
+    Or name the first position at which it is not, and exit with 1. Without SOURCE: the ledger of the settings, with the
+    mirror and the archive that they name. Positions are dense, events chain, each is legal after those before it, no
+    number is given out twice, columns and projections are as the events say, copies agree.
     """
     settings = read_settings(options)
     places = [source] if source else configured(settings)
