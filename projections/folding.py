@@ -246,6 +246,8 @@ def whole(records: Sequence[Record]) -> Sequence[Record]:
             break
         if record.type == NumberVoided.__name__ and codec.decode(record).event.replacement:  # type: ignore[union-attr]
             return records[:-back]
+        if record.ordinal == 0:  # what stands in front of it is over, though a restore may have cut it in the middle
+            break
     return records
 
 

@@ -162,7 +162,7 @@ def voided() -> list[Record]:
     return decided(
         DefineSeries((LETTER,)),
         Issue(Reserve("LETTER", "T", LETTER_KEY), "D"),
-        Void("คคง.-สคฉ.3-01-0001-2568", REASON, original, "U"),
+        Void("คคง.-สคฉ.3-01-0001-2568", REASON, original, "U", replace=True),
     )
 
 
