@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from benchmarks import bench as benchmark
 from benchmarks import domain, replay, restoring, verification
 from benchmarks.bench import Plan
-from numbering.cli.bench import bench
+from numbering.cli import main
 
 RUN_FIELDS = {
     "name",
@@ -35,7 +35,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("short")
 def test_one_json_object_says_everything() -> None:
-    ended = CliRunner().invoke(bench, ["--quick", "--json"])
+    ended = CliRunner().invoke(main, ["bench", "--quick", "--json"])
     assert ended.exit_code == 0, ended.stderr
     said = json.loads(ended.stdout)
     assert {"machine", "settings", "runs", "ratios", "checks"} == said.keys()
@@ -55,7 +55,7 @@ def test_one_json_object_says_everything() -> None:
 
 def test_a_missing_program_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "PROGRAMS", ("wrk-of-nobody",))
-    ended = CliRunner().invoke(bench)
+    ended = CliRunner().invoke(main, ["bench"])
     assert ended.exit_code == 3
     assert ended.stdout == ""
     assert ended.stderr.splitlines() == [
@@ -65,7 +65,7 @@ def test_a_missing_program_is_named_with_what_installs_it(monkeypatch: pytest.Mo
 
 def test_outside_a_clone_it_says_where_to_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "benchmarks.bench", None)
-    ended = CliRunner().invoke(bench)
+    ended = CliRunner().invoke(main, ["bench"])
     assert ended.exit_code == 2
     assert "from a clone" in ended.stderr
 
