@@ -40,6 +40,7 @@ class Limits:
     backoff_seconds: float = 0.1
     max_backoff_seconds: float = 2.0
     flush_seconds: float = 1.0
+    cancel_seconds: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,11 @@ class Relay:
 
     async def stop(self) -> None:
         assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        # More than once: redis-py sends within `wait_for`, which on Python 3.11 forgets a cancellation that comes when
+        # the work is done (https://github.com/python/cpython/issues/86296). Then the relay would go on for ever.
+        while not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=self._limits.cancel_seconds)
         await self._flush()
 
     async def _run(self) -> None:

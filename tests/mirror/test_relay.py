@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from ledger.stores.memory import MemoryLog
 from ledger.writer import Outcome
 from projections.mirror.memory import MemoryEntries, MemoryStream
 from projections.mirror.relay import Limits, Relay
-from projections.mirror.stream import Entry, StreamFault
+from projections.mirror.stream import Entry, StreamFault, Tail
 from tests.mirror.test_upkeep import Place
 from tests.test_writer import Bench, LoopClock, answer, ledger, simulated, spawn
 
@@ -81,6 +81,23 @@ async def test_the_last_events_are_mirrored_when_it_ends() -> None:
             await until(lambda: not relay.status.fallback_mode)
             await bench.do(bench.reserve())
         assert held.entries == entries(bench.log)
+
+
+@simulated
+async def test_it_ends_although_a_driver_forgets_a_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forgetful(stream: Line) -> Tail:
+        monkeypatch.undo()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(1_000)
+        return await stream.tail()
+
+    async with ledger() as bench:
+        async with mirrored(bench) as (relay, _):
+            await until(lambda: not relay.status.fallback_mode)
+            monkeypatch.setattr(Line, "probe", forgetful)
+            await asyncio.sleep(1)
+        assert relay._task
+        assert relay._task.done()
 
 
 @simulated
