@@ -23,11 +23,12 @@ def put(log: MemoryLog, records: Sequence[Record], *, stopped: str | None = None
 
 
 def forked(records: Sequence[Record], position: int) -> list[Record]:
-    """The same log with another event at one position, and all that follow chained from that."""
-    kept = list(records[: position - 1])
-    for record in records[position - 1 :]:
+    """The same log with another command at one position, and all that follow chained from that."""
+    forged = records[position - 1]
+    kept = list(records[: position - 1 - forged.ordinal])
+    for record in records[len(kept) :]:
         entry = codec.decode(record)
-        if record.position == position:
+        if record.command_id == forged.command_id:
             entry = entry._replace(envelope=entry.envelope._replace(actor="forger"))
         kept.append(codec.encode(entry, kept[-1].hash))
     return kept
