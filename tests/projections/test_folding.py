@@ -218,7 +218,8 @@ async def test_a_batch_may_be_one_event_and_a_void_is_still_whole(
         while work.is_behind:
             assert await work.fold_next(connection, store.events)
             positions.append(work.position)
-    assert positions == [0, 1, 2, 3, *range(7, (await store.head()).position + 1)]
+    # A void may be five events, so as many are taken where it begins; this one is four, positions 4 to 7.
+    assert positions == [0, 1, 2, 3, *range(8, (await store.head()).position + 1)]
     await check_projections(store)
 
 
