@@ -6,10 +6,11 @@ import sys
 import time
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import IO
 
 from benchmarks.workload import SERIES, SERIES_CODE
 from numbering.settings import PREFIX
-from tests.servers import HOST, Server, ServerError
+from tests.servers import HOST, Process, Server, ServerError, begun
 
 __all__ = ["Service"]
 
@@ -57,12 +58,13 @@ class Service(Server):
         finally:
             connection.close()
 
-    def _command(self) -> list[str]:
+    def _begun(self, log: IO[bytes]) -> Process:
         named = {f"--{name.replace('_', '-')}": value for name, value in self._options.items()}
         options = [word for name, value in named.items() for word in ([name, value] if value else [name])]
         # What somebody has exported for a ledger of his own must not reach this one.
         ours = [f"--unset={name}" for name in os.environ if name.upper().startswith(PREFIX)]
-        return ["env", *ours, f"PYTHONPATH={ROOT}", sys.executable, "-m", "benchmarks.server", *options]
+        command = ["env", *ours, f"PYTHONPATH={ROOT}", sys.executable, "-m", "benchmarks.server", *options]
+        return begun(command, cwd=self.directory, log=log)
 
     def _answers(self) -> bool:
         return self._ask("GET", "/health/ready")[0] == 200

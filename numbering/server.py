@@ -17,6 +17,7 @@ from api.app import create_app
 from ledger.domain.rejection import Code
 from ledger.ports import StoreFault
 from ledger.stores import migrate
+from numbering.exits import FAULT
 from numbering.settings import Settings
 from numbering.wiring import Node, opened_store
 from replay.guard import guard
@@ -25,7 +26,6 @@ __all__ = ["BACKLOG", "UNREAD_MS", "app_of", "collect_less_often", "listen", "pr
 
 _log = logging.getLogger(__name__)
 
-FAULT = 3  # exit code
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 30
 GC_THRESHOLDS = (50_000, 20, 50)  # of Python's three generations; its own are 700, 10 and 10

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -88,9 +87,15 @@ class Statements:
         return maria.on_duplicate_key_update({name: maria.inserted[name] for name in rest})
 
 
-@cache
+_COMPILED: dict[tuple[str, str], Statements] = {}
+
+
 def statements(slot: str, dialect: Dialect) -> Statements:
-    return Statements(SLOTS[slot], dialect)
+    """Compile a slot's statements once for a kind of database: each engine has a dialect of its own."""
+    known = slot, dialect.name
+    if known not in _COMPILED:
+        _COMPILED[known] = Statements(SLOTS[slot], dialect)
+    return _COMPILED[known]
 
 
 def _change(numbers: Table) -> Update:

@@ -21,9 +21,10 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import IO, Protocol, Self
 
 HOST = "127.0.0.1"
 START_TIMEOUT_SECONDS = 60.0
@@ -62,6 +63,18 @@ def program(name: str) -> str:
     return found
 
 
+class Process(Protocol):
+    """What is asked of a process; a `subprocess.Popen` is one."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int, /) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
 def dies_with_us(command: list[str]) -> list[str]:
     """The command, to be ended by the kernel when this process dies without having said so (Linux only).
 
@@ -71,6 +84,20 @@ def dies_with_us(command: list[str]) -> list[str]:
     return command if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--", *command]
 
 
+def begun(command: list[str], *, cwd: Path, log: IO[bytes], env: Mapping[str, str] | None = None) -> Process:
+    """A process that says what it has to say in a log, and that ends with this one at the latest."""
+    return subprocess.Popen(
+        dies_with_us(command),
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        # A session of its own: Ctrl-C at the terminal ends the test run, which then ends its servers.
+        start_new_session=True,
+    )
+
+
 class Server(ABC):
     """One private server process: a directory, a port, and what can happen to it."""
 
@@ -78,7 +105,7 @@ class Server(ABC):
         self.directory = Path(tempfile.mkdtemp(prefix=f"{type(self).__name__.lower()}-"))
         self.port = free_port()
         self.log = self.directory / "log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         atexit.register(self.close)
 
     def __enter__(self) -> Self:
@@ -100,15 +127,7 @@ class Server(ABC):
         """Starts the server and returns once it answers."""
         assert self._process is None, "already started"
         with self.log.open("ab") as log:
-            # A session of its own: Ctrl-C at the terminal ends the test run, which then ends its servers.
-            self._process = subprocess.Popen(
-                dies_with_us(self._command()),
-                cwd=self.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self._process = self._begun(log)
         self._wait_until_it_answers()
 
     def stop(self) -> None:
@@ -151,12 +170,13 @@ class Server(ABC):
         shutil.rmtree(self.directory, ignore_errors=True)
 
     @abstractmethod
-    def _command(self) -> list[str]: ...
+    def _begun(self, log: IO[bytes]) -> Process:
+        """Begin it, in its directory; what it says goes to `log`."""
 
     @abstractmethod
     def _answers(self) -> bool: ...
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Process:
         assert self._process is not None, "not started"
         return self._process
 
@@ -245,8 +265,8 @@ class MariaDB(Server):
             shutil.rmtree(self._data, ignore_errors=True)
             raise ServerError(f"mariadb-install-db failed:\n{installed.stdout}")
 
-    def _command(self) -> list[str]:
-        return [
+    def _begun(self, log: IO[bytes]) -> Process:
+        command = [
             program("mariadbd"),
             "--no-defaults",  # must come first: nothing of this machine's own configuration
             f"--datadir={self._data}",
@@ -267,6 +287,7 @@ class MariaDB(Server):
             "--skip-name-resolve",
             *self._as_root(),
         ]
+        return begun(command, cwd=self.directory, log=log)
 
     def _answers(self) -> bool:
         # Through the socket: half-made TCP connections are counted, and too many shut the client's host out.
@@ -363,8 +384,8 @@ class Redis(Server):
             raise ServerError((client.stderr or client.stdout).strip())
         return client.stdout.rstrip("\n")
 
-    def _command(self) -> list[str]:
-        return [
+    def _begun(self, log: IO[bytes]) -> Process:
+        command = [
             program("redis-server"),
             *("--bind", HOST),
             *("--port", str(self.port)),
@@ -375,6 +396,7 @@ class Redis(Server):
             *("--appendfsync", "always"),
             *("--save", ""),
         ]
+        return begun(command, cwd=self.directory, log=log)
 
     def _answers(self) -> bool:
         try:

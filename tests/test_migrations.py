@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from ledger import chain
 from ledger.domain.rejection import Code
+from ledger.migrations import NEWEST
 from ledger.ports import Record
 from ledger.stores import migrate
 from ledger.stores.migration import migrations
@@ -50,6 +51,10 @@ async def test_a_migrated_schema_is_the_one_in_the_code(sql_ledger: Ledger) -> N
 
 def test_the_columns_are_the_records() -> None:
     assert tuple(events.columns.keys()) == Record._fields
+
+
+def test_the_newest_migration_is_the_one_that_is_looked_for() -> None:
+    assert ScriptDirectory.from_config(migrations()).get_current_head() == NEWEST
 
 
 async def test_migrating_again_changes_nothing(sql_ledger: Ledger) -> None:

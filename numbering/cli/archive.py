@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from ledger.domain.calendar import instant_text
-from numbering.cli.options import settings_options
-from numbering.cli.output import USAGE_ERROR, note, progress, say_facts, say_json, told
-from numbering.cli.session import Answer, read_settings
+from numbering.cli.caller import read_settings, settings_options
+from numbering.cli.output import Answer, note, progress, say_facts, say_json, told
+from numbering.exits import USAGE_ERROR
 from numbering.settings import PREFIX, Settings
 from numbering.sources import opened_sources
 from replay.archive.manifest import Manifest

@@ -10,8 +10,9 @@ from api.schemas import BatchBody, parse
 from ledger.domain.rejection import Code, Rejection
 from ledger.service import Ledger
 from numbering.cli.options import on_ledger
-from numbering.cli.output import FAULT, REJECTED, Unreadable, note, say_table
-from numbering.cli.session import REPLAYED, Answer, Session
+from numbering.cli.output import Answer, Unreadable, note, say_table
+from numbering.cli.session import REPLAYED, Session
+from numbering.exits import FAULT, REJECTED
 
 __all__ = ["batch"]
 

@@ -2,9 +2,9 @@
 
 import click
 
-__all__ = ["bench"]
+from numbering.exits import USAGE_ERROR
 
-USAGE_ERROR = 2  # exit code
+__all__ = ["bench"]
 
 
 @click.command(epilog="\b\nExample:\n  numbering bench --quick")

@@ -10,8 +10,8 @@ from ledger.codec import Entry
 from ledger.domain.calendar import instant_text
 from ledger.domain.state import Reservation
 from numbering.cli.logs import SOURCES, TIMES, LogPlace, moment, on_log
-from numbering.cli.output import REJECTED, progress, say_facts, say_json, say_line, say_table
-from numbering.cli.session import Answer
+from numbering.cli.output import Answer, progress, say_facts, say_json, say_line, say_table
+from numbering.exits import REJECTED
 from numbering.sources import opened_sources
 from replay.difference import Between, Comparison, Standing, Verdict, between, compare
 from replay.moments import is_moment, understood

@@ -8,8 +8,7 @@ from dataclasses import asdict
 
 import click
 
-from numbering.cli.options import settings_options
-from numbering.cli.session import read_settings
+from numbering.cli.caller import read_settings, settings_options
 from numbering.doctor import Finding, Level
 
 __all__ = ["doctor"]

@@ -9,8 +9,8 @@ import click
 
 from ledger.domain.rejection import Code
 from numbering.cli.logs import SOURCES, TIMES, LogPlace, at_option, moment, on_log
-from numbering.cli.output import REJECTED, Unreadable, progress, say_facts, say_json, say_line
-from numbering.cli.session import Answer
+from numbering.cli.output import Answer, Unreadable, progress, say_facts, say_json, say_line
+from numbering.exits import REJECTED
 from replay.export import export as export_log
 from replay.export import verify as verify_export
 from replay.export_manifest import Export, Form, Manifest, What

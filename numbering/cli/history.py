@@ -7,8 +7,7 @@ import click
 from api.answers import number_history
 from numbering.cli.logs import SOURCES, LogPlace, on_log
 from numbering.cli.numbers import show_history
-from numbering.cli.output import progress, say_json
-from numbering.cli.session import Answer
+from numbering.cli.output import Answer, progress, say_json
 from replay.story import Story, story_of
 
 __all__ = ["history"]

@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from ledger.domain.rejection import Code, Rejection
-from numbering.cli.options import settings_options
+from numbering.cli.caller import read_settings, settings_options
 from numbering.cli.output import Unreadable, told
-from numbering.cli.session import read_settings
 from numbering.settings import Settings
 from numbering.sources import opened_sources
 from replay.combined import Combined

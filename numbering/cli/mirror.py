@@ -10,9 +10,9 @@ from ledger.domain.rejection import Code, Rejection
 from ledger.log import generation
 from ledger.ports import Fault, Head, OutcomeUnknown
 from ledger.stores import SqlStore
-from numbering.cli.options import settings_options
-from numbering.cli.output import REJECTED, USAGE_ERROR, note, progress, say_facts, say_json, say_line, say_table, told
-from numbering.cli.session import Answer, read_settings
+from numbering.cli.caller import read_settings, settings_options
+from numbering.cli.output import Answer, note, progress, say_facts, say_json, say_line, say_table, told
+from numbering.exits import REJECTED, USAGE_ERROR
 from numbering.settings import PREFIX, Settings
 from numbering.wiring import log_and_mirror
 from projections.mirror import upkeep

@@ -10,8 +10,8 @@ from api.requests import checked_token
 from api.schemas import PreviewBody, checked
 from ledger.service import Ledger
 from numbering.cli.options import number_options, on_ledger
-from numbering.cli.output import say_facts, say_line, say_table
-from numbering.cli.session import Answer, Session, given
+from numbering.cli.output import Answer, say_facts, say_line, say_table
+from numbering.cli.session import Session, given
 
 __all__ = [
     "assign",

@@ -1,4 +1,4 @@
-"""Options that commands share: settings, those of every command on the ledger, and what numbers are asked for by."""
+"""Options that commands share: those of every command on the ledger, and what numbers are asked for by."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -6,27 +6,13 @@ from typing import Any, TypeVar
 
 import click
 
+from numbering.cli.caller import read_settings, settings_options
 from numbering.cli.output import told
-from numbering.cli.session import Session, read_settings
-from numbering.settings import PREFIX, Settings
+from numbering.cli.session import Session
 
-__all__ = ["key_option", "number_options", "on_ledger", "settings_options"]
+__all__ = ["key_option", "number_options", "on_ledger"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def settings_options(*names: str) -> Callable[[Function], Function]:
-    """Add settings as options: `database_url` becomes `--database-url`, described with its default and variable."""
-
-    def add(function: Function) -> Function:
-        for name in reversed(names):
-            field = Settings.model_fields[name]
-            default = "empty" if field.default == "" else field.default
-            described = f"{field.description}  [{PREFIX}{name.upper()}; default: {default}]"
-            function = click.option(f"--{name.replace('_', '-')}", name, help=described)(function)
-        return function
-
-    return add
 
 
 def on_ledger(*, writes: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:

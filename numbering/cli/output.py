@@ -19,12 +19,10 @@ from api.answers import as_json
 from api.problems import problem_body
 from ledger.domain.rejection import Rejection
 from ledger.ports import Fault
+from numbering.exits import FAULT, REJECTED, USAGE_ERROR
 
 __all__ = [
-    "FAULT",
-    "INTERRUPTED",
-    "REJECTED",
-    "USAGE_ERROR",
+    "Answer",
     "LongTable",
     "Unreadable",
     "fail",
@@ -39,10 +37,7 @@ __all__ = [
     "visible",
 ]
 
-REJECTED = 1
-USAGE_ERROR = 2
-FAULT = 3
-INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
+Answer = dict[str, Any]
 
 _GAP = "  "
 

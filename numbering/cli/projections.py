@@ -13,8 +13,9 @@ from ledger.ports import Fault
 from ledger.stores import SqlStore
 from ledger.system import SystemClock
 from numbering.cli.options import on_ledger
-from numbering.cli.output import REJECTED, note, progress, say_line, say_table
-from numbering.cli.session import Answer, Session
+from numbering.cli.output import Answer, note, progress, say_line, say_table
+from numbering.cli.session import Session
+from numbering.exits import REJECTED
 from numbering.settings import Settings
 from numbering.wiring import opened_store
 from projections.check import check

@@ -17,8 +17,9 @@ from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
 from ledger.service import Ledger
 from numbering.cli.options import on_ledger
-from numbering.cli.output import REJECTED, Unreadable, note, problem, say_line, say_table, visible
-from numbering.cli.session import Answer, Session
+from numbering.cli.output import Answer, Unreadable, note, problem, say_line, say_table, visible
+from numbering.cli.session import Session
+from numbering.exits import REJECTED
 
 __all__ = ["import_register"]
 

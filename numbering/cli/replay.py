@@ -16,8 +16,7 @@ from ledger.domain.decisions.guards import known_series, no_sequence
 from ledger.domain.sequence import ValueState
 from ledger.fold import Fold
 from numbering.cli.logs import SOURCES, TIMES, LogPlace, at_option, moment, on_log
-from numbering.cli.output import LongTable, progress, say_facts, say_json, say_line, say_table
-from numbering.cli.session import Answer
+from numbering.cli.output import Answer, LongTable, progress, say_facts, say_json, say_line, say_table
 from replay.copying import copy_to, make_copy, opened_copy
 from replay.moments import Moment, Past, folded
 from replay.numbers import Listed, Wanted, all_numbers

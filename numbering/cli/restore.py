@@ -9,8 +9,8 @@ import click
 from ledger.domain.calendar import instant_text
 from ledger.stores import migrate, open_store
 from ledger.system import RandomIds, SystemClock
-from numbering.cli.output import note, progress, say_facts, say_json, told
-from numbering.cli.session import Answer, actor, read_settings
+from numbering.cli.caller import actor, read_settings
+from numbering.cli.output import Answer, note, progress, say_facts, say_json, told
 from numbering.settings import Settings
 from numbering.sources import opened_sources
 from replay.combined import Combined

@@ -11,8 +11,8 @@ from ledger.domain.sequence import ValueState
 from ledger.service import Ledger
 from numbering.cli.numbers import IN_THE_LOG
 from numbering.cli.options import key_option, on_ledger
-from numbering.cli.output import note, say_facts, say_line, say_table
-from numbering.cli.session import Answer, Session, given
+from numbering.cli.output import Answer, note, say_facts, say_line, say_table
+from numbering.cli.session import Session, given
 
 __all__ = ["adjust", "close", "gaps", "maximum", "open_period", "reset", "retire", "sequence", "sequences"]
 

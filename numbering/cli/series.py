@@ -13,8 +13,8 @@ from ledger.service import Ledger
 from ledger.writer import Outcome
 from numbering.cli.definitions import read_definitions
 from numbering.cli.options import on_ledger
-from numbering.cli.output import note, say_facts, say_table
-from numbering.cli.session import Answer, Session
+from numbering.cli.output import Answer, note, say_facts, say_table
+from numbering.cli.session import Session
 
 __all__ = ["series"]
 

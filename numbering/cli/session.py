@@ -1,7 +1,6 @@
 """One command's session on the ledger: open it, do one thing, close it."""
 
 import asyncio
-import getpass
 import logging
 import os
 import sys
@@ -16,42 +15,23 @@ from api.schemas import checked
 from ledger.codec import canonical, command_id
 from ledger.domain.commands import Command, Envelope
 from ledger.domain.state import State
-from ledger.domain.text import flaw_of_text
 from ledger.ports import Fault
 from ledger.service import Ledger
 from ledger.system import RandomIds
 from ledger.writer import Outcome
-from numbering.cli.output import INTERRUPTED, USAGE_ERROR, fail, note, say_json
-from numbering.settings import BadSettings, Settings, load
+from numbering.cli.caller import actor
+from numbering.cli.output import Answer, fail, note, say_json
+from numbering.exits import INTERRUPTED
+from numbering.settings import Settings
 from numbering.wiring import Node
 
-__all__ = ["REPLAYED", "Answer", "Session", "actor", "given", "read_settings"]
+__all__ = ["REPLAYED", "Session", "given"]
 
-Answer = dict[str, Any]
 Result = TypeVar("Result")
 
-MAX_ACTOR_LENGTH = 100
 PROGRESS_SECONDS = 1.0
 REPLAYED = "the same answer as the first time"
 CLOSE_SECONDS = 0.5  # for closing the ledger after a fault or Ctrl-C; a COMMIT under way takes less
-
-
-def read_settings(options: Mapping[str, Any]) -> Settings:
-    """Read the settings, or end the process with one line that says which is wrong."""
-    try:
-        return load(options)
-    except BadSettings as error:
-        note(str(error))
-        raise SystemExit(USAGE_ERROR) from None
-
-
-def actor() -> str:
-    """Name who runs this, as events will have it: `cli:<user>`, or by number where the name is unfit or unknown."""
-    try:
-        name = f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return f"cli:{os.getuid()}"
-    return f"cli:{os.getuid()}" if flaw_of_text(name, at_most=MAX_ACTOR_LENGTH) else name
 
 
 def given(**fields: object) -> dict[str, object]:

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from ledger.domain.calendar import instant_text
-from numbering.cli.options import settings_options
-from numbering.cli.output import REJECTED, progress, say_facts, say_json, say_line, say_table, told
-from numbering.cli.session import Answer, read_settings
+from numbering.cli.caller import read_settings, settings_options
+from numbering.cli.output import Answer, progress, say_facts, say_json, say_line, say_table, told
+from numbering.exits import REJECTED
 from numbering.settings import Settings
 from numbering.sources import configured, opened_sources
 from replay.verify import Report, SavedHead

@@ -165,8 +165,10 @@ async def served(
 async def _running(ledger: Ledger, projector: Projector) -> AsyncIterator[None]:
     async with ledger:
         projector.start()
-        yield
-        await projector.stop()
+        try:
+            yield
+        finally:
+            await projector.stop()
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], *, within: float = 10.0) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
-from tests.servers import HOST, STOP_TIMEOUT_SECONDS, Server
+from tests.forked import Forked
+from tests.numbering.process import NUMBERING, without_settings
+from tests.servers import HOST, STOP_TIMEOUT_SECONDS, Process, Server, begun
 
 __all__ = ["IMPATIENT_MS", "PATIENT_MS", "Serve", "Service"]
 
@@ -26,13 +25,21 @@ WRITTEN_TO_NOBODY = "the handler is closed"
 class Service(Server):
     """One service process on a ledger, with other `settings`; killed or ended, it starts again on the same port.
 
+    With `installed` it is the program that is installed, which has to be loaded first: for those who measure a start.
     `start` returns when the path `until` answers 200: usually once it can number, for a stopped ledger once it is up.
     """
 
     def __init__(
-        self, database_url: str, *, lock_timeout_ms: int = PATIENT_MS, until: str = "/health/ready", **settings: str
+        self,
+        database_url: str,
+        *,
+        lock_timeout_ms: int = PATIENT_MS,
+        until: str = "/health/ready",
+        installed: bool = False,
+        **settings: str,
     ) -> None:
         super().__init__()
+        self._is_installed = installed
         self._until = until
         self._options = {
             "--database-url": database_url,
@@ -78,11 +85,12 @@ class Service(Server):
         finally:
             connection.close()
 
-    def _command(self) -> list[str]:
+    def _begun(self, log: IO[bytes]) -> Process:
         # What a developer has exported for a ledger of his own must not reach this one.
-        ours = [f"--unset={name}" for name in os.environ if name.startswith("NUMBERING_")]
-        options = [word for option in self._options.items() for word in option]
-        return ["env", *ours, str(Path(sys.executable).with_name("numbering")), "serve", *options]
+        words, env = ["serve", *(word for option in self._options.items() for word in option)], without_settings()
+        if not self._is_installed:
+            return Forked(words, cwd=self.directory, env=env, stdout=log, stderr=log)
+        return begun([str(NUMBERING), *words], cwd=self.directory, log=log, env=env)
 
     def _answers(self) -> bool:
         return self.get(self._until)[0] == 200

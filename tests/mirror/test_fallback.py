@@ -291,6 +291,7 @@ def test_start_unverified_writes_without_the_mirror(redis: Redis) -> None:
 
 def test_without_a_mirror_nothing_falls_back() -> None:
     with Service() as service, service.client() as http:
+        http.put("/v1/series/PLAIN", json=PLAIN).raise_for_status()  # which waits until the log was read
         told = http.get("/health/numbering").json()
         assert (told["fallback_mode"], told["mirror"], told["status"]) == (False, None, "up")
 

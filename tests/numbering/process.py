@@ -1,18 +1,21 @@
-"""The real `numbering serve`, in a process and a directory of its own."""
+"""The real `numbering`, in processes of its own."""
 
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 import httpx
 
 from ledger.ports import Store
 from ledger.stores import open_store
+from tests.forked import Forked
 from tests.servers import HOST, STOP_TIMEOUT_SECONDS, Server
 
-__all__ = ["NUMBERING", "Service", "run", "without_settings"]
+__all__ = ["NUMBERING", "Service", "run", "run_installed", "without_settings"]
 
 NUMBERING = Path(sys.executable).with_name("numbering")
 RUN_TIMEOUT_SECONDS = 30.0
@@ -26,6 +29,22 @@ def without_settings(**settings: str) -> dict[str, str]:
 
 def run(*words: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run `numbering` to its end."""
+    with TemporaryFile("w+", encoding="utf-8") as stdout, TemporaryFile("w+", encoding="utf-8") as stderr:
+        process = Forked(words, cwd=cwd, env=without_settings(**settings), stdout=stdout, stderr=stderr)
+        try:
+            status = process.wait(RUN_TIMEOUT_SECONDS)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(words, status, _all_of(stdout), _all_of(stderr))
+
+
+def _all_of(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()
+
+
+def run_installed(*words: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Do the same with the installed program, which has to be loaded first."""
     return subprocess.run(
         [NUMBERING, *words],
         cwd=cwd,
@@ -75,9 +94,9 @@ class Service(Server):
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8")
 
-    def _command(self) -> list[str]:
-        environment = [f"{name}={value}" for name, value in without_settings(**self.settings).items()]
-        return ["env", "-i", *environment, str(NUMBERING), "serve", "--port", str(self.port), *self.options]
+    def _begun(self, log: IO[bytes]) -> Forked:
+        words = "serve", "--port", str(self.port), *self.options
+        return Forked(words, cwd=self.directory, env=without_settings(**self.settings), stdout=log, stderr=log)
 
     def _answers(self) -> bool:
         # Until it says so itself: asking earlier could be answered by whoever has the port.

@@ -19,7 +19,10 @@ pytestmark = pytest.mark.usefixtures("elsewhere")
 
 def commands(group: click.Group, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command with the words that name it."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
         yield (*words, name), command
         if isinstance(command, click.Group):
             yield from commands(command, *words, name)
@@ -28,14 +31,20 @@ def commands(group: click.Group, *words: str) -> Iterator[tuple[tuple[str, ...],
 COMMANDS = dict(commands(main))
 
 
+def test_every_command_has_the_name_by_which_it_is_loaded() -> None:
+    for words, command in COMMANDS.items():
+        assert command.name == words[-1]
+
+
 # Help
 
 
 def test_help_names_every_command_in_the_order_of_their_use() -> None:
     helped = said("--help")
     listed = helped.partition("\nCommands:\n")[2].partition("\n\n")[0]
-    assert re.findall(r"^  ([a-z]+)  +[A-Z]", listed, re.MULTILINE) == list(main.commands)
-    assert list(main.commands)[:3] == ["serve", "migrate", "series"]
+    names = [words[0] for words in COMMANDS if len(words) == 1]
+    assert re.findall(r"^  ([a-z]+)  +[A-Z]", listed, re.MULTILINE) == names
+    assert names[:3] == ["serve", "migrate", "series"]
     assert "NUMBERING_" in helped
     assert "Exit codes: " in helped
     assert "..." not in listed  # where click cuts a description
@@ -129,7 +138,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         async def fails(_: str) -> bool:
             raise error
 
-        monkeypatch.setattr(import_module("numbering.cli.main"), "migrate_store", fails)
+        monkeypatch.setattr(import_module("numbering.cli.migrate"), "migrate_store", fails)
 
     return fail_with
 

@@ -13,7 +13,7 @@ import pytest
 from ledger import codec
 from ledger.domain.commands import Envelope
 from ledger.stores import open_store
-from numbering.cli.session import actor
+from numbering.cli.caller import actor
 from tests.api.client import served
 from tests.numbering.command import LETTER_KEY, asked, ran, rejection, said
 

@@ -1,0 +1,91 @@
+"""`numbering` in processes that need not load it: each is forked from one that has.
+
+Loading takes most of the time of a command and of a service's start, and the tests begin hundreds of them. What is
+begun is a process like any other, to be stalled and killed. That the installed program loads is for the tests of the
+command line, the drills and the sessions of the documents to see.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import IO, Any
+
+from numbering.cli.main import COMMANDS
+
+__all__ = ["Forked"]
+
+PARENT_DEATH_SIGNAL = 1  # of prctl(2)
+MAX_FILES = 1 << 16
+LOADED_LATE = ["alembic.command", "projections.mirror.redis", "uvicorn.lifespan.on", "uvicorn.loops.uvloop"]
+
+_loaded = multiprocessing.get_context("forkserver")
+_loaded.set_forkserver_preload([*{f"numbering.cli.{at.partition(':')[0]}" for at in COMMANDS.values()}, *LOADED_LATE])
+
+
+class Forked:
+    """A process that was begun as `subprocess.Popen` would begin it, in a session of its own, and may be used as one.
+
+    Like a `Server` it is ended by the kernel when the run of tests is.
+    """
+
+    def __init__(
+        self, words: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: IO[Any], stderr: IO[Any]
+    ) -> None:
+        said = _Descriptors(stdout, stderr)
+        self._process = _loaded.Process(target=_main, args=(list(words), str(cwd), dict(env), said))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        status = self.poll()
+        if status is None:
+            raise subprocess.TimeoutExpired("numbering", timeout or 0)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class _Descriptors:
+    """What a new process is to have as standard output and error; handed over while it is begun."""
+
+    def __init__(self, *files: IO[Any]) -> None:
+        self._files = files
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, ([DupFd(each.fileno()) for each in self._files],)
+
+
+def _main(words: Sequence[str], cwd: str, environment: Mapping[str, str], said: Sequence[Any]) -> None:
+    ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    os.setsid()
+    for number, file in enumerate([os.open(os.devnull, os.O_RDONLY), *(each.detach() for each in said)]):
+        os.dup2(file, number)
+    os.closerange(3, MAX_FILES)  # among them what keeps the process alive from which all are forked
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["numbering", *words]
+    from numbering.cli import main
+
+    main(words, prog_name="numbering")
