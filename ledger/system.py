@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-__all__ = ["RandomIds", "SystemClock", "aside", "spawn"]
+__all__ = ["RandomIds", "SystemClock", "aside", "end", "spawn"]
 
 PAGE_BYTES = 4096
+CANCEL_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,17 @@ def spawn(work: Coroutine[Any, Any, None], /, *, name: str) -> asyncio.Task[None
     task = asyncio.get_running_loop().create_task(work, name=name)
     task.add_done_callback(_report)
     return task
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended.
+
+    More than once: drivers wait within `wait_for`, which on Python 3.11 forgets a cancellation that comes when the work
+    is done (https://github.com/python/cpython/issues/86296), and others raise an error of their own in its place.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_SECONDS)
 
 
 async def aside(work: Callable[[], None], /) -> None:

@@ -9,7 +9,6 @@ checkpoint, and a rebuild is the way out. A live slot of an older version is reb
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,6 +18,7 @@ from ledger.domain.rejection import Code
 from ledger.feed import Feed
 from ledger.ports import Clock, Head, Spawn, StoreFault
 from ledger.stores import SqlStore
+from ledger.system import end
 from projections.checkpoints import BEGIN, FAIL, LOCK, Checkpoint, checkpoints, failed, live, shortened, target
 from projections.clearing import Clearing
 from projections.folding import Folding, ForeignHistory, LogIsBehind
@@ -98,9 +98,7 @@ class Projector:
         """End the task; a batch under way is committed or not, and the checkpoint says which."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end(task)
         self._is(Activity.STOPPED)
 
     async def _run(self) -> None:

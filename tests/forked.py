@@ -20,14 +20,21 @@ from typing import IO, Any
 
 from numbering.cli.main import COMMANDS
 
-__all__ = ["Forked"]
+__all__ = ["Forked", "loaded"]
 
 PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 MAX_FILES = 1 << 16
-LOADED_LATE = ["alembic.command", "projections.mirror.redis", "uvicorn.lifespan.on", "uvicorn.loops.uvloop"]
+LOADED_TOO = [
+    "alembic.command",
+    "projections.mirror.redis",
+    "tests.fire.parts",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.uvloop",
+]
 
-_loaded = multiprocessing.get_context("forkserver")
-_loaded.set_forkserver_preload([*{f"numbering.cli.{at.partition(':')[0]}" for at in COMMANDS.values()}, *LOADED_LATE])
+# One for all: Python has one server to fork from, whatever the context.
+loaded = multiprocessing.get_context("forkserver")
+loaded.set_forkserver_preload([*{f"numbering.cli.{at.partition(':')[0]}" for at in COMMANDS.values()}, *LOADED_TOO])
 
 
 class Forked:
@@ -40,7 +47,7 @@ class Forked:
         self, words: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: IO[Any], stderr: IO[Any]
     ) -> None:
         said = _Descriptors(stdout, stderr)
-        self._process = _loaded.Process(target=_main, args=(list(words), str(cwd), dict(env), said))
+        self._process = loaded.Process(target=_main, args=(list(words), str(cwd), dict(env), said))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid

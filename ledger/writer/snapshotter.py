@@ -6,12 +6,12 @@ ledger: it is logged once, and tried again later. Old ones stay, because the ser
 
 import asyncio
 import logging
-from contextlib import suppress
 
 from ledger import snapshots
 from ledger.domain.state import FOLD_VERSION
 from ledger.fold import Fold
 from ledger.ports import Aside, Snapshot, Spawn, Store, StoreFault
+from ledger.system import end
 from ledger.writer.writer import Writer
 
 __all__ = ["EVERY", "Snapshotter"]
@@ -46,9 +46,7 @@ class Snapshotter:
         """End the task; a snapshot under way is written whole or not at all."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end(task)
 
     async def _run(self) -> None:
         while True:

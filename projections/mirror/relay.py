@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ledger.domain.rejection import Code
 from ledger.log import generation
 from ledger.ports import Clock, Fault, Spawn, Store, StoreFault
+from ledger.system import end
 from ledger.writer import Writer
 from projections.mirror.copier import Copier
 from projections.mirror.stream import EMPTY, Connect, Stream, StreamFault
@@ -40,7 +41,6 @@ class Limits:
     backoff_seconds: float = 0.1
     max_backoff_seconds: float = 2.0
     flush_seconds: float = 1.0
-    cancel_seconds: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +105,7 @@ class Relay:
 
     async def stop(self) -> None:
         assert self._task is not None
-        # More than once: redis-py sends within `wait_for`, which on Python 3.11 forgets a cancellation that comes when
-        # the work is done (https://github.com/python/cpython/issues/86296). Then the relay would go on for ever.
-        while not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=self._limits.cancel_seconds)
+        await end(self._task)
         await self._flush()
 
     async def _run(self) -> None:

@@ -14,7 +14,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
@@ -34,6 +33,7 @@ from projections.mirror.redis import connect_to
 from projections.mirror.relay import Relay
 from projections.projector import Projector
 from tests.fire.load import GAPLESS, NEVER
+from tests.forked import loaded
 
 __all__ = [
     "SHORT_SECONDS",
@@ -51,9 +51,6 @@ SHORT_SECONDS, LONG_SECONDS = 1, 3600  # what is due expires at once, or long af
 REASON = "drawn by lot in a test"
 CONSUMER = Path(__file__).parents[2] / "examples" / "consumer.py"
 
-_context = get_context("forkserver")
-_context.set_forkserver_preload([__name__])
-
 
 class Part:
     """A process that can be killed and started again."""
@@ -66,7 +63,7 @@ class Part:
         self._process: BaseProcess | None = None
 
     def start(self) -> None:
-        self._process = _context.Process(target=_run, args=(self._work, *self._arguments), daemon=True)
+        self._process = loaded.Process(target=_run, args=(self._work, *self._arguments), daemon=True)
         self._process.start()
 
     def kill(self) -> None:
