@@ -1,5 +1,6 @@
 """Fixtures that many test files share: one private MariaDB for the whole run, and fresh ledgers."""
 
+import gc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -7,6 +8,20 @@ import pytest
 
 from tests.servers import MariaDB
 from tests.stores import Ledger, mariadb_ledger, memory_ledger, sqlite_ledger
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what lives as long as the run: thousands of tests, and the modules that they use."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _collected_as_ever() -> Iterator[None]:
+    """A service collects less often, and a test may be one; the next is none."""
+    thresholds = gc.get_threshold()
+    yield
+    gc.set_threshold(*thresholds)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
