@@ -30,11 +30,14 @@ EVENTS = 1_000_000
 LIMIT_SECONDS = 120.0  # for a million events into MariaDB
 PART = 10_000
 TIMEOUT_MS = 60_000
+BUFFER_POOL_MEGABYTES = 2_048  # in which the indexes of a million events have room
 
 
 def main(events: int = EVENTS) -> None:
-    collect_less_often()
-    with tempfile.TemporaryDirectory(prefix="numbering-restoring-") as directory, MariaDB() as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="numbering-restoring-") as directory,
+        MariaDB(buffer_pool_megabytes=BUFFER_POOL_MEGABYTES) as server,
+    ):
         place = Path(directory)
         known = machine(place)
         print(f"{known['cpu']}, {known['cores']} cores, {platform.platform()}, Python {known['python']}")
@@ -107,4 +110,5 @@ async def _restored(directory: Path, url: str) -> float:
 
 
 if __name__ == "__main__":
+    collect_less_often()
     main(*map(int, sys.argv[1:]))

@@ -5,6 +5,7 @@ goes on where it was when it is run again. One that may have lost the end of the
 transaction that lets processes write.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -184,7 +185,7 @@ async def _retired(source: Source) -> Extent:
 
 
 class _Copying:
-    """All events are examined, and those that the target lacks are stored."""
+    """All events are examined, and those that the target lacks are stored, while the next ones are examined."""
 
     def __init__(self, store: SqlStore, extent: Extent, begun: Head, pace: Pace) -> None:
         self._store = store
@@ -194,15 +195,26 @@ class _Copying:
         self._pending: list[Record] = []
         self._bytes = 0
         self._end = begun
+        self._storing: asyncio.Task[None] | None = None
 
     async def all(self, source: Source, extent: Extent, progress: Progress) -> None:
         """Copy what the source holds behind what was copied, but for the last events, which `finish` stores."""
+        try:
+            await self._copy(source, extent, progress)
+            await self._stored()
+        finally:
+            if self._storing:  # there is another reason to end
+                await asyncio.gather(self._storing, return_exceptions=True)
+
+    async def _copy(self, source: Source, extent: Extent, progress: Progress) -> None:
         examined = self._examined
         async for events in source.events(after=examined.position, to=extent.last):
-            if flaw := examined.take_bare(events):
+            if flaw := await asyncio.to_thread(examined.take_bare, events):
                 raise Damaged(examined.flawed, flaw)
             if len(self._pending) >= COPIED_AT_ONCE or self._bytes >= COPIED_BYTES:
-                await self._store_pending()
+                await self._stored()
+                self._storing = asyncio.create_task(self._put(self._pending))
+                self._pending, self._bytes = [], 0
             progress(examined.position, extent.last)
         check_end(source, extent, examined.position, examined.hash)
 
@@ -214,11 +226,16 @@ class _Copying:
         elif row.position == self._begun.position and row.hash != self._begun.hash:
             raise apart("the database holds half of a restore from another history: name an empty one")
 
-    async def _store_pending(self) -> None:
+    async def _put(self, records: Sequence[Record]) -> None:
         async with self._transaction() as transaction:
-            await transaction.append(self._pending)
+            await transaction.append(records)
             await self._commit(transaction)
-        self._pending, self._bytes = [], 0
+
+    async def _stored(self) -> None:
+        """Wait until what was given to the database is stored."""
+        storing, self._storing = self._storing, None
+        if storing:
+            await storing
 
     async def finish(self, extent: Extent, plan: Plan, ids: Ids) -> Restored:
         """Store the last events, fence the ledger, and let processes write: all of that or nothing."""

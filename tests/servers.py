@@ -200,8 +200,9 @@ class Server(ABC):
 class MariaDB(Server):
     """A private MariaDB with a binary log and a flush at every commit."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, buffer_pool_megabytes: int = 128) -> None:
         super().__init__()
+        self._buffer_pool = buffer_pool_megabytes
         self.socket = self.directory / "socket"
         self._data = self.directory / "data"
 
@@ -282,7 +283,7 @@ class MariaDB(Server):
             # Else only SUPER may create a trigger while the binary log is on (error 1419). That guards
             # statement replication, which ROW does not use, and SUPER can do far more than a migration needs.
             "--log-bin-trust-function-creators=1",
-            "--innodb-buffer-pool-size=128M",
+            f"--innodb-buffer-pool-size={self._buffer_pool}M",
             "--performance-schema=OFF",
             "--skip-name-resolve",
             *self._as_root(),
