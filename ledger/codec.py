@@ -55,10 +55,12 @@ __all__ = [
     "command_id",
     "decode",
     "encode",
+    "fields_of",
     "flaw_of_columns",
     "read",
     "record_of",
     "recorded_at",
+    "row_of",
 ]
 
 # The stream of what belongs to no series; no series' code and no sequence's id is written so.
@@ -92,19 +94,25 @@ def canonical(data: object) -> bytes:
 
 def encode(entry: Entry, previous: bytes) -> Record:
     """Give the row of an entry that follows the event with the hash `previous`."""
+    fields = fields_of(entry)
+    body = canonical(fields)
+    return row_of(entry, fields, body, chain.link(previous, body))
+
+
+def fields_of(entry: Entry) -> Data:
+    """Give what the canonical bytes of an entry say, by name."""
     event, envelope = entry.event, entry.envelope
     kind = type(event).__name__
     version, to_data, _ = _FORMS[kind]
-    stream = _stream(event)
     token = getattr(event, "token", None)
-    fields = {
+    fields: Data = {
         "actor": envelope.actor,
         "command_id": envelope.command_id.hex(),
         "data": to_data(event),
         "ordinal": entry.ordinal,
         "position": entry.position,
         "recorded_at": entry.recorded_at,
-        "stream": stream,
+        "stream": _stream(event),
         "type": kind,
         "version": version,
     }
@@ -118,18 +126,22 @@ def encode(entry: Entry, previous: bytes) -> Record:
         fields["request_id"] = envelope.request_id
     if token is not None:
         fields["token"] = token
-    body = canonical(fields)
+    return fields
+
+
+def row_of(entry: Entry, fields: Mapping[str, Any], body: bytes, hash: bytes) -> Record:
+    """Give the row of an entry whose fields and canonical bytes are known."""
     return Record(
         entry.position,
-        kind,
-        version,
-        stream,
-        token,
-        envelope.command_id,
+        fields["type"],
+        fields["version"],
+        fields["stream"],
+        fields.get("token"),
+        entry.envelope.command_id,
         entry.ordinal,
         body,
         entry.recorded_at,
-        chain.link(previous, body),
+        hash,
     )
 
 

@@ -3,11 +3,12 @@
 This is all that can be said of a log by itself, in one pass; `Judge` says which rules an event must keep.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from ledger import chain
-from ledger.codec import Entry, UnknownEvent, encode, flaw_of_columns, read
+from ledger.codec import Entry, UnknownEvent, canonical, fields_of, flaw_of_columns, read, row_of
 from ledger.domain.state import State
 from ledger.ports import Record
 from replay.judgement import Judge
@@ -68,13 +69,13 @@ class Examination:
 
     def _take(self, events: Sequence[Stored], rows: Sequence[Record] | None) -> str | None:
         entries, unread = _read(events)
-        written, altered = self._compared(events, entries, rows)
-        for entry, row in zip(entries, written, strict=False):
+        count, altered, written = self._compared(events, entries, rows)
+        for index, entry in enumerate(entries[:count]):
             if found := self._judge.take(entry):
                 return found
-            self.position, self.hash = row.position, row.hash
+            self.position, _, self.hash = events[index]
             if self._note:
-                self._note(entry, row)
+                self._note(entry, written[index])
         found = altered or unread
         if found:
             self._judge.position = self.position + 1
@@ -82,24 +83,28 @@ class Examination:
 
     def _compared(
         self, events: Sequence[Stored], entries: Sequence[Entry], rows: Sequence[Record] | None
-    ) -> tuple[Sequence[Record], str | None]:
+    ) -> tuple[int, str | None, Sequence[Record]]:
         """Write events once more, up to the first that is not as it would be written; say what is wrong with that.
 
         That costs no more than to look for what is not canonical, stands in the body twice, or says nothing to us, any
-        of which would otherwise go on in the chain unseen.
+        of which would otherwise go on in the chain unseen. Gives how many are right, and their rows for who notes them.
         """
         position, hash = self.position, self.hash
         written: list[Record] = []
         for index, (event, entry) in enumerate(zip(events, entries, strict=False)):
             position += 1
             if event[0] != position:
-                return written, f"position {position} is missing: the log goes on at {event[0]}"
-            row = _written(entry, hash)
-            if row is None or row.body != event[1] or row.hash != event[2] or (rows and row != rows[index]):
-                return written, _flaw(event, row, rows[index] if rows else None)
-            written.append(row)
-            hash = row.hash
-        return written, None
+                return index, f"position {position} is missing: the log goes on at {event[0]}", written
+            row = rows[index] if rows else None
+            fields, body = _written(entry)
+            if body != event[1] or entry.position != position or chain.link(hash, body) != event[2]:
+                return index, _flaw(event, entry, body, row), written
+            if row and not _is_row_of(row, entry, fields):
+                return index, _flaw(event, entry, body, row), written
+            if self._note:
+                written.append(row or row_of(entry, fields, body, event[2]))
+            hash = event[2]
+        return len(entries), None, written
 
 
 def _read(events: Sequence[Stored]) -> tuple[list[Entry], str | None]:
@@ -115,20 +120,29 @@ def _read(events: Sequence[Stored]) -> tuple[list[Entry], str | None]:
     return entries, None
 
 
-def _written(entry: Entry, previous: bytes) -> Record | None:
-    """Write an event behind a hash; None when what was read could not have been written."""
+def _written(entry: Entry) -> tuple[Mapping[str, Any], bytes | None]:
+    """Write an event; None when what was read could not have been written."""
     try:
-        return encode(entry, previous)
+        fields = fields_of(entry)
+        return fields, canonical(fields)
     except Exception:
-        return None
+        return {}, None
 
 
-def _flaw(event: Stored, written: Record | None, row: Record | None) -> str:
+def _is_row_of(row: Record, entry: Entry, fields: Mapping[str, Any]) -> bool:
+    """Say whether the columns beside body and hash are those of an event."""
+    said = entry.position, fields["type"], fields["version"], fields["stream"], fields.get("token")
+    return row[:7] == (*said, entry.envelope.command_id, entry.ordinal) and row.recorded_at == entry.recorded_at
+
+
+def _flaw(event: Stored, entry: Entry, body: bytes | None, row: Record | None) -> str:
     """Say in words how an event, or its row, differs from how it is written."""
     if found := flaw_of_columns(row) if row else None:
         return found
-    if written is None:
+    if body is None:
         return "the body is not one that could be written"
-    if written.body != event[1]:
+    if body != event[1]:
         return "the body is not as its event is written"
+    if entry.position != event[0]:
+        return "the event says of itself that it stands at another position"
     return "the hash does not follow from the body and the hash before it"

@@ -18,7 +18,7 @@ __all__ = ["EVERY", "Snapshotter"]
 
 _log = logging.getLogger(__name__)
 
-EVERY = 50_000  # events, which are folded in a second or two
+EVERY = 20_000  # events, which are folded in a second or so; a start that has to fold no more than that takes three
 LOOK_SECONDS = 1.0
 FIRST_BACKOFF_SECONDS = 10.0
 MAX_BACKOFF_SECONDS = 600.0

@@ -311,6 +311,15 @@ def test_the_first_flaw_is_told_whichever_step_finds_it() -> None:
     assert examined(made) == (2, "the column ordinal is 1, and the body says 0")
 
 
+def test_a_copy_whose_event_says_another_position() -> None:
+    """It has no column of the position beside the body, and stands in the chain as well as any other."""
+    moved = [entry._replace(position=9) if entry.position == 3 else entry for entry in GOLDEN[:5]]
+    examination = Examination(LEDGER_ID)
+    bare = [(position, row.body, row.hash) for position, row in enumerate(rows(moved), 1)]
+    assert examination.take_bare(bare) == "the event says of itself that it stands at another position"
+    assert (examination.flawed, examination.position) == (3, 2)
+
+
 def test_a_log_of_many_turns_is_examined_to_its_end() -> None:
     reserved = (Reserve("PLAIN", f"T{number}") for number in range(3 * TURN))
     made = rows(entries(DefineSeries((PLAIN,)), *reserved))
