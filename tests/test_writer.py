@@ -82,11 +82,9 @@ class Bench:
         self.store = ScriptedStore(log)
         self.writer = Writer(self.store, clock=LoopClock(), spawn=spawn, limits=Limits(**limits))
         self.acknowledged: list[Outcome] = []
-        self._tokens = 0
 
     def reserve(self, **fields: Any) -> Reserve:
-        self._tokens += 1
-        return Reserve("S", f"{id(self.log)}-{id(self)}-{self._tokens}", **fields)
+        return Reserve("S", f"token-{next(_ids)}", **fields)
 
     async def do(self, command: Command, key: str | None = None, body: str = "") -> Outcome:
         outcome = await self.writer.submit(command, envelope(key, body))
