@@ -77,7 +77,7 @@ def test_the_database_process_dies(site: Site, note: Note) -> None:
             time.sleep(AT_WORK_SECONDS)
             site.mariadb.kill()
             disaster = time.monotonic()
-        site.mariadb.start()
+            site.mariadb.start()
         recovery = clients.recovered(disaster)
         note("the database process dies, its files are whole", "5 min", recovery, "0", clients.lost_seconds(disaster))
         assert clients.lost_seconds(disaster) == 0
