@@ -97,12 +97,11 @@ class Examination:
                 return index, f"position {position} is missing: the log goes on at {event[0]}", written
             row = rows[index] if rows else None
             fields, body = _written(entry)
-            if body != event[1] or entry.position != position or chain.link(hash, body) != event[2]:
-                return index, _flaw(event, entry, body, row), written
-            if row and not _is_row_of(row, entry, fields):
+            is_right = body == event[1] and entry.position == position and chain.link(hash, event[1]) == event[2]
+            if not is_right or (row and not _is_row_of(row, entry, fields)):
                 return index, _flaw(event, entry, body, row), written
             if self._note:
-                written.append(row or row_of(entry, fields, body, event[2]))
+                written.append(row or row_of(entry, fields, *event[1:]))
             hash = event[2]
         return len(entries), None, written
 

@@ -233,9 +233,9 @@ class _Copying:
 
     async def _stored(self) -> None:
         """Wait until what was given to the database is stored."""
-        storing, self._storing = self._storing, None
-        if storing:
-            await storing
+        if self._storing:
+            await self._storing
+            self._storing = None
 
     async def finish(self, extent: Extent, plan: Plan, ids: Ids) -> Restored:
         """Store the last events, fence the ledger, and let processes write: all of that or nothing."""
