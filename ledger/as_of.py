@@ -8,7 +8,6 @@ twin, which copies each sequence before it changes it.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 
 from ledger import snapshots
 from ledger.codec import UnknownEvent
@@ -18,6 +17,7 @@ from ledger.domain.state import FOLD_VERSION
 from ledger.fold import BrokenChain, Fold
 from ledger.ports import Aside, Clock, Fault, Record, Snapshot, Spawn, Store, StoreFault
 from ledger.snapshots import Unusable
+from ledger.system import end
 from ledger.writer.follower import stopped
 
 __all__ = ["AsOf"]
@@ -46,9 +46,7 @@ class AsOf:
     async def stop(self) -> None:
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end(task)
             self._give_up()  # it may not have begun
 
     async def fold(self, ledger_id: str, position: int) -> Fold:
