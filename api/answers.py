@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, assert_never
 
 import orjson
 from pyroaring import BitMap
@@ -22,12 +22,17 @@ from ledger.domain.calendar import instant_text
 from ledger.domain.commands import AdjustMaximum, DefineSeries, Import
 from ledger.domain.events import (
     MaximumAdjusted,
+    NumberEvent,
     Numbering,
     NumbersConfirmed,
     NumbersImported,
     NumbersReserved,
+    PeriodOpened,
     ReservationCancelled,
+    ReservationEvent,
     ReservationExtended,
+    RestoreFenced,
+    SequenceEvent,
     SeriesAmended,
     SeriesDefined,
     SeriesRetired,
@@ -214,6 +219,12 @@ def applied(asked: Sequence[Series], outcome: Outcome, state: State) -> list[tup
                 done[series.code] = series, Done.DEFINED
             case SeriesAmended(series=series):
                 done[series.code] = series, Done.AMENDED
+            case MaximumAdjusted() | SeriesRetired() | PeriodOpened() | SequenceEvent():
+                pass
+            case ReservationEvent() | NumberEvent() | RestoreFenced():
+                pass
+            case _:
+                assert_never(entry.event)
     found = {series.code: series for series, _ in outcome.found}
     return [done.get(each.code) or (found.get(each.code) or _version_of(each, state), Done.UNCHANGED) for each in asked]
 

@@ -212,7 +212,7 @@ def test_a_body_holds_every_column_but_the_hash(entry: Entry, previous: bytes) -
     held = ("position", "type", "version", "stream", "token", "command_id", "ordinal", "recorded_at")
     assert {name: body.get(name) for name in held} == {name: columns[name] for name in held}
     assert row.hash == chain.link(previous, row.body)
-    assert row.token == getattr(entry.event, "token", None)
+    assert row.token == entry.event.token
 
 
 @QUICK

@@ -24,7 +24,6 @@ from hypothesis.stateful import (
 )
 
 from ledger.codec import Entry, decode
-from ledger.domain.accounting import touched
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
     AdjustMaximum,
@@ -514,7 +513,7 @@ class Machine(RuleBasedStateMachine):
     async def _check_numbers(self, ledger: Ledger, sequence: Seq, events: list[Entry]) -> None:
         for value, printed in sequence.prints.items():
             told = await ledger.number(printed.number)
-            about = [each.position for each in events if any(value in values_of(of) for _, of in touched(each.event))]
+            about = [each.position for each in events if any(value in values_of(of) for _, of in each.event.changes)]
             assert [step.cause.position for step in told.steps] == about
             assert (told.state.value, told.reading.value) == (sequence.states[value], value)
             documents = {step.state.value: step.original.document for step in told.steps if step.original}
@@ -545,8 +544,7 @@ CAUSES = {
 
 
 def sequence_of(entry: Entry) -> str | None:
-    numbering = getattr(entry.event, "numbering", entry.event)
-    return getattr(numbering, "sequence", None)
+    return entry.event.sequence
 
 
 def states_of(sequence: Any) -> dict[int, str]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pyroaring import BitMap
 
-from ledger.domain.events import Print
+from ledger.domain.places import Original, Print
 from ledger.domain.ranges import Ranges
 from ledger.domain.rejection import Code
 from ledger.domain.series import Series
@@ -130,16 +130,6 @@ class Assign:
     number: str
     document: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Original:
-    """How a confirmed number was printed, and for which document, as the log has it."""
-
-    series_version: int
-    document_date: date
-    attributes: tuple[tuple[str, str], ...]
-    document: str | None
 
 
 @dataclass(frozen=True, slots=True)

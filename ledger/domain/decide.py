@@ -5,6 +5,8 @@ What each command asks for is in `decisions`. The guards stand in the order in w
 and tests hold that order.
 """
 
+from typing import assert_never
+
 from ledger.domain.commands import (
     AdjustMaximum,
     AdjustSequence,
@@ -76,3 +78,5 @@ def _events(state: State, command: Command, now: int) -> list[Event]:
             return series.retire(state, command)
         case Fence():
             return restores.fence(state, command)
+        case _:
+            assert_never(command)

@@ -49,6 +49,7 @@ from ledger.domain.events import (
     PeriodClosed,
     PeriodOpened,
     Print,
+    Replacement,
     ReservationCancelled,
     ReservationExpired,
     ReservationExtended,
@@ -221,7 +222,7 @@ SAMPLES = {
     "PeriodClosed-1-unused": Entry(19, PeriodClosed("PLAIN:-", "PLAIN", 1, (), "-", 0, -1, ()), _ANONYMOUS, 0, NOW),
     "NumberAssigned-1": Entry(20, NumberAssigned(_RFA, 42, "D-1", ((3, 41),)), _ENVELOPE, 0, NOW),
     "NumberAssigned-1-free": Entry(21, NumberAssigned(_RFA, 3, "ด-3"), _ANONYMOUS, 0, NOW),
-    "NumberVoided-1": Entry(22, NumberVoided(_LETTER, 3, (_LETTER.sequence, 9)), _ENVELOPE, 0, NOW),
+    "NumberVoided-1": Entry(22, NumberVoided(_LETTER, 3, Replacement(_LETTER.sequence, 9)), _ENVELOPE, 0, NOW),
     "NumberVoided-1-alone": Entry(23, NumberVoided(_RFA, 3), _ANONYMOUS, 0, NOW),
     "RestoreFenced-1": Entry(
         24, RestoreFenced(2, 23, NOW - SECOND, 1_000, (("LETTER", "2026"), ("LETTER", "2027"))), _ENVELOPE, 0, NOW

@@ -14,7 +14,7 @@ from ledger.domain.decisions.guards import (
     reading_of,
 )
 from ledger.domain.decisions.reservations import reserve
-from ledger.domain.events import Event, NumberAssigned, NumbersConfirmed, NumbersReserved, NumberVoided
+from ledger.domain.events import Event, NumberAssigned, NumbersConfirmed, NumbersReserved, NumberVoided, Replacement
 from ledger.domain.reading import Reading
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import FREE, Sequence, ValueState
@@ -91,7 +91,7 @@ def void(state: State, command: Void, now: int) -> list[Event]:
     events = _replacement(state, voided, command, original, now)
     reserved = events[-2]
     assert isinstance(reserved, NumbersReserved)
-    return [replace(voided, replacement=(reserved.numbering.sequence, reserved.ranges[0][0])), *events]
+    return [replace(voided, replacement=Replacement(reserved.numbering.sequence, reserved.ranges[0][0])), *events]
 
 
 def _original(state: State, reading: Reading, command: Void) -> Original:
