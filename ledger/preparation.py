@@ -13,6 +13,7 @@ from ledger.domain.commands import Assign, Command, Correction, Decidable, Defin
 from ledger.domain.decisions.guards import reading_of
 from ledger.domain.decisions.series import as_next, proofs
 from ledger.domain.proof import prove
+from ledger.domain.reading import make_dates
 from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
@@ -31,13 +32,23 @@ def is_late(command: Command) -> bool:
 
 
 class Preparation:
-    """`fresh` gives the state as it is now, with its position; `now` is the log's time as this process can tell it."""
+    """`fresh` gives the state as it is now; `readable` too, with its position, when numbers can be read by it at once.
+
+    `now` is the log's time as this process can tell it.
+    """
 
     def __init__(
-        self, log: Log, *, fresh: Callable[[], Awaitable[tuple[State, int]]], now: Callable[[], int], aside: Aside
+        self,
+        log: Log,
+        *,
+        fresh: Callable[[], Awaitable[State]],
+        readable: Callable[[], Awaitable[tuple[State, int]]],
+        now: Callable[[], int],
+        aside: Aside,
     ) -> None:
         self._log = log
         self._fresh = fresh
+        self._readable = readable
         self._now = now
         self._aside = aside
 
@@ -76,7 +87,7 @@ class Preparation:
         if not numbers:
             return {}
         indexed = await self._log.indexed()
-        state, position = await self._fresh()
+        state, position = await self._readable()
         sought: dict[str, dict[int, list[str]]] = {}
         for number in numbers:
             with suppress(Rejection):
@@ -92,7 +103,7 @@ class Preparation:
 
     async def _read(self, number: str) -> None:
         """Read a number once: then it need not be read under the lock."""
-        state, _ = await self._fresh()
+        state, _ = await self._readable()
         with suppress(Rejection):
             reading_of(state, number, self._now())
 
@@ -100,7 +111,7 @@ class Preparation:
         """Prove all series together. `decide` asks again, under the lock, and finds it remembered with these series."""
         if not commands:
             return []
-        state, _ = await self._fresh()
+        state = await self._fresh()
         asked = [DefineSeries(tuple(as_next(state, series) for series in one.series)) for one in commands]
         to_prove = list(proofs(state, [series for one in asked for series in one.series]))
         await self._aside(lambda: _prove(to_prove))
@@ -109,5 +120,6 @@ class Preparation:
 
 def _prove(all_proofs: Iterable[tuple[Series, Iterable[Series]]]) -> None:
     for series, others in all_proofs:
+        make_dates(series)
         with suppress(Rejection):  # `decide` says it, if it is still so
             prove(series, others)

@@ -9,6 +9,7 @@ from typing import Self
 from pyroaring import BitMap
 
 from ledger.as_of import AsOf
+from ledger.date_tables import DateTables
 from ledger.domain.accounting import Accounting, Cause
 from ledger.domain.commands import Command, Correction, Envelope, Original, Reserve
 from ledger.domain.decide import decide
@@ -61,7 +62,10 @@ class Ledger:
         self._log = Log(store, index)
         seconds = (limits or Limits()).lock_timeout_seconds
         self._as_of = AsOf(store, clock=clock, spawn=spawn, aside=aside, seconds=seconds)
-        self._preparation = Preparation(self._log, fresh=self._fresh, now=self._now, aside=aside)
+        self._tables = DateTables(aside)
+        self._preparation = Preparation(
+            self._log, fresh=self.writer.fresh, readable=self._readable, now=self._now, aside=aside
+        )
 
     async def __aenter__(self) -> Self:
         self.writer.start()
@@ -232,8 +236,8 @@ class Ledger:
     async def number(self, number: str) -> NumberHistory:
         """Tell what became of the value that a number names, attributes apart, from the log."""
         indexed = await self._log.indexed()
-        state = await self.writer.fresh()
-        reading, position = reading_of(state, number, self._now()), self.position
+        state, position = await self._readable()
+        reading = reading_of(state, number, self._now())
         sequence = state.sequence(reading.sequence)
         if sequence is None or sequence.state_of(reading.value) is None:
             raise Rejection(
@@ -270,9 +274,16 @@ class Ledger:
         register.drop_held(await self.writer.fresh())
         return self.position
 
-    async def _fresh(self) -> tuple[State, int]:
-        """Give the state as it is now, and its position."""
+    async def keep_date_tables(self) -> None:
+        """Be ready to read numbers of new series, whoever defines them, until this is cancelled."""
+        await self._tables.keep(lambda: self.state)
+
+    async def _readable(self) -> tuple[State, int]:
+        """Give the state as it is now, and its position, by which numbers can be read without holding up the loop."""
         state = await self.writer.fresh()
+        if not self._tables.are_made(state):
+            await self._tables.make(state)
+            state = await self.writer.fresh()  # what was defined meanwhile may be read a little later
         return state, self.position
 
     def _now(self) -> int:

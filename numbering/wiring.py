@@ -8,7 +8,7 @@ from typing import Self
 from ledger.log import generation
 from ledger.service import Ledger
 from ledger.stores import SqlStore, open_store
-from ledger.system import RandomIds, SystemClock, aside, spawn
+from ledger.system import RandomIds, SystemClock, aside, end, spawn
 from ledger.writer import Limits, Snapshotter
 from numbering.settings import Settings
 from projections.index import ProjectedIndex
@@ -28,7 +28,8 @@ class Node:
     """One process's part in a ledger: `async with Node(settings)`. Nothing is connected before.
 
     `start_unverified` lets it write before mirror and archive were compared with the log. One that `projects` takes its
-    turn in keeping the projections, and writes snapshots; a command that is over in a moment does not.
+    turn in keeping the projections, writes snapshots and keeps tables of dates; a command that is over in a moment does
+    not.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Node:
         self.snapshotter = Snapshotter(self.store, self.ledger.writer, spawn=spawn, aside=aside) if projects else None
         self.relay = self._relay(settings, verified=start_unverified) if settings.redis_url else None
         self._archive = Path(settings.archive) if settings.archive and not start_unverified else None
+        self._projects = projects
         self._stack = AsyncExitStack()
 
     def _relay(self, settings: Settings, *, verified: bool) -> Relay:
@@ -78,6 +80,8 @@ class Node:
             if self.snapshotter:
                 self.snapshotter.start()
                 stack.push_async_callback(self.snapshotter.stop)
+            if self._projects:
+                stack.push_async_callback(end, spawn(self.ledger.keep_date_tables(), name="date tables"))
             self._stack = stack.pop_all()
         return self
 
