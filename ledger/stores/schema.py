@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 
-__all__ = ["events", "ledger_head", "metadata", "snapshots"]
+__all__ = ["events", "ledger_head", "metadata", "schema_version", "snapshots"]
 
 _MARIADB: dict[str, Any] = {
     "mariadb_engine": "InnoDB",
@@ -78,3 +78,7 @@ snapshots = Table(
     Column("sha256", _Digest, nullable=False),
     **_MARIADB,
 )
+
+# The last step that was applied. `alembic_version`, which only the first two builds' steps moved, says since then which
+# step a build must know to work on the tables: see `ledger.stores.migration`.
+schema_version = Table("schema_version", metadata, Column("version_num", String(32), primary_key=True), **_MARIADB)

@@ -20,6 +20,7 @@ NEEDED = {
     "ledger_head": {"SELECT", "UPDATE"},
     "snapshots": {"SELECT", "INSERT"},
     "alembic_version": {"SELECT"},
+    "schema_version": {"SELECT"},
     "projections": {"SELECT", "UPDATE"},
 } | {table.name: {"SELECT", "INSERT", "UPDATE", "DELETE"} for slot in SLOTS.values() for table in slot.tables}
 

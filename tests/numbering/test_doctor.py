@@ -339,6 +339,7 @@ SERVICE = [
     "GRANT SELECT, INSERT ON `l`.`snapshots` TO `s`@`%`",
     "GRANT SELECT, UPDATE ON `l`.`ledger_head` TO `s`@`%`",
     "GRANT SELECT ON `l`.`alembic_version` TO `s`@`%`",
+    "GRANT SELECT ON `l`.`schema_version` TO `s`@`%`",
     "GRANT SELECT, UPDATE ON `l`.`projections` TO `s`@`%`",
     *(
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON `l`.`{table.name}` TO `s`@`%`"
