@@ -340,6 +340,7 @@ SERVICE = [
     "GRANT SELECT, UPDATE ON `l`.`ledger_head` TO `s`@`%`",
     "GRANT SELECT ON `l`.`alembic_version` TO `s`@`%`",
     "GRANT SELECT ON `l`.`schema_version` TO `s`@`%`",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON `l`.`processes` TO `s`@`%`",
     "GRANT SELECT, UPDATE ON `l`.`projections` TO `s`@`%`",
     *(
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON `l`.`{table.name}` TO `s`@`%`"
