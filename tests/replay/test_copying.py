@@ -23,6 +23,7 @@ from replay.sources import Source
 from replay.story import story_of
 from tests.api.client import answer, served
 from tests.invariants import read_log
+from tests.profiles import rounds
 from tests.projections.histories import run_on_sqlite
 from tests.replay.past import Listed, archived, documents, states
 from tests.test_machine import Machine
@@ -97,7 +98,7 @@ async def made_copy(directory: Path, source: Source, position: int | None = None
 
 def test_every_moment_of_any_history_is_what_its_events_say(tmp_path: Path) -> None:
     made = type("AsOf", (ReadBack,), {"directory": tmp_path})
-    run_on_sqlite(made, tmp_path, examples=4, steps=40)
+    run_on_sqlite(made, tmp_path, examples=rounds(2, thorough=4), steps=40)
 
 
 @pytest.fixture
