@@ -2,4 +2,4 @@
 
 __all__ = ["NEWEST"]
 
-NEWEST = "0002"
+NEWEST = "0003"
