@@ -12,6 +12,9 @@ GRANT SELECT, INSERT ON `{database}`.`events` TO {account};
 -- nobody adds a second head or removes the first.
 GRANT SELECT, UPDATE ON `{database}`.`ledger_head` TO {account};
 
+-- Why writing is stopped: a reason is added, and taken away when it holds no more. None is changed.
+GRANT SELECT, INSERT, DELETE ON `{database}`.`stops` TO {account};
+
 -- A snapshot is written once and read at start. An older one is never changed, so none can be forged in place. An
 -- administrator may delete any of them at any time: the log is then folded from an older one, or from its beginning.
 GRANT SELECT, INSERT ON `{database}`.`snapshots` TO {account};

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 
-__all__ = ["events", "ledger_head", "metadata", "processes", "schema_version", "snapshots"]
+__all__ = ["events", "ledger_head", "metadata", "processes", "schema_version", "snapshots", "stops"]
 
 _MARIADB: dict[str, Any] = {
     "mariadb_engine": "InnoDB",
@@ -63,8 +63,22 @@ ledger_head = Table(
     Column("hash", _Digest, nullable=False),
     Column("recorded_at", BigInteger, nullable=False),
     Column("ledger_id", CHAR(36), nullable=False),
-    Column("stopped", Text),
+    Column("stopped", Text),  # what builds of before the table of stops read and write
+    Column("stops", Integer, nullable=False, server_default="0"),  # the count of that table's rows
     CheckConstraint("id = 1", name="ledger_head_is_one_row"),
+    **_MARIADB,
+)
+
+# Read and changed under the head's lock alone, so that ids are dense and the head's count is right.
+stops = Table(
+    "stops",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(32), nullable=False),
+    Column("position", BigInteger),
+    Column("hash", _Digest),
+    Column("detail", Text, nullable=False),
+    Column("stopped_at", BigInteger, nullable=False),
     **_MARIADB,
 )
 

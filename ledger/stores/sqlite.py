@@ -121,7 +121,7 @@ def file_fault(file: str) -> StoreFault | None:
     if not path.parent.is_dir():
         detail = f"the directory {path.parent} does not exist: check the database URL"
         return StoreFault(Code.DATABASE_UNAVAILABLE, detail)
-    if path.exists():
+    if path.exists() and not path.is_file():  # another process may have made it just now
         return StoreFault(Code.DATABASE_UNAVAILABLE, f"{path} is not a file: check the database URL")
     return StoreFault(Code.DATABASE_NOT_MIGRATED, f"{path} does not exist: run `numbering migrate`")
 

@@ -18,6 +18,7 @@ FILE = "ops/mariadb-grants.sql"
 NEEDED = {
     "events": {"SELECT", "INSERT"},
     "ledger_head": {"SELECT", "UPDATE"},
+    "stops": {"SELECT", "INSERT", "DELETE"},
     "snapshots": {"SELECT", "INSERT"},
     "alembic_version": {"SELECT"},
     "schema_version": {"SELECT"},

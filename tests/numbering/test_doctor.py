@@ -338,6 +338,7 @@ SERVICE = [
     "GRANT SELECT, INSERT ON `l`.`events` TO `s`@`%`",
     "GRANT SELECT, INSERT ON `l`.`snapshots` TO `s`@`%`",
     "GRANT SELECT, UPDATE ON `l`.`ledger_head` TO `s`@`%`",
+    "GRANT SELECT, INSERT, DELETE ON `l`.`stops` TO `s`@`%`",
     "GRANT SELECT ON `l`.`alembic_version` TO `s`@`%`",
     "GRANT SELECT ON `l`.`schema_version` TO `s`@`%`",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON `l`.`processes` TO `s`@`%`",
