@@ -66,7 +66,7 @@ def revision(check: str, current: Sequence[str], known: Sequence[str], *, founda
             return ok(check, f"{one}, the newest")
         case [one] if one in known:
             return error(check, f"{one} is older than {known[-1]}, which this version needs", MIGRATE)
-        case [one] if foundation in known:
+        case [one] if foundation is not None and foundation <= known[-1]:
             return ok(check, f"{one}, which is newer than {known[-1]} and only adds to it")
         case _:
             detail = f"{', '.join(current)} is newer than {known[-1]}, the newest that this version knows"
@@ -76,7 +76,7 @@ def revision(check: str, current: Sequence[str], known: Sequence[str], *, founda
 def migrations_applied(check: str, noted: Mapping[str, Sequence[str]]) -> Finding:
     """Judge the rows of both tables that say how far the migrations have come."""
     known, foundations = known_revisions(), noted[FOUNDATION_TABLE]
-    if len(foundations) != 1 or foundations[0] not in known:
+    if len(foundations) != 1 or foundations[0] > known[-1]:  # steps count up
         return revision(check, foundations, known)
     return revision(check, noted[STEP_TABLE] or foundations, known, foundation=foundations[0])
 

@@ -310,6 +310,28 @@ def test_migrations_are_those_of_this_version(current: list[str], level: Level, 
     assert told in said(finding)
 
 
+@pytest.mark.parametrize(
+    ("foundation", "step", "level", "told"),
+    [
+        (["0002"], ["0004"], OK, "newest"),
+        (["0002"], ["0003"], ERROR, "run `numbering migrate`"),
+        (["0002"], [], ERROR, "run `numbering migrate`"),  # as a build of before the second table left it
+        (["0002"], ["0005"], OK, "only adds to it"),
+        (["0005"], ["0005"], ERROR, "upgrade numbering-ledger"),
+        ([], ["0004"], ERROR, "run `numbering migrate`"),
+        ([], [], ERROR, "run `numbering migrate`"),
+    ],
+)
+def test_a_later_step_that_only_adds_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, foundation: list[str], step: list[str], level: Level, told: str
+) -> None:
+    monkeypatch.setattr(ledger, "known_revisions", lambda: ["0001", "0002", "0003", "0004"])
+    noted = {ledger.FOUNDATION_TABLE: foundation, ledger.STEP_TABLE: step}
+    finding = ledger.migrations_applied("migrations", noted)
+    assert finding.level is level
+    assert told in said(finding)
+
+
 STATE = ledger.State(2, b"2" * 32, 1, "id", None, 2, b"2" * 32)
 EMPTY = ledger.State(0, chain.genesis("id"), 0, "id", None, None, None)
 
@@ -336,11 +358,10 @@ def test_the_head_is_the_last_event_s(state: ledger.State | None, level: Level) 
 SERVICE = [
     "GRANT USAGE ON *.* TO `s`@`%` IDENTIFIED BY PASSWORD '*A4B6157319038724E3560894F7F932C8886EBFCF'",
     "GRANT SELECT, INSERT ON `l`.`events` TO `s`@`%`",
-    "GRANT SELECT, INSERT, DELETE ON `l`.`stops` TO `s`@`%`",
     "GRANT SELECT, INSERT ON `l`.`snapshots` TO `s`@`%`",
     "GRANT SELECT, UPDATE ON `l`.`ledger_head` TO `s`@`%`",
-    "GRANT SELECT, INSERT, DELETE ON `l`.`stops` TO `s`@`%`",
     "GRANT SELECT ON `l`.`alembic_version` TO `s`@`%`",
+    "GRANT SELECT, INSERT, DELETE ON `l`.`stops` TO `s`@`%`",
     "GRANT SELECT ON `l`.`schema_version` TO `s`@`%`",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON `l`.`processes` TO `s`@`%`",
     "GRANT SELECT, UPDATE ON `l`.`projections` TO `s`@`%`",
