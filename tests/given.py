@@ -24,6 +24,7 @@ from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import Sequence, ValueState
 from ledger.domain.series import MAX_VALUE, Attribute, Definition, Dimension, Reuse, Series
 from ledger.domain.state import Reservation, RestoreFence, State
+from tests.profiles import rounds
 
 __all__ = [
     "GAPLESS",
@@ -42,8 +43,8 @@ __all__ = [
     "series",
 ]
 
-# The machine may be busy: a slow example is no finding. Few examples, because the rules have few parts.
-QUICK = settings(max_examples=60, deadline=None)
+# Few examples, because the rules have few parts.
+QUICK = settings(max_examples=rounds(20, thorough=60), deadline=None)
 SECOND = 1_000_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

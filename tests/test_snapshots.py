@@ -38,6 +38,7 @@ from ledger.snapshots import Unusable, draft, pack, read
 from ledger.stores import MemoryLog, MemoryStore
 from tests.given import dump
 from tests.golden.samples import LEDGER_ID, SNAPSHOT_FILE, folded, log, snapshot_lines
+from tests.profiles import rounds
 from tests.test_machine import NUMBERS, REASON, Machine
 
 CUT_EVERY = 7
@@ -144,7 +145,7 @@ def test_any_history_goes_on_from_a_snapshot_as_if_there_was_none(monkeypatch: p
     monkeypatch.setattr(snapshots, "ROWS_AT_ONCE", 2)
     made = type("Run", (Snapshotted,), {"open_stores": staticmethod(stores)})
     chosen = settings(
-        max_examples=40,
+        max_examples=rounds(10, thorough=40),
         stateful_step_count=40,
         deadline=None,
         phases=(Phase.generate, Phase.shrink),

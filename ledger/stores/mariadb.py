@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import asyncmy
 from asyncmy import errors
-from sqlalchemy import URL, Dialect, Executable, Integer, NullPool, literal_column
+from sqlalchemy import URL, ColumnElement, Dialect, Executable, Integer, NullPool, literal_column
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ledger.domain.rejection import Code
@@ -55,6 +55,7 @@ class MariaDBStore(SqlStore):
         readers = self._engine(url, pool_size=READ_CONNECTIONS, max_overflow=0, isolation_level="AUTOCOMMIT")
         super().__init__(writers, readers, lock_timeout_ms=lock_timeout_ms)
         self._cursor: Any = None
+        self._opened: list[Any] = []
         self._lock, self._move = (_Statement(each, writers.dialect) for each in (LOCK_HEAD, MOVE_HEAD))
 
     # What every transaction does goes to the driver's own cursor: SQLAlchemy's execution around a statement costs more
@@ -87,6 +88,13 @@ class MariaDBStore(SqlStore):
         await self.driver.rollback()
         await connection.rollback()  # for SQLAlchemy's own view of it
 
+    def now_column(self) -> ColumnElement[int]:
+        return NOW
+
+    def connection_ids(self) -> Sequence[int]:
+        self._opened = [each for each in self._opened if each.connected]
+        return [each.thread_id() for each in self._opened]
+
     def drop(self, driver: Any) -> None:
         driver.close()
 
@@ -112,6 +120,7 @@ class MariaDBStore(SqlStore):
         except BaseException:
             connection.close()
             raise
+        self._opened = [each for each in self._opened if each.connected] + [connection]
         return connection
 
     def _check(self, settings: tuple[Any, ...]) -> None:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from sqlalchemy import Executable, Row, bindparam, exc, insert, select, update
+from sqlalchemy import ColumnElement, Executable, Row, bindparam, exc, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger import chain
@@ -116,6 +116,14 @@ class SqlStore(ABC):
 
     async def rollback(self, connection: AsyncConnection) -> None:
         await connection.rollback()
+
+    @abstractmethod
+    def now_column(self) -> ColumnElement[int]:
+        """Give the database's time, in microseconds, as a part of a statement."""
+
+    def connection_ids(self) -> Sequence[int]:
+        """Give the ids by which the server knows the connections that are open; none where there is no server."""
+        return ()
 
     @abstractmethod
     def drop(self, driver: Any) -> None:

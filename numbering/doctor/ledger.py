@@ -6,16 +6,20 @@ from typing import NamedTuple
 from alembic.script import ScriptDirectory
 
 from ledger import chain
-from ledger.stores.migration import migrations
+from ledger.stores.migration import FOUNDATION_TABLE, migrations
+from ledger.stores.schema import schema_version
 from numbering.doctor.findings import Finding, error, ok, span, warning
 
 __all__ = [
+    "FOUNDATION_TABLE",
     "HEAD_AND_LAST",
+    "STEP_TABLE",
     "State",
     "findings",
     "head",
     "known_revisions",
     "last_time",
+    "migrations_applied",
     "revision",
     "stopped",
     "triggers",
@@ -27,6 +31,8 @@ HEAD_AND_LAST = """
     FROM ledger_head AS h LEFT JOIN events AS e ON e.position = (SELECT max(position) FROM events)
     WHERE h.id = 1
 """
+
+STEP_TABLE = schema_version.name
 
 MIGRATE = "run `numbering migrate`"
 MICROSECONDS = 1_000_000
@@ -51,7 +57,8 @@ def known_revisions() -> list[str]:
     return [step.revision for step in ScriptDirectory.from_config(migrations()).walk_revisions()][::-1]
 
 
-def revision(check: str, current: Sequence[str], known: Sequence[str]) -> Finding:
+def revision(check: str, current: Sequence[str], known: Sequence[str], *, foundation: str | None = None) -> Finding:
+    """Judge the last step that was applied; `foundation` is the one that a build must know to work on the tables."""
     match current:
         case []:
             return error(check, "none was applied: there is no ledger here", MIGRATE)
@@ -59,9 +66,19 @@ def revision(check: str, current: Sequence[str], known: Sequence[str]) -> Findin
             return ok(check, f"{one}, the newest")
         case [one] if one in known:
             return error(check, f"{one} is older than {known[-1]}, which this version needs", MIGRATE)
+        case [one] if foundation is not None and foundation <= known[-1]:
+            return ok(check, f"{one}, which is newer than {known[-1]} and only adds to it")
         case _:
             detail = f"{', '.join(current)} is newer than {known[-1]}, the newest that this version knows"
             return error(check, detail, "upgrade numbering-ledger")
+
+
+def migrations_applied(check: str, noted: Mapping[str, Sequence[str]]) -> Finding:
+    """Judge the rows of both tables that say how far the migrations have come."""
+    known, foundations = known_revisions(), noted[FOUNDATION_TABLE]
+    if len(foundations) != 1 or foundations[0] > known[-1]:  # steps count up
+        return revision(check, foundations, known)
+    return revision(check, noted[STEP_TABLE] or foundations, known, foundation=foundations[0])
 
 
 def triggers(check: str, found: Mapping[str, str], expected: set[str]) -> Finding:

@@ -246,13 +246,17 @@ async def _privileges(check: str, server: Server) -> Iterable[Finding]:
 
 
 async def _migrations(check: str, server: Server) -> Iterable[Finding]:
+    tables = ledger.FOUNDATION_TABLE, ledger.STEP_TABLE
+    return [ledger.migrations_applied(check, {table: await _noted(server, table) for table in tables})]
+
+
+async def _noted(server: Server, table: str) -> Sequence[str]:
     try:
-        applied = await server.ask("SELECT version_num FROM alembic_version")
+        return [step for (step,) in await server.ask(f"SELECT version_num FROM {table}")]
     except MySQLError as failed:
         if failed.args[0] != NO_SUCH_TABLE:
             raise
-        applied = []
-    return [ledger.revision(check, [revision for (revision,) in applied], ledger.known_revisions())]
+        return []
 
 
 async def _engines(check: str, server: Server) -> Iterable[Finding]:

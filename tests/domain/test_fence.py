@@ -55,6 +55,7 @@ from ledger.domain.rejection import Rejection
 from ledger.domain.series import Dimension, Overflow, Reuse, Series
 from ledger.domain.state import State
 from tests.given import SECOND, at, one, series
+from tests.profiles import rounds
 
 REASON = "because the test says so"
 START = at("2025-12-31T15:00:00Z")  # two hours before the new year in Bangkok
@@ -447,7 +448,7 @@ def test_what_a_restore_passed_over_is_passed_over_again() -> None:
         second.check()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=rounds(100, thorough=400), deadline=None)
 @given(STEPS, CUTS, STEPS, CUTS, STEPS)
 def test_no_lost_number_is_given_out_again(
     history: list[Step], cut: int, then: list[Step], again: int, at_last: list[Step]

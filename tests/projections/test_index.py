@@ -24,6 +24,7 @@ from ledger.system import RandomIds, SystemClock, aside, spawn
 from projections.index import ProjectedIndex
 from tests.given import series
 from tests.invariants import read_log
+from tests.profiles import rounds
 from tests.projections.agreement import catch_up
 from tests.projections.histories import run_on_mariadb, run_on_sqlite
 from tests.servers import MariaDB
@@ -103,11 +104,11 @@ class Indexed(Machine):
 
 
 def test_any_history_on_sqlite(tmp_path: Path) -> None:
-    run_on_sqlite(Indexed, tmp_path, examples=12, steps=40)
+    run_on_sqlite(Indexed, tmp_path, examples=rounds(3, thorough=12), steps=40)
 
 
 def test_any_history_on_mariadb(mariadb: MariaDB) -> None:
-    run_on_mariadb(Indexed, mariadb, examples=3, steps=40)
+    run_on_mariadb(Indexed, mariadb, examples=rounds(1, thorough=3), steps=40)
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ from tests.api.client import Time
 from tests.domain.test_fence import CUTS, FORMS, STEPS, Ledger, Restored, Step, lost_behind
 from tests.given import GAPLESS, LETTER, LETTER_KEY, NOW, PLAIN, RFA, SECOND, series
 from tests.invariants import check_store
+from tests.profiles import rounds
 from tests.projections.agreement import check_projections
 from tests.replay.places import read
 from tests.replay.restoring import check_whole, decided, encoded, fresh, opened, restored, source_of
@@ -130,7 +131,12 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cuts")
 
 
-@settings(max_examples=15, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=rounds(4, thorough=15),
+    deadline=None,
+    phases=(Phase.generate,),
+    suppress_health_check=list(HealthCheck),
+)
 @given(steps=STEPS, cut=CUTS, then=STEPS, again=CUTS, at_last=STEPS)
 def test_no_lost_number_is_given_out_again(
     directory: Path, steps: list[Step], cut: int, then: list[Step], again: int, at_last: list[Step]
