@@ -13,7 +13,7 @@ from api import imports
 from api.schemas import ImportBody
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code
-from tests.api.client import Api, Json, answer, problem
+from tests.api.client import Api, Json, answer, in_memory, problem
 from tests.given import NOW, series
 
 CSV = {"Content-Type": "text/csv; charset=utf-8"}
@@ -137,6 +137,7 @@ async def test_a_key_covers_the_options(api: Api) -> None:
     problem(await send(api, GOOD, "&skip_bad=true", **key), Code.IDEMPOTENCY_KEY_REUSED)
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("query", "told"),
     [
@@ -153,6 +154,7 @@ async def test_options_that_are_not_understood(api: Api, query: str, told: str) 
     assert told in problem(refused, Code.INVALID_FORMAT)["detail"]
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -168,12 +170,14 @@ async def test_json_that_is_not_understood(api: Api, body: Json, code: Code) -> 
         problem(await api.http.post("/v1/imports", json=body), code)
 
 
+@in_memory
 async def test_a_csv_that_does_not_say_so_is_told(api: Api) -> None:
     async with api.unchanged():
         refused = problem(await api.http.post("/v1/imports?series=DRAWING", content=GOOD), Code.MALFORMED_JSON)
     assert "Content-Type: text/csv" in refused["detail"]
 
 
+@in_memory
 async def test_a_register_has_a_size(api: Api) -> None:
     async with api.unchanged():
         problem(await send(api, GOOD + "x" * (16 << 20)), Code.BODY_TOO_LARGE)
