@@ -1,18 +1,21 @@
 """What is true of a ledger in any database: its migrations, its head, and the time in it."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from alembic.script import ScriptDirectory
 
 from ledger import chain
+from ledger.ports import Head, Stop, reasons
 from ledger.stores.migration import FOUNDATION_TABLE, migrations
 from ledger.stores.schema import schema_version
+from ledger.stores.stops import all_stops, stop_of
 from numbering.doctor.findings import Finding, error, ok, span, warning
 
 __all__ = [
     "FOUNDATION_TABLE",
     "HEAD_AND_LAST",
+    "HEAD_AND_STOPS",
     "STEP_TABLE",
     "State",
     "findings",
@@ -21,18 +24,24 @@ __all__ = [
     "last_time",
     "migrations_applied",
     "revision",
+    "standing",
     "stopped",
     "triggers",
 ]
 
 # One statement sees one state of the database, however busily others append meanwhile.
 HEAD_AND_LAST = """
-    SELECT h.position, h.hash, h.recorded_at, h.ledger_id, h.stopped, e.position, e.hash
+    SELECT h.position, h.hash, h.recorded_at, h.ledger_id, e.position, e.hash
     FROM ledger_head AS h LEFT JOIN events AS e ON e.position = (SELECT max(position) FROM events)
     WHERE h.id = 1
 """
 
 STEP_TABLE = schema_version.name
+HEAD_AND_STOPS = """
+    SELECT h.position, h.hash, h.recorded_at, h.ledger_id, h.stopped, h.stops,
+           s.kind, s.detail, s.position, s.hash, s.stopped_at
+    FROM ledger_head AS h LEFT JOIN stops AS s ON h.id = 1 WHERE h.id = 1 ORDER BY s.id
+"""
 
 MIGRATE = "run `numbering migrate`"
 MICROSECONDS = 1_000_000
@@ -47,7 +56,6 @@ class State(NamedTuple):
     hash: bytes
     recorded_at: int
     ledger_id: str
-    stopped: str | None
     last_position: int | None
     last_hash: bytes | None
 
@@ -105,12 +113,21 @@ def head(check: str, state: State | None) -> Finding:
     return ok(check, f"position {state.position}, hash {state.hash.hex()[:16]}…, ledger {state.ledger_id}")
 
 
-def stopped(check: str, state: State) -> Finding:
-    if state.stopped is None:
+def standing(rows: Sequence[Sequence[Any]]) -> Sequence[Stop]:
+    """Read rows of HEAD_AND_STOPS."""
+    if not rows:
+        return []
+    columns = len(Head._fields)
+    stops = [stop_of(*row[columns:]) for row in rows if row[columns] is not None]
+    return all_stops(stops, Head(*rows[0][:columns]))
+
+
+def stopped(check: str, stops: Sequence[Stop]) -> Finding:
+    if not stops:
         return ok(check, "writing is not stopped")
     return error(
         check,
-        f"writing is stopped: {state.stopped}",
+        f"writing is stopped: {reasons(stops)}",
         "mend what it names; until then no number is issued",
     )
 
@@ -126,13 +143,13 @@ def last_time(check: str, recorded_at: int, now: int, whose: str) -> Finding:
     return warning(check, detail, "set the clock right, with NTP; until it catches up, events repeat the last time")
 
 
-def findings(subject: str, states: Sequence[State], now: int, whose: str) -> list[Finding]:
-    """Judge the rows of HEAD_AND_LAST: none or one."""
+def findings(subject: str, states: Sequence[State], stops: Sequence[Stop], now: int, whose: str) -> list[Finding]:
+    """Judge the rows of HEAD_AND_LAST, none or one, and what stops the ledger."""
     if not states:
         return [head(f"{subject} head", None)]
     (state,) = states
     return [
         head(f"{subject} head", state),
-        stopped(f"{subject} stopped", state),
+        stopped(f"{subject} stopped", stops),
         last_time(f"{subject} last event", state.recorded_at, now, whose),
     ]

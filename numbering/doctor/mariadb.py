@@ -295,5 +295,6 @@ async def _triggers(check: str, server: Server) -> Iterable[Finding]:
 
 async def _head(check: str, server: Server) -> Iterable[Finding]:
     rows = await server.ask(ledger.HEAD_AND_LAST)
+    stops = ledger.standing(await server.ask(ledger.HEAD_AND_STOPS))
     ((now,),) = await server.ask(NOW)
-    return ledger.findings("mariadb", [ledger.State(*row) for row in rows], now, "the database's clock")
+    return ledger.findings("mariadb", [ledger.State(*row) for row in rows], stops, now, "the database's clock")

@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.domain.rejection import Code
-from ledger.ports import Store, StoreFault
+from ledger.ports import Stop, StopKind, Store, StoreFault
 from ledger.stores import migrate
 from ledger.stores.sqlite import SQLiteStore
 from ledger.writer import Limits
@@ -347,7 +347,7 @@ async def test_a_ledger_that_was_stopped(api: Api) -> None:
     """A fork or a lost tail was noticed somewhere: no process writes until an operator has looked."""
     token = (await api.reserve())["token"]
     transaction = await api.store.begin()
-    await transaction.stop("position 7 was seen with another hash")
+    await transaction.stop(Stop(StopKind.LOG_FORKED, "position 7 was seen with another hash"))
     await transaction.commit()
     async with api.unchanged():
         for path in ("/v1/reservations", f"/v1/reservations/{token}/confirm"):

@@ -334,8 +334,8 @@ def test_a_later_step_that_only_adds_is_no_error(
     assert told in said(finding)
 
 
-STATE = ledger.State(2, b"2" * 32, 1, "id", None, 2, b"2" * 32)
-EMPTY = ledger.State(0, chain.genesis("id"), 0, "id", None, None, None)
+STATE = ledger.State(2, b"2" * 32, 1, "id", 2, b"2" * 32)
+EMPTY = ledger.State(0, chain.genesis("id"), 0, "id", None, None)
 
 
 @pytest.mark.parametrize(
