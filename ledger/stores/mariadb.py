@@ -36,6 +36,12 @@ SETTINGS = """
            SYSDATE(6) > NOW(6) FROM (SELECT SLEEP(0.001)) AS waited
 """
 
+# Without the PROCESS privilege the server shows the account's own alone.
+CONNECTIONS = """
+    SELECT id, user, host FROM information_schema.processlist
+    WHERE db = DATABASE() AND user NOT IN ('system user', 'event_scheduler') ORDER BY id
+"""
+
 # An event of 7 MiB may double when it is escaped as text, and on a larger statement the server answers 1153 or drops
 # the connection. This is MariaDB's own default.
 MIN_PACKET_BYTES = 16 * 2**20
@@ -48,6 +54,8 @@ STATEMENT_CACHE = 32  # prepared statements that the server keeps for a connecti
 
 
 class MariaDBStore(SqlStore):
+    connections_sql = CONNECTIONS
+
     def __init__(self, url: URL, *, lock_timeout_ms: int, allow_unsafe: bool = False) -> None:
         self._allow_unsafe = allow_unsafe
         self._wait_seconds = max(1, -(-lock_timeout_ms // 1000) - 1)

@@ -109,6 +109,8 @@ class SqlStore(ABC):
     `writers` makes the writer's connections and pools none; `readers` pools connections that commit by themselves.
     """
 
+    connections_sql: str | None = None  # lists the connections to the database, where a server has them
+
     def __init__(self, writers: AsyncEngine, readers: AsyncEngine, *, lock_timeout_ms: int) -> None:
         self.deadline = lock_timeout_ms / 1000
         self.writers = writers

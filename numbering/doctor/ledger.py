@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import orjson
 from alembic.script import ScriptDirectory
 
 from ledger import chain
+from ledger.domain.formats import FIRST_FORMAT, FORMAT_STREAM, NEWEST_FORMAT
 from ledger.ports import Head, Stop, reasons
 from ledger.stores.migration import FOUNDATION_TABLE, migrations
 from ledger.stores.schema import schema_version
@@ -13,12 +15,15 @@ from ledger.stores.stops import all_stops, stop_of
 from numbering.doctor.findings import Finding, error, ok, span, warning
 
 __all__ = [
+    "FORMAT",
     "FOUNDATION_TABLE",
     "HEAD_AND_LAST",
     "HEAD_AND_STOPS",
+    "IS_EMPTY",
     "STEP_TABLE",
     "State",
     "findings",
+    "format",
     "head",
     "known_revisions",
     "last_time",
@@ -43,6 +48,12 @@ HEAD_AND_STOPS = """
     FROM ledger_head AS h LEFT JOIN stops AS s ON h.id = 1 WHERE h.id = 1 ORDER BY s.id
 """
 
+# The newest event that raised the format, if there is one.
+FORMAT = f"SELECT body FROM events WHERE stream = '{FORMAT_STREAM}' ORDER BY position DESC LIMIT 1"
+
+IS_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM events)"
+
+UPGRADE = "upgrade numbering-ledger"
 MIGRATE = "run `numbering migrate`"
 MICROSECONDS = 1_000_000
 TRIGGER_WORDS = "append-only"  # what a trigger of ours says when it refuses
@@ -78,7 +89,7 @@ def revision(check: str, current: Sequence[str], known: Sequence[str], *, founda
             return ok(check, f"{one}, which is newer than {known[-1]} and only adds to it")
         case _:
             detail = f"{', '.join(current)} is newer than {known[-1]}, the newest that this version knows"
-            return error(check, detail, "upgrade numbering-ledger")
+            return error(check, detail, UPGRADE)
 
 
 def migrations_applied(check: str, noted: Mapping[str, Sequence[str]]) -> Finding:
@@ -130,6 +141,19 @@ def stopped(check: str, stops: Sequence[Stop]) -> Finding:
         f"writing is stopped: {reasons(stops)}",
         "mend what it names; until then no number is issued",
     )
+
+
+def format(check: str, bodies: Sequence[str | bytes], *, is_empty: bool) -> Finding:
+    """Judge the newest event that raised the format, if there is one."""
+    present: int = orjson.loads(bodies[0])["data"]["format"] if bodies else FIRST_FORMAT
+    if is_empty:
+        return ok(check, f"no event yet: the ledger begins at {NEWEST_FORMAT}, the newest")
+    if present == NEWEST_FORMAT:
+        return ok(check, f"{present}, the newest")
+    if present < NEWEST_FORMAT:
+        detail = f"{present}, so that earlier builds can write; {NEWEST_FORMAT} is the newest"
+        return warning(check, detail, "run `numbering upgrade` when no process of an earlier build is left")
+    return error(check, f"{present} is newer than {NEWEST_FORMAT}, the newest that this version knows", UPGRADE)
 
 
 def last_time(check: str, recorded_at: int, now: int, whose: str) -> Finding:

@@ -138,6 +138,7 @@ def _checks(server: Server) -> Iterator[Check]:
         ("collation", _collations, False),
         ("triggers", _triggers, False),
         ("head", _head, False),
+        ("format", _format, False),
     ):
         yield Check(f"mariadb {name}", partial(_said, f"mariadb {name}", look, server), gate)
 
@@ -291,6 +292,12 @@ async def _triggers(check: str, server: Server) -> Iterable[Finding]:
     if not grants.may(await server.grants(), "TRIGGER", server.url.database or "", "events"):
         return [ok(check, "this account cannot see them: run `numbering doctor` also with the account that migrates")]
     return [ledger.triggers(check, dict(await server.ask(TRIGGERS_OF_EVENTS)), TRIGGERS)]
+
+
+async def _format(check: str, server: Server) -> Iterable[Finding]:
+    ((is_empty,),) = await server.ask(ledger.IS_EMPTY)
+    bodies = [body for (body,) in await server.ask(ledger.FORMAT)]
+    return [ledger.format(check, bodies, is_empty=bool(is_empty))]
 
 
 async def _head(check: str, server: Server) -> Iterable[Finding]:

@@ -87,6 +87,7 @@ def _checks(file: Path) -> Iterator[Check]:
         ("migrations", _migrations, True),
         ("triggers", _triggers, False),
         ("head", _head, False),
+        ("format", _format, False),
     ):
         yield Check(f"sqlite {name}", partial(in_thread, partial(_said, f"sqlite {name}", look, file)), gate)
 
@@ -204,6 +205,12 @@ def _noted(file: Path, table: str) -> Sequence[str]:
 def _triggers(check: str, file: Path) -> Iterable[Finding]:
     found = _ask(file, "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'events'")
     return [ledger.triggers(check, dict(found), TRIGGERS)]
+
+
+def _format(check: str, file: Path) -> Iterable[Finding]:
+    ((is_empty,),) = _ask(file, ledger.IS_EMPTY)
+    bodies = [body for (body,) in _ask(file, ledger.FORMAT)]
+    return [ledger.format(check, bodies, is_empty=bool(is_empty))]
 
 
 def _head(_: str, file: Path) -> Iterable[Finding]:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.rejection import Code
 from ledger.ports import Stop, StopKind, Store, StoreFault
 from ledger.stores import migrate
@@ -99,6 +100,11 @@ async def test_what_lags_and_what_waits(sqlite_api: Api) -> None:
         "oldest_waiting_ms": 0,
     }
     assert told["projections"] == {"position": position, "lag": 0, "activity": "working", "why": None}
+
+
+async def test_the_ledger_s_format(sqlite_api: Api) -> None:
+    told = answer(await sqlite_api.http.get("/health/numbering"), 200)
+    assert told["format"] == {"present": NEWEST_FORMAT, "newest": NEWEST_FORMAT}
 
 
 async def is_projected(api: Api, position: int) -> bool:

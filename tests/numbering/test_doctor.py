@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import make_url
 
 from ledger import chain
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.stores import migrate
 from numbering.cli import main
 from numbering.doctor import Finding, Level, grants, ledger, machine, redis, sqlite
@@ -355,6 +356,32 @@ def test_the_head_is_the_last_event_s(state: ledger.State | None, level: Level) 
     assert ledger.head("head", state).level is level
 
 
+# The format
+
+
+def raised_to(format: int) -> list[str | bytes]:
+    return [f'{{"data":{{"format":{format}}}}}']
+
+
+@pytest.mark.parametrize(
+    ("bodies", "level", "told"),
+    [
+        (raised_to(NEWEST_FORMAT), OK, "the newest"),
+        (raised_to(NEWEST_FORMAT - 1), WARNING, "numbering upgrade"),
+        (raised_to(NEWEST_FORMAT + 1), ERROR, "upgrade numbering-ledger"),
+    ],
+)
+def test_the_format_is_one_that_this_version_knows(bodies: list[str | bytes], level: Level, told: str) -> None:
+    finding = ledger.format("format", bodies, is_empty=False)
+    assert finding.level is level
+    assert told in said(finding)
+
+
+def test_an_empty_ledger_has_no_format_yet() -> None:
+    finding = ledger.format("format", [], is_empty=True)
+    assert (finding.level, "no event yet" in said(finding)) == (OK, True)
+
+
 # Grants, as SHOW GRANTS writes them
 
 SERVICE = [
@@ -548,7 +575,7 @@ class TestMariaDB:
         found = await findings(mariadb.new_database().admin_url)
         assert bad(found)["mariadb migrations"] is ERROR
         assert found["mariadb migrations"].advice == "run `numbering migrate`"
-        assert found["mariadb checks"].detail == "skipped: engine, collation, triggers, head"
+        assert found["mariadb checks"].detail == "skipped: engine, collation, triggers, head, format"
 
     async def test_a_dead_server(self) -> None:
         found = await findings(f"mariadb+asyncmy://u:pass-word@{HOST}:{free_port()}/ledger")
