@@ -133,7 +133,7 @@ def _tell(items: list[Item | Rejection], ended: Sequence[Outcome | Rejection | F
 
 def _briefly(end: Outcome) -> Answer:
     """Say what was done, but for the numbers; `GET /v1/reservations/{token}` has them."""
-    token = end.entries[-1].event.token if end.entries else None
+    token = end.last.token if end.last else None
     named = {} if token is None else {"token": token}
     return {**named, "position": end.position, "numbers_left_out": _numbers_in(end)}
 
@@ -145,9 +145,9 @@ def _refused(index: int, told: Outcome | Rejection | Fault) -> Answer:
 
 def _numbers_in(end: Outcome) -> int:
     """Count the numbers that an answer tells."""
-    if not end.entries:
-        return 0
-    match end.entries[-1].event:
+    match end.last:
+        case None:
+            return 0
         case NumbersReserved(ranges=ranges) | ReservationEnded(ranges=ranges):
             return count_of(ranges)
         case NumbersConfirmed(ranges=ranges, released=released):

@@ -190,7 +190,6 @@ class Forward:
                 if replacement:
                     number = self.number(of, of.document_date, of.attributes, value)
                     self._voids[replacement] = (of.sequence, value, number)
-                    self.replaces[replacement] = number
             case NumbersReserved():
                 if self._voids:
                     self._note_replacing(event)
@@ -205,7 +204,9 @@ class Forward:
         of = event.numbering
         for value in values_of(event.ranges):
             if (of.sequence, value) in self._voids:
-                id, voided, _ = self._voids.pop((of.sequence, value))
+                id, voided, number = self._voids.pop((of.sequence, value))
+                # Not before: until then the value may still have the row of a number that was cancelled.
+                self.replaces[of.sequence, value] = number
                 self.replaced_by[id, voided] = self.number(of, of.document_date, of.attributes, value)
 
     def _evaluate(self) -> None:

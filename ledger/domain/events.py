@@ -37,7 +37,6 @@ __all__ = [
     "PeriodOpened",
     "Place",
     "Print",
-    "Replacement",
     "ReservationCancelled",
     "ReservationEnded",
     "ReservationEvent",
@@ -49,6 +48,7 @@ __all__ = [
     "SequenceEvent",
     "SequenceFenced",
     "SequenceReset",
+    "SequenceValue",
     "SeriesAmended",
     "SeriesDefined",
     "SeriesEvent",
@@ -389,8 +389,8 @@ class NumberAssigned(_OfNumbering, NumberEvent):
         return Original.of(self.numbering, self.document) if value == self.value else None
 
 
-class Replacement(NamedTuple):
-    """The number that took the place of a voided one."""
+class SequenceValue(NamedTuple):
+    """A value, with the sequence that it is of."""
 
     sequence: str
     value: int
@@ -398,10 +398,10 @@ class Replacement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NumberVoided(_OfNumbering, NumberEvent):
-    """A confirmed number is out of use."""
+    """A confirmed number is out of use; `replacement` took its place."""
 
     value: int
-    replacement: Replacement | None = None
+    replacement: SequenceValue | None = None
 
     @property
     def changes(self) -> tuple[Change, ...]:
