@@ -299,7 +299,7 @@ class Ledger:
         """Say why a command was rejected where the log knows more than the state, or the batch more than the log."""
         if rejection.code is Code.RESERVATION_NOT_FOUND:
             # The state forgets closed reservations; the log does not, and what is closed stays closed.
-            history = await self._log.reservation(getattr(command, "token", ""))
+            history = await self._log.reservation(command.token or "")
             return history.closed(together=is_together) if history else rejection
         if not (is_together and rejection.code is Code.CHANGED_MEANWHILE and isinstance(command, Correction)):
             return rejection
@@ -313,8 +313,7 @@ class Ledger:
 
 def _with_reason(envelope: Envelope, command: Command) -> Envelope:
     """Store the command's reason with its events."""
-    reason = getattr(command, "reason", None)
-    return envelope if reason is None else envelope._replace(reason=reason)
+    return envelope if command.reason is None else envelope._replace(reason=command.reason)
 
 
 def _sequence(state: State, id: str) -> Counter:

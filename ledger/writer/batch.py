@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
 from ledger.codec import Entry, canonical, encode
-from ledger.domain.commands import AdjustMaximum, Decidable, DefineSeries, Envelope, Expire, WithOriginal
+from ledger.domain.commands import Decidable, Envelope, Expire, WithOriginal
 from ledger.domain.decide import decide
 from ledger.domain.events import Event
 from ledger.domain.evolve import evolve
@@ -164,14 +164,7 @@ def _name(of: Decidable | Together) -> str:
 
 def _series_of(command: Decidable, state: State) -> tuple[tuple[Series, bool], ...]:
     """Give the series that a command may leave as they are, which no event of it would tell."""
-    match command:
-        case DefineSeries(series=all_series):
-            codes = [series.code for series in all_series]
-        case AdjustMaximum(series=code):
-            codes = [code]
-        case _:
-            return ()
-    return tuple((state.series_now(code), state.is_retired(code)) for code in codes if state.versions(code))
+    return tuple((state.series_now(code), state.is_retired(code)) for code in command.told if state.versions(code))
 
 
 def _of_request(waiting: Waiting, together: Together) -> list[Envelope]:
