@@ -21,6 +21,7 @@ from ledger.definitions import definition_data
 from ledger.domain.calendar import instant_text
 from ledger.domain.commands import AdjustMaximum, DefineSeries, Import
 from ledger.domain.events import (
+    LedgerEvent,
     MaximumAdjusted,
     NumberEvent,
     Numbering,
@@ -31,7 +32,6 @@ from ledger.domain.events import (
     ReservationCancelled,
     ReservationEvent,
     ReservationExtended,
-    RestoreFenced,
     SequenceEvent,
     SeriesAmended,
     SeriesDefined,
@@ -216,7 +216,7 @@ def applied(asked: Sequence[Series], outcome: Outcome, state: State) -> list[tup
                 done[series.code] = series, Done.AMENDED
             case MaximumAdjusted() | SeriesRetired() | PeriodOpened() | SequenceEvent():
                 pass
-            case ReservationEvent() | NumberEvent() | RestoreFenced():
+            case ReservationEvent() | NumberEvent() | LedgerEvent():
                 pass
             case _:
                 assert_never(entry.event)

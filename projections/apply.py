@@ -18,6 +18,7 @@ import orjson
 from ledger.codec import Entry
 from ledger.domain.events import (
     Event,
+    LedgerEvent,
     MaximumAdjusted,
     NumberAssigned,
     NumberEvent,
@@ -32,7 +33,6 @@ from ledger.domain.events import (
     ReservationEnded,
     ReservationEvent,
     ReservationExtended,
-    RestoreFenced,
     SequenceAdjusted,
     SequenceEvent,
     SequenceFenced,
@@ -127,7 +127,7 @@ def needs(events: Iterable[Event]) -> Needs:
                 begun.add(event.token)
             case ReservationEvent():
                 found.tokens.add(event.token)
-            case NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | RestoreFenced():
+            case NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
                 pass
             case _:
                 assert_never(event)
@@ -152,7 +152,7 @@ def values_in(event: Event) -> int:
             return sum(count_of(each.ranges) for each in prints)
         case NumberAssigned() | NumberVoided():
             return 1
-        case ReservationExtended() | SequenceEvent() | SeriesEvent() | PeriodOpened() | RestoreFenced():
+        case ReservationExtended() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
             return 0
         case _:
             assert_never(event)
@@ -168,7 +168,7 @@ def _taken(event: Event) -> list[Ranges]:
             return [((value, value),)]
         case NumbersConfirmed() | ReservationExtended() | ReservationEnded() | NumberVoided():
             return []
-        case SequenceEvent() | SeriesEvent() | PeriodOpened() | RestoreFenced():
+        case SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
             return []
         case _:
             assert_never(event)
@@ -257,7 +257,7 @@ class Unit:
                 self._maximum(code, max_value)
             case SeriesRetired(series=code):
                 self._retired(code, cause)
-            case PeriodOpened() | RestoreFenced():
+            case PeriodOpened() | LedgerEvent():
                 pass  # its sequences begin with their first use, and what it ends has events of its own
             case _:
                 assert_never(event)

@@ -39,6 +39,7 @@ __all__ = [
     "Issue",
     "OpenPeriod",
     "Original",
+    "RaiseFormat",
     "Reserve",
     "ResetSequence",
     "RetireSeries",
@@ -292,6 +293,17 @@ class Fence(BaseCommand):
     opened: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class RaiseFormat(BaseCommand):
+    """Let the ledger hold the events of another format: given by an administrator, when every process knows them.
+
+    `reason` names the build that asks.
+    """
+
+    format: int
+    reason: str = field()
+
+
 _Complete = (
     DefineSeries
     | AdjustMaximum
@@ -309,6 +321,7 @@ _Complete = (
     | ClosePeriod
     | Import
     | Fence
+    | RaiseFormat
 )
 
 Command = _Complete | Correction  # as it is asked for

@@ -9,6 +9,7 @@ from pyroaring import BitMap
 from ledger.domain.accounting import Cause, among
 from ledger.domain.events import (
     Event,
+    LedgerEvent,
     NumberEvent,
     Numbering,
     NumbersConfirmed,
@@ -17,7 +18,6 @@ from ledger.domain.events import (
     PeriodOpened,
     ReservationEnded,
     ReservationExtended,
-    RestoreFenced,
     SequenceEvent,
     SeriesEvent,
 )
@@ -101,7 +101,7 @@ class ReservationHistory:
                 self._put(event.ranges, event.end)
             case ReservationExtended():
                 self.expires_at = event.expires_at
-            case NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | RestoreFenced():
+            case NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
                 pass  # of no reservation
             case _:
                 assert_never(event)
