@@ -274,9 +274,11 @@ async def of_copies(directory: Path) -> Told:
 
 # The doctor
 
+WHEN_AWAY = "look at who else has the file open"  # the doctor's own advice where the fault has none
+
 
 async def of_the_doctor(directory: Path) -> Told:
-    """Level of each check, and whether there is something to do."""
+    """Level of each check, whether there is something to do, and whether the fault itself says what."""
     (directory / "none.db.d").mkdir()
     (directory / "text.db").write_text("this is no database, " * 100)
     (directory / "empty.db").touch()
@@ -290,7 +292,7 @@ async def of_the_doctor(directory: Path) -> Told:
     told: Told = []
     for name in ("missing.db", "no/such.db", "none.db.d", "text.db", "empty.db", "well.db", "stopped.db"):
         findings = await sqlite_doctor.examine(make_url(url_of(directory / name)))
-        told.append([(each.check, each.level, each.advice is not None) for each in findings])
+        told.append([(each.check, each.level, each.advice is not None, each.advice == WHEN_AWAY) for each in findings])
         missing = file_fault(str(directory / name))
         told.append(missing and (missing.code, missing.transient, missing.advice is not None))
     return told
