@@ -1065,6 +1065,25 @@ async def test_all_reasons_are_told() -> None:
 
 
 @simulated
+async def test_nothing_is_made_of_a_fault_while_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns are many, and faults few."""
+    async with ledger() as bench:
+        made: list[str] = []
+        init = Fault.__init__
+
+        def counted(self: Fault, code: Code, happened: str, **fields: Any) -> None:
+            made.append(happened)
+            init(self, code, happened, **fields)
+
+        monkeypatch.setattr(Fault, "__init__", counted)
+        for _ in range(5):
+            await bench.do(bench.reserve())
+            await bench.writer.fresh()
+            await asyncio.sleep(2)
+        assert made == []
+
+
+@simulated
 async def test_two_reasons_that_could_not_be_marked_are_both_marked_later() -> None:
     """What the process knows by itself, and what it hears of the mirror."""
     async with ledger(sound=False) as bench:
