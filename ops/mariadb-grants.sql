@@ -21,6 +21,10 @@ GRANT SELECT, INSERT ON `{database}`.`snapshots` TO {account};
 
 -- The service compares the schema's version with its own at start, and never changes it.
 GRANT SELECT ON `{database}`.`alembic_version` TO {account};
+GRANT SELECT ON `{database}`.`schema_version` TO {account};
+
+-- Each process that serves the ledger keeps a row of its own, and takes away those of processes that died.
+GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.`processes` TO {account};
 
 -- The projections are folded from the log and can be folded again, so nothing is lost with them: their rows are written,
 -- changed and deleted, in two slots of which one is live. Which one that is, is in rows that the migration made.

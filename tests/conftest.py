@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests import profiles
 from tests.servers import MariaDB
 from tests.stores import Ledger, mariadb_ledger, memory_ledger, sqlite_ledger
+
+
+def pytest_report_header() -> str:
+    return f"profile: {profiles.current()}"
 
 
 def pytest_collection_finish() -> None:

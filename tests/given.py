@@ -14,7 +14,7 @@ from hypothesis import settings
 from ledger.codec import canonical
 from ledger.definitions import definition_data
 from ledger.domain.calendar import Reset
-from ledger.domain.commands import Command, DefineSeries
+from ledger.domain.commands import Decidable, DefineSeries
 from ledger.domain.decide import decide
 from ledger.domain.events import Event, NumbersConfirmed, NumbersReserved
 from ledger.domain.evolve import evolve
@@ -24,6 +24,7 @@ from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import Sequence, ValueState
 from ledger.domain.series import MAX_VALUE, Attribute, Definition, Dimension, Reuse, Series
 from ledger.domain.state import Reservation, RestoreFence, State
+from tests.profiles import rounds
 
 __all__ = [
     "GAPLESS",
@@ -42,8 +43,8 @@ __all__ = [
     "series",
 ]
 
-# The machine may be busy: a slow example is no finding. Few examples, because the rules have few parts.
-QUICK = settings(max_examples=60, deadline=None)
+# Few examples, because the rules have few parts.
+QUICK = settings(max_examples=rounds(20, thorough=60), deadline=None)
 SECOND = 1_000_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -100,7 +101,7 @@ class Story:
             story.log.append((event, recorded_at))
         return story
 
-    def when(self, command: Command) -> list[Event]:
+    def when(self, command: Decidable) -> list[Event]:
         """Carry out a command, of which every event is legal; raises its Rejection."""
         events = decide(self.state, command, self.now)
         if isinstance(events, Rejection):
@@ -112,7 +113,7 @@ class Story:
             self.log.append((event, self.now))
         return events
 
-    def rejection(self, command: Command) -> Rejection:
+    def rejection(self, command: Decidable) -> Rejection:
         """Expect a rejection, which changes nothing."""
         before = dump(self.state)
         answer = decide(self.state, command, self.now)
@@ -147,6 +148,7 @@ def dump(state: State) -> str:
             "retired": [each.code for each in state.all_series() if state.is_retired(each.code)],
             "opened": state._all(lambda part: {" ".join(map(str, of)): fences for of, fences in part._opened.items()}),
             "fences": [_fence(each) for each in state.fences],
+            "format": state.format,
             "sequences": {sequence.id: _sequence(sequence) for sequence in state.sequences()},
             "latest_periods": _latest_periods(state),
             "reservations": {each.token: _reservation(each) for each in state.reservations()},

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ledger.codec import command_id
-from ledger.domain.commands import Cancel, Command, Confirm, DefineSeries, Envelope, Extend, Issue, Reserve
+from ledger.domain.commands import Cancel, Confirm, Decidable, DefineSeries, Envelope, Extend, Issue, Reserve
 from ledger.domain.decide import decide
 from ledger.domain.events import NumbersConfirmed, NumbersReserved
 from ledger.domain.evolve import evolve
@@ -86,12 +86,12 @@ class Bench:
     def reserve(self, **fields: Any) -> Reserve:
         return Reserve("S", f"token-{next(_ids)}", **fields)
 
-    async def do(self, command: Command, key: str | None = None, body: str = "") -> Outcome:
+    async def do(self, command: Decidable, key: str | None = None, body: str = "") -> Outcome:
         outcome = await self.writer.submit(command, envelope(key, body))
         self.acknowledged.append(outcome)
         return outcome
 
-    def start(self, command: Command, key: str | None = None, body: str = "") -> asyncio.Task[Outcome]:
+    def start(self, command: Decidable, key: str | None = None, body: str = "") -> asyncio.Task[Outcome]:
         return asyncio.get_running_loop().create_task(self.do(command, key, body), name="client")
 
     async def start_many(self, count: int) -> list[asyncio.Task[Outcome]]:
@@ -877,7 +877,7 @@ def stop_after(log: MemoryLog) -> Callable[[], Coroutine[Any, Any, None]]:
     return stop
 
 
-def together(*commands: Command, keys: Sequence[str | None] = ()) -> Together:
+def together(*commands: Decidable, keys: Sequence[str | None] = ()) -> Together:
     return Together(tuple((each, envelope(key)) for each, key in zip_longest(commands, keys)))
 
 

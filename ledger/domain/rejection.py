@@ -87,6 +87,7 @@ class Code(Enum):
     STORAGE_FAILED = "NB063", True, "A directory or file could not be written; what was there before is whole."
     EXPORT_UNUSABLE = "NB064", False, "The directory is no export, or its manifest is not one that an export writes."
     STILL_FOLDING = "NB065", True, "The state of then is not computed yet: the same request finds it later."
+    DATABASE_TOO_NEW = "NB066", False, "A newer version made the database's tables, and this one cannot work on them."
 
 
 class Hint(Enum):

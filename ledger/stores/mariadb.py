@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import asyncmy
 from asyncmy import errors
-from sqlalchemy import URL, Dialect, Executable, Integer, NullPool, literal_column
+from sqlalchemy import URL, ColumnElement, Dialect, Executable, Integer, NullPool, literal_column
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ledger.domain.rejection import Code
@@ -36,6 +36,12 @@ SETTINGS = """
            SYSDATE(6) > NOW(6) FROM (SELECT SLEEP(0.001)) AS waited
 """
 
+# Without the PROCESS privilege the server shows the account's own alone.
+CONNECTIONS = """
+    SELECT id, user, host FROM information_schema.processlist
+    WHERE db = DATABASE() AND user NOT IN ('system user', 'event_scheduler') ORDER BY id
+"""
+
 # An event of 7 MiB may double when it is escaped as text, and on a larger statement the server answers 1153 or drops
 # the connection. This is MariaDB's own default.
 MIN_PACKET_BYTES = 16 * 2**20
@@ -48,6 +54,8 @@ STATEMENT_CACHE = 32  # prepared statements that the server keeps for a connecti
 
 
 class MariaDBStore(SqlStore):
+    connections_sql = CONNECTIONS
+
     def __init__(self, url: URL, *, lock_timeout_ms: int, allow_unsafe: bool = False) -> None:
         self._allow_unsafe = allow_unsafe
         self._wait_seconds = max(1, -(-lock_timeout_ms // 1000) - 1)
@@ -60,6 +68,7 @@ class MariaDBStore(SqlStore):
         self._move = _Statement(MOVE_HEAD, writers.dialect)
         lock = _Statement(LOCK_HEAD, writers.dialect)
         self._lock = lock.text, lock.values({})
+        self._opened: list[Any] = []
 
     # What every transaction does goes to the driver's own cursor: SQLAlchemy's execution around a statement costs more
     # than the statement, four times for each batch. Its pool, and its Core for the text of the statements, stay.
@@ -92,6 +101,13 @@ class MariaDBStore(SqlStore):
         await self.driver.rollback()
         await connection.rollback()  # for SQLAlchemy's own view of it
 
+    def now_column(self) -> ColumnElement[int]:
+        return NOW
+
+    def connection_ids(self) -> Sequence[int]:
+        self._opened = [each for each in self._opened if each.connected]
+        return [each.thread_id() for each in self._opened]
+
     def drop(self, driver: Any) -> None:
         driver.close()
 
@@ -117,6 +133,7 @@ class MariaDBStore(SqlStore):
         except BaseException:
             connection.close()
             raise
+        self._opened = [each for each in self._opened if each.connected] + [connection]
         return connection
 
     def _check(self, settings: tuple[Any, ...]) -> None:

@@ -5,7 +5,6 @@ does is seen by nobody before `commit`, and is then there at once.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 from uuid import uuid4
@@ -15,13 +14,9 @@ from ledger.domain.rejection import Code
 from ledger.ports import Head, Record, Snapshot, Stop, StoreFault
 from ledger.stores.checks import check_chain
 from ledger.stores.stops import all_stops, text_after
+from ledger.system import SystemClock
 
-__all__ = ["MemoryLog", "MemoryStore", "MemoryTransaction", "system_now"]
-
-
-def system_now() -> int:
-    """Give this machine's time, in microseconds since 1970 UTC."""
-    return time.time_ns() // 1000
+__all__ = ["MemoryLog", "MemoryStore", "MemoryTransaction"]
 
 
 class MemoryLog:
@@ -73,7 +68,9 @@ class MemoryLog:
 class MemoryStore:
     """One process's view of a log; at most one transaction at a time."""
 
-    def __init__(self, log: MemoryLog, *, lock_timeout_ms: int = 5000, now: Callable[[], int] = system_now) -> None:
+    def __init__(
+        self, log: MemoryLog, *, lock_timeout_ms: int = 5000, now: Callable[[], int] = SystemClock.now
+    ) -> None:
         self._log = log
         self._deadline = lock_timeout_ms / 1000
         self._now = now

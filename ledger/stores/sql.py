@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from sqlalchemy import Executable, Row, bindparam, delete, exc, insert, select, true, update
+from sqlalchemy import ColumnElement, Executable, Row, bindparam, delete, exc, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger import chain
@@ -109,6 +109,8 @@ class SqlStore(ABC):
     `writers` makes the writer's connections and pools none; `readers` pools connections that commit by themselves.
     """
 
+    connections_sql: str | None = None  # lists the connections to the database, where a server has them
+
     def __init__(self, writers: AsyncEngine, readers: AsyncEngine, *, lock_timeout_ms: int) -> None:
         self.deadline = lock_timeout_ms / 1000
         self.writers = writers
@@ -143,6 +145,14 @@ class SqlStore(ABC):
 
     async def rollback(self, connection: AsyncConnection) -> None:
         await connection.rollback()
+
+    @abstractmethod
+    def now_column(self) -> ColumnElement[int]:
+        """Give the database's time, in microseconds, as a part of a statement."""
+
+    def connection_ids(self) -> Sequence[int]:
+        """Give the ids by which the server knows the connections that are open; none where there is no server."""
+        return ()
 
     @abstractmethod
     def drop(self, driver: Any) -> None:

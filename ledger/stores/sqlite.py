@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import aiosqlite
-from sqlalchemy import URL, AsyncAdaptedQueuePool, NullPool, delete, false
+from sqlalchemy import URL, AsyncAdaptedQueuePool, BigInteger, ColumnElement, NullPool, bindparam, delete, false
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ledger.domain.rejection import Code
@@ -55,6 +55,9 @@ class SQLiteStore(SqlStore):
         # The driver's own commit is silent when SQLite has already rolled back by itself; this one is not.
         await connection.exec_driver_sql("COMMIT")
         await connection.commit()
+
+    def now_column(self) -> ColumnElement[int]:
+        return bindparam(None, callable_=self._now, type_=BigInteger(), unique=True)
 
     def fault(self, error: BaseException) -> StoreFault | None:
         return fault(error)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from ledger import codec
 from ledger.codec import Entry, UnknownEvent
-from ledger.domain.commands import Command, Envelope
+from ledger.domain.commands import Decidable, Envelope
 from ledger.domain.rejection import Code, Hint
 from ledger.domain.state import State
 from ledger.feed import Feed
@@ -104,11 +104,11 @@ class Writer:
 
     # What request tasks call
 
-    async def submit(self, command: Command | Together, envelope: Envelope) -> Outcome:
+    async def submit(self, command: Decidable | Together, envelope: Envelope) -> Outcome:
         """Have a command carried out, once; raises its Rejection or a Fault. Cancelling the caller cancels nothing."""
         return await self.enqueue(command, envelope)
 
-    def enqueue(self, command: Command | Together, envelope: Envelope) -> asyncio.Future[Outcome]:
+    def enqueue(self, command: Decidable | Together, envelope: Envelope) -> asyncio.Future[Outcome]:
         """Let a command wait behind all that wait already; gives its outcome later, or a Fault at once."""
         self._refuse_if_useless()
         if self._held and self._clock.monotonic() - self._held_since >= self._limits.lock_timeout_seconds:

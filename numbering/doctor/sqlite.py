@@ -12,7 +12,7 @@ import re
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -87,6 +87,7 @@ def _checks(file: Path) -> Iterator[Check]:
         ("migrations", _migrations, True),
         ("triggers", _triggers, False),
         ("head", _head, False),
+        ("format", _format, False),
     ):
         yield Check(f"sqlite {name}", partial(in_thread, partial(_said, f"sqlite {name}", look, file)), gate)
 
@@ -192,14 +193,24 @@ def journal_mode(check: str, header: bytes) -> Finding:
 
 
 def _migrations(check: str, file: Path) -> Iterable[Finding]:
-    made = _ask(file, "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'")
-    applied = _ask(file, "SELECT version_num FROM alembic_version") if made else []
-    return [ledger.revision(check, [revision for (revision,) in applied], ledger.known_revisions())]
+    tables = ledger.FOUNDATION_TABLE, ledger.STEP_TABLE
+    return [ledger.migrations_applied(check, {table: _noted(file, table) for table in tables})]
+
+
+def _noted(file: Path, table: str) -> Sequence[str]:
+    made = _ask(file, f"SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{table}'")
+    return [step for (step,) in _ask(file, f"SELECT version_num FROM {table}")] if made else []
 
 
 def _triggers(check: str, file: Path) -> Iterable[Finding]:
     found = _ask(file, "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'events'")
     return [ledger.triggers(check, dict(found), TRIGGERS)]
+
+
+def _format(check: str, file: Path) -> Iterable[Finding]:
+    ((is_empty,),) = _ask(file, ledger.IS_EMPTY)
+    bodies = [body for (body,) in _ask(file, ledger.FORMAT)]
+    return [ledger.format(check, bodies, is_empty=bool(is_empty))]
 
 
 def _head(_: str, file: Path) -> Iterable[Finding]:
