@@ -280,6 +280,23 @@ async def test_what_a_build_of_before_writes_later_is_read_by_the_next_run(sql_l
     assert (head.stops, head.stopped) == (3, texts[StopKind.ARCHIVE_AHEAD])
 
 
+async def test_what_a_build_of_before_has_lifted_is_lifted_by_the_next_run(sql_ledger: Ledger) -> None:
+    """It knew of one reason, the one that it was shown; the others stand, and it is shown the next of them."""
+    store, url = sql_ledger.open(), admin_url(sql_ledger)
+    transaction = await store.begin()
+    for kind in (StopKind.MIRROR_AHEAD, StopKind.RESTORING, StopKind.COPY):
+        await transaction.stop(Stop(kind, "some reason"))
+    await transaction.commit()
+    for left in ([StopKind.MIRROR_AHEAD, StopKind.COPY], [StopKind.MIRROR_AHEAD], []):
+        await execute(url, "UPDATE ledger_head SET stopped = NULL WHERE id = 1")
+        assert (await store.head()).is_stopped, "until then all stand"
+        assert await migrate(url)
+        assert [stop.kind for stop in await store.stops()] == left
+        assert (await store.head()).stops == len(left)
+        assert await migrate(url) is False
+    assert not (await store.head()).is_stopped
+
+
 async def test_an_operator_s_words_stay(sql_ledger: Ledger) -> None:
     url = admin_url(sql_ledger)
     await write_text(url, "an operator looks at it")

@@ -25,6 +25,7 @@ __all__ = [
     "ADD_STOP",
     "CLOSE_SECONDS",
     "HEAD",
+    "LIFT",
     "MIGRATE",
     "MOVE_HEAD",
     "NOTE_STOPS",
