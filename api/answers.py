@@ -39,6 +39,7 @@ from ledger.domain.results import event_of
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
+from ledger.domain.template import Frame
 from ledger.writer import Outcome
 
 __all__ = [
@@ -127,10 +128,12 @@ def extended(outcome: Outcome, _: State) -> Answer:
 
 
 def previewed(event: NumbersReserved, series: Series, position: int) -> Answer:
+    numbering = event.numbering
+    frame = series.frame(numbering.key, numbering.attributes, numbering.document_date)
     return {
-        "numbers": _printed(series, event.numbering, event.ranges),
-        "sequence": event.numbering.sequence,
-        "period": event.numbering.period,
+        "numbers": _printed(frame, event.ranges),
+        "sequence": numbering.sequence,
+        "period": numbering.period,
         "position": position,
     }
 
@@ -278,9 +281,8 @@ def _settled(
 
 
 def _numbers(numbering: Numbering, ranges: Ranges, state: State) -> list[Answer]:
-    return _printed(state.series(numbering.series, numbering.series_version), numbering, ranges)
+    return _printed(state.frame(numbering), ranges)
 
 
-def _printed(series: Series, numbering: Numbering, ranges: Ranges) -> list[Answer]:
-    frame = series.frame(numbering.key, numbering.attributes, numbering.document_date)
+def _printed(frame: Frame, ranges: Ranges) -> list[Answer]:
     return [{"number": frame.number(value), "value": value} for value in values_of(ranges)]

@@ -170,9 +170,9 @@ class NumberHistory:
             case Voiding(voided=voided, replacement=Replacement() as replacement):
                 mine = (self.reading.sequence, self.reading.value)
                 if mine == (voided.numbering.sequence, voided.value):
-                    self.replaced_by = _printed(replacement.confirmed.numbering, replacement.value, state)
+                    self.replaced_by = state.frame(replacement.confirmed.numbering).number(replacement.value)
                 elif mine == voided.replacement:
-                    self.replaces = _printed(voided.numbering, voided.value, state)
+                    self.replaces = state.frame(voided.numbering).number(voided.value)
 
 
 def confirmed_by(event: Event, values: BitMap) -> Iterator[tuple[int, Original]]:
@@ -204,8 +204,3 @@ def original_of(event: Event, value: int) -> Original | None:
 
 def _of_numbering(numbering: Numbering, document: str | None) -> Original:
     return Original(numbering.series_version, numbering.document_date, numbering.attributes, document)
-
-
-def _printed(numbering: Numbering, value: int, state: State) -> str:
-    series = state.series(numbering.series, numbering.series_version)
-    return series.frame(numbering.key, numbering.attributes, numbering.document_date).number(value)

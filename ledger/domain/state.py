@@ -16,6 +16,7 @@ from ledger.domain.events import Numbering
 from ledger.domain.ranges import Ranges
 from ledger.domain.sequence import Sequence
 from ledger.domain.series import Series
+from ledger.domain.template import Frame
 
 __all__ = ["FOLD_VERSION", "PARTS", "Reservation", "RestoreFence", "State"]
 
@@ -140,6 +141,10 @@ class State:
         """Give the versions of a series that printed numbers or may: from the first one in use to the present one."""
         versions = self.versions(code) or ()
         return versions[(self.first_used(code) or len(versions)) - 1 :]
+
+    def frame(self, of: Numbering) -> Frame:
+        """Give how the numbers of an event are printed: nothing is missing but the value."""
+        return self.series(of.series, of.series_version).frame(of.key, of.attributes, of.document_date)
 
     def series_of(self, sequence: Sequence) -> Series:
         """Give the latest version that counts in a sequence."""
