@@ -18,6 +18,7 @@ from ledger.domain.rejection import Code
 from ledger.migrations import FOUNDATION, NEWEST
 from ledger.ports import StoreFault
 from ledger.stores import mariadb, sqlite
+from ledger.stores.earlier import take_text_over
 from ledger.stores.schema import schema_version
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ def migrations() -> Config:
 
 
 async def migrate(url: str, *, ledger_id: str | None = None) -> bool:
-    """Bring a database to the newest schema, and say whether anything was applied.
+    """Bring a database to the newest schema, and say whether anything was changed.
+
+    What an earlier build wrote of why writing is stopped, perhaps since the last time, is read into rows.
 
     A new ledger gets `ledger_id`, which only a restore gives, or one of its own. StoreFault says what to do.
     """
@@ -80,10 +83,11 @@ async def _migrate(engine: AsyncEngine, ledger_id: str | None) -> bool:
             # Else asyncmy logs what IF NOT EXISTS skipped, and that MySQL's kind ignores names of primary keys.
             await connection.exec_driver_sql("SET SESSION max_error_count = 0")
         applied = await connection.run_sync(_upgrade, ledger_id)
+        read = await connection.run_sync(take_text_over)
         await connection.commit()
         if engine.dialect.name == "sqlite":
             await _use_wal(connection)
-        return applied
+        return applied or read
 
 
 async def _use_wal(connection: AsyncConnection) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ledger.stores.schema import processes
 from ledger.stores.sql import SqlStore
 
-__all__ = ["STALE_SECONDS", "Process", "Processes"]
+__all__ = ["STALE_SECONDS", "Connection", "Process", "Processes"]
 
 STALE_SECONDS = 3600  # after which a row is of nobody
 MICROSECONDS = 1_000_000
@@ -35,6 +35,14 @@ class Process(NamedTuple):
     connections: tuple[int, ...] = ()
     started_at: int = 0
     seen_at: int = 0
+
+
+class Connection(NamedTuple):
+    """A connection of anybody to the ledger's database, as the server shows it; `host` has the port too."""
+
+    id: int
+    user: str
+    host: str
 
 
 _COLUMNS = [processes.c[name] for name in Process._fields]
@@ -76,6 +84,14 @@ class Processes:
             rows = (await connection.execute(ALL)).all()
             now: int = (await connection.execute(self._now)).scalar_one()
         return [Process(*row)._replace(connections=_read(row.connections)) for row in rows], now
+
+    async def connections(self) -> Sequence[Connection]:
+        """Give the connections to the database that the account may see; none where there is no server."""
+        statement = self._store.connections_sql
+        if statement is None:
+            return []
+        async with self._connected() as connection:
+            return [Connection._make(row) for row in (await connection.exec_driver_sql(statement)).all()]
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:

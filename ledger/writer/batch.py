@@ -12,7 +12,7 @@ from ledger.domain.commands import AdjustMaximum, Decidable, DefineSeries, Envel
 from ledger.domain.decide import decide
 from ledger.domain.events import Event
 from ledger.domain.evolve import evolve
-from ledger.domain.rejection import Code, Rejection
+from ledger.domain.rejection import Code, Hint, Rejection
 from ledger.domain.series import Series
 from ledger.domain.state import State
 from ledger.fold import Fold
@@ -217,4 +217,4 @@ def key_reused(earlier: Entry, envelope: Envelope) -> Rejection:
 
 
 def _internal_error() -> Fault:
-    return Fault(Code.INTERNAL_ERROR, "the service failed on this command, which had no effect; its log has the cause")
+    return Fault(Code.INTERNAL_ERROR, "the service failed on this command, which had no effect", hint=Hint.SEE_LOG)

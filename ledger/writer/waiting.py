@@ -116,7 +116,8 @@ class Queue:
 
     def put(self, waiting: Waiting) -> None:
         if self._size and self._size + waiting.size > self._limit:
-            raise Fault(Code.QUEUE_FULL, f"{self._size} commands are waiting already; try again in a second")
+            happened = f"{self._size} commands are waiting already"
+            raise Fault(Code.QUEUE_FULL, happened, advice="try again in a second")
         self._waiting.append(waiting)
         self._size += waiting.size
 

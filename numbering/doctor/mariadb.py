@@ -138,6 +138,7 @@ def _checks(server: Server) -> Iterator[Check]:
         ("collation", _collations, False),
         ("triggers", _triggers, False),
         ("head", _head, False),
+        ("format", _format, False),
     ):
         yield Check(f"mariadb {name}", partial(_said, f"mariadb {name}", look, server), gate)
 
@@ -293,7 +294,14 @@ async def _triggers(check: str, server: Server) -> Iterable[Finding]:
     return [ledger.triggers(check, dict(await server.ask(TRIGGERS_OF_EVENTS)), TRIGGERS)]
 
 
+async def _format(check: str, server: Server) -> Iterable[Finding]:
+    ((is_empty,),) = await server.ask(ledger.IS_EMPTY)
+    bodies = [body for (body,) in await server.ask(ledger.FORMAT)]
+    return [ledger.format(check, bodies, is_empty=bool(is_empty))]
+
+
 async def _head(check: str, server: Server) -> Iterable[Finding]:
     rows = await server.ask(ledger.HEAD_AND_LAST)
+    stops = ledger.standing(await server.ask(ledger.HEAD_AND_STOPS))
     ((now,),) = await server.ask(NOW)
-    return ledger.findings("mariadb", [ledger.State(*row) for row in rows], now, "the database's clock")
+    return ledger.findings("mariadb", [ledger.State(*row) for row in rows], stops, now, "the database's clock")

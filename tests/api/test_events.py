@@ -22,11 +22,11 @@ from api.streams import PIECE_BYTES
 from api.streams import Limits as StreamLimits
 from ledger.domain.rejection import Code
 from ledger.feed import Feed
-from ledger.ports import Store, StoreFault
+from ledger.ports import Stop, StopKind, Store, StoreFault
 from ledger.writer import Limits
 from numbering.server import UNREAD_MS, listen
 from numbering.settings import Settings
-from tests.api.client import PLAIN_BODY, Api, Json, Time, answer, eventually, problem, served
+from tests.api.client import PLAIN_BODY, Api, Json, Time, answer, eventually, in_memory, problem, served
 from tests.api.faulty import FaultyStore
 from tests.api.listener import Listener, messages_of
 from tests.numbering.process import Service
@@ -141,7 +141,7 @@ async def test_what_another_process_committed_is_there(open_ledger: Open, clock:
 
 async def test_a_ledger_whose_writing_is_stopped_is_still_read(api: Api) -> None:
     transaction = await api.store.begin()
-    await transaction.stop("position 7 was seen with another hash")
+    await transaction.stop(Stop(StopKind.LOG_FORKED, "position 7 was seen with another hash"))
     await transaction.commit()
     problem(await api.post("/v1/reservations", {"series": "PLAIN"}), Code.LEDGER_STOPPED)
     assert len((await page(api))["events"]) == 1
@@ -189,6 +189,7 @@ async def test_a_stream_that_is_asked_for_in_two_ways(
     problem(await memory_api.http.get(f"{STREAM}?{query}", headers=headers), Code.INVALID_FORMAT)
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("path", "headers"),
     [("/v1/events?after=3", {}), (f"{STREAM}?after=3", {}), (STREAM, {"last-event-id": "9007199254740991"})],
@@ -239,6 +240,7 @@ def trim(file: Path, *, up_to: int) -> Callable[[], object]:
     return put_back
 
 
+@in_memory
 @pytest.mark.parametrize("path", ["/v1/events", STREAM])
 async def test_the_log_is_only_read(api: Api, path: str) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):

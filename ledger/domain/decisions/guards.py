@@ -10,7 +10,7 @@ from ledger.domain.calendar import Reset
 from ledger.domain.events import Event, Numbering, SequenceFenced, SequenceReset
 from ledger.domain.ranges import Ranges
 from ledger.domain.reading import Reading, readings
-from ledger.domain.rejection import Code, Rejection
+from ledger.domain.rejection import Code, Hint, Rejection
 from ledger.domain.sequence import Sequence
 from ledger.domain.series import MAX_NUMBER_LENGTH, DateOrder, Series, unescaped
 from ledger.domain.state import State
@@ -72,7 +72,7 @@ def check_reason(reason: str | None, *, at_least: int = 0) -> None:
 def known_series(state: State, code: str) -> Series:
     versions = state.versions(code)
     if versions is None:
-        raise Rejection(Code.CONFIG_NOT_FOUND, f"no series has the code {code!r}; define it first")
+        raise Rejection(Code.CONFIG_NOT_FOUND, f"no series has the code {code!r}", hint=Hint.DEFINE_SERIES)
     return versions[-1]
 
 
