@@ -7,20 +7,24 @@ command line, the drills and the sessions of the documents to see.
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.reduction import DupFd
 from pathlib import Path
+from threading import Thread
 from typing import IO, Any
 
 from numbering.cli.main import COMMANDS
 
-__all__ = ["Forked", "loaded"]
+__all__ = ["Forked", "loaded", "program"]
 
 PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 MAX_FILES = 1 << 16
@@ -71,6 +75,56 @@ class Forked:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+@contextmanager
+def program(directory: Path) -> Iterator[Path]:
+    """Makes an executable `numbering` in an empty directory, for the PATH of a shell; gives its path.
+
+    It loads nothing: it hands its words and its standard output and error over to this process, which has the command
+    forked, and ends with its status. Its standard input is empty.
+    """
+    made, address = directory / "numbering", directory / "socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen()
+        made.write_text(f"#!{sys.executable} -ISE\n{CALLER.format(address=str(address))}", encoding="utf-8")
+        made.chmod(0o755)
+        serving = Thread(target=_serve, args=[listener], name="commands")
+        serving.start()
+        try:
+            yield made
+        finally:
+            listener.shutdown(socket.SHUT_RD)  # which ends `accept`
+            serving.join()
+
+
+CALLER = """\
+import os, socket, sys
+with socket.socket(socket.AF_UNIX) as line:
+    line.connect({address!r})
+    socket.send_fds(line, [b"."], [1, 2])
+    line.sendall(repr((sys.argv[1:], os.getcwd(), dict(os.environ))).encode())
+    line.shutdown(socket.SHUT_WR)
+    sys.exit(int(line.recv(16)))
+"""
+
+
+def _serve(listener: socket.socket) -> None:
+    with suppress(OSError):  # the listener was shut down
+        while True:
+            line, _ = listener.accept()
+            Thread(target=_carry_out, args=[line], name="command", daemon=True).start()
+
+
+def _carry_out(line: socket.socket) -> None:
+    with line, ExitStack() as stack:
+        _, said, _, _ = socket.recv_fds(line, 1, 2)
+        stdout, stderr = (stack.enter_context(open(each, "wb")) for each in said)
+        with line.makefile("rb") as asked:
+            words, cwd, environment = ast.literal_eval(asked.read().decode())
+        status = Forked(words, cwd=Path(cwd), env=environment, stdout=stdout, stderr=stderr).wait()
+        line.sendall(str(status).encode())
 
 
 class _Descriptors:

@@ -205,6 +205,9 @@ class MariaDB(Server):
         self._buffer_pool = buffer_pool_megabytes
         self.socket = self.directory / "socket"
         self._data = self.directory / "data"
+        # Its own: servers that share the machine's would put their temporary tables, of the same names, side by side.
+        self._temporary = self.directory / "tmp"
+        self._temporary.mkdir()
 
     def start(self) -> None:
         if not self._data.exists():
@@ -251,6 +254,7 @@ class MariaDB(Server):
                 program("mariadb-install-db"),
                 "--no-defaults",
                 f"--datadir={self._data}",
+                f"--tmpdir={self._temporary}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",  # and with it the anonymous accounts, which would shadow ours
                 "--skip-name-resolve",
@@ -271,6 +275,7 @@ class MariaDB(Server):
             program("mariadbd"),
             "--no-defaults",  # must come first: nothing of this machine's own configuration
             f"--datadir={self._data}",
+            f"--tmpdir={self._temporary}",
             f"--socket={self.socket}",
             f"--pid-file={self.directory / 'pid'}",
             f"--bind-address={HOST}",

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ledger.domain.rejection import Code
 from ledger.domain.series import Series
 from numbering.cli.definitions import read_definitions
 from numbering.settings import Settings
+from tests.forked import program
 from tests.numbering.process import NUMBERING, Service
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +29,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "examples").rglob("*.md")),
 ]
+OF_COMMANDS = ROOT / "docs" / "cli.md"
 FIRST_SCREEN_LINES = 25
 COMMAND_TIMEOUT_SECONDS = 30
 
@@ -70,12 +73,12 @@ def sessions(document: Path) -> Iterator[list[Step]]:
 
 
 class Shell:
-    """One bash in one directory: what a command sets, the next one sees."""
+    """One bash in one directory: what a command sets, the next one sees. `program` is the `numbering` that it runs."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, program: Path) -> None:
         # Never the user's own settings, which could change what the programs print.
         environment = {
-            "PATH": f"{NUMBERING.parent}:{os.environ['PATH']}",
+            "PATH": f"{program.parent}:{NUMBERING.parent}:{os.environ['PATH']}",
             "HOME": str(directory),
             "LC_ALL": "C.UTF-8",
         }
@@ -108,11 +111,17 @@ class Shell:
         self._bash.communicate(timeout=COMMAND_TIMEOUT_SECONDS)
 
 
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The program for all sessions but one: to load it takes longer than most commands."""
+    with program(tmp_path_factory.mktemp("program")) as made:
+        yield made
+
+
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    made = Shell(tmp_path)
-    yield made
-    made.close()
+def shell(tmp_path: Path, forked: Path) -> Iterator[Shell]:
+    with closing(Shell(tmp_path, forked)) as made:
+        yield made
 
 
 # Sessions
@@ -123,8 +132,20 @@ def test_the_readme_shows_a_session() -> None:
     assert sum(step.command.startswith("curl") for step in steps) >= 2
 
 
-@pytest.mark.parametrize("document", [each for each in DOCUMENTS if any(sessions(each))], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "document", [each for each in DOCUMENTS if each != OF_COMMANDS and any(sessions(each))], ids=lambda each: each.name
+)
 def test_a_session_does_what_it_shows(document: Path, shell: Shell) -> None:
+    follow(document, shell)
+
+
+def test_a_session_with_the_installed_program_does_what_it_shows(tmp_path: Path) -> None:
+    with closing(Shell(tmp_path, NUMBERING)) as shell:
+        follow(OF_COMMANDS, shell)
+
+
+def follow(document: Path, shell: Shell) -> None:
+    """Run every session of a document, in one directory."""
     with Service() as service:
         for session in sessions(document):
             for step in session:

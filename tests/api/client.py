@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import orjson
+import pytest
 from starlette.applications import Starlette
 
 from api.app import create_app
@@ -38,6 +39,7 @@ __all__ = [
     "Time",
     "answer",
     "eventually",
+    "in_memory",
     "problem",
     "served",
 ]
@@ -63,6 +65,9 @@ RFA_BODY: Json = {
     "attributes": {"REV": {"chars": "A-Z", "max": 1, "default": "A"}},
 }
 PLAIN_BODY: Json = {"template": "P-{SEQ:5}"}
+
+# For a case that is refused, or read from the state that is folded: no store takes part in the answer.
+in_memory = pytest.mark.parametrize("api", ["memory"], indirect=True)
 
 
 class Time:

@@ -9,7 +9,7 @@ import pytest
 
 from ledger.ports import Store
 from ledger.stores import MemoryLog, MemoryStore, migrate, open_store
-from tests.api.client import PLAIN_BODY, Api, Time, served
+from tests.api.client import PLAIN_BODY, Api, Time, answer, served
 
 Open = Callable[[], Store]
 OpenFile = Callable[[object], Store]
@@ -21,6 +21,26 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("migrated") / "ledger.db"
     assert asyncio.run(migrate(f"sqlite+aiosqlite:///{file}"))
     return file
+
+
+@pytest.fixture(scope="session")
+def plain_file(migrated_file: Path) -> Path:
+    """An SQLite ledger that was served, with the series PLAIN, to be copied: its projections have begun."""
+    file = migrated_file.with_name("plain.db")
+    shutil.copy(migrated_file, file)
+    asyncio.run(_serve_plain(file))
+    return file
+
+
+async def _serve_plain(file: Path) -> None:
+    clock = Time()
+    store, look = (open_store(f"sqlite+aiosqlite:///{file}", now=clock.now) for _ in range(2))
+    try:
+        async with served(store, look, clock=clock) as api:
+            await api.define("PLAIN", PLAIN_BODY)
+    finally:
+        await store.close()
+        await look.close()
 
 
 @pytest.fixture
@@ -66,19 +86,19 @@ def open_ledger(request: pytest.FixtureRequest) -> Open:
     return opener
 
 
-@pytest.fixture
-async def api(open_ledger: Open, clock: Time) -> AsyncIterator[Api]:
+@pytest.fixture(params=["memory", "sqlite"])
+def api(request: pytest.FixtureRequest) -> Api:
     """A served ledger with one series, PLAIN, whose numbers are P-00001 and so on."""
-    async with served(open_ledger(), open_ledger(), clock=clock) as served_api:
-        await served_api.define("PLAIN", PLAIN_BODY)
-        yield served_api
+    served_api: Api = request.getfixturevalue(f"{request.param}_api")
+    return served_api
 
 
 @pytest.fixture
-async def sqlite_api(open_sqlite: Open, clock: Time) -> AsyncIterator[Api]:
+async def sqlite_api(plain_file: Path, sqlite_file: Path, open_sqlite: Open, clock: Time) -> AsyncIterator[Api]:
     """The same, in an SQLite file only: for what is read from the projections."""
+    shutil.copy(plain_file, sqlite_file)
     async with served(open_sqlite(), open_sqlite(), clock=clock) as served_api:
-        await served_api.define("PLAIN", PLAIN_BODY)
+        answer(await served_api.http.get("/v1/series/PLAIN"), 200)  # once it has read the log
         yield served_api
 
 

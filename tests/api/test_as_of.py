@@ -16,7 +16,7 @@ from ledger.ports import Record, Store
 from ledger.snapshots import draft, pack
 from ledger.stores import open_store
 from ledger.writer import Limits
-from tests.api.client import Api, Json, answer, eventually, problem, served
+from tests.api.client import Api, Json, answer, eventually, in_memory, problem, served
 from tests.invariants import read_log
 from tests.projections.agreement import catch_up
 from tests.projections.histories import run_on_sqlite
@@ -146,6 +146,7 @@ async def test_numbers_are_told_as_they_were(api: Api) -> None:
     assert [each["value"] for each in await pages(api, "numbers", position=7, sequence="PLAIN:-")] == [1, 2, 3, 4]
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("query", "code"),
     [
@@ -171,6 +172,7 @@ async def test_what_makes_no_sense_is_refused(api: Api, query: dict[str, Any], c
     problem(await api.http.get("/v1/as-of", params=query), code)
 
 
+@in_memory
 async def test_a_cursor_is_of_one_moment_and_one_series(api: Api) -> None:
     for _ in range(3):
         await api.reserve()

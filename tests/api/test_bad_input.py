@@ -1,4 +1,7 @@
-"""Whatever is sent, the answer is a problem document that says what to mend, and the log stays as it was."""
+"""Whatever is sent, the answer is a problem document that says what to mend, and the log stays as it was.
+
+What is refused before a store is asked runs in memory; what the rules refuse under the lock runs on SQLite too.
+"""
 
 import asyncio
 import gzip
@@ -13,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.domain.rejection import Code
-from tests.api.client import LETTER_BODY, LETTER_KEY, RFA_BODY, RFA_KEY, Api, Json, answer, problem
+from tests.api.client import LETTER_BODY, LETTER_KEY, RFA_BODY, RFA_KEY, Api, Json, answer, in_memory, problem
+from tests.profiles import rounds
 
 MIB = 1 << 20
 NFD = "TE\u0301"
@@ -126,6 +130,7 @@ def fields_of(told: Json) -> list[str]:
     return [each["field"] for each in told["errors"]]
 
 
+@in_memory
 @pytest.mark.parametrize(("field", "body"), FIELDS)
 async def test_a_wrong_field_is_named(api: Api, field: str, body: Json) -> None:
     await define_all(api)
@@ -169,6 +174,7 @@ async def test_an_exhausted_sequence_gives_its_last_value_and_then_none(api: Api
         problem(await api.post("/v1/reservations", {"series": "SMALL"}), Code.SEQUENCE_EXHAUSTED)
 
 
+@in_memory
 @pytest.mark.parametrize("ttl", [0, -1, 10**9, 10**30, "60", 1.5, 60.0, True, [60]])
 async def test_a_wrong_time_to_live(api: Api, ttl: object) -> None:
     token = (await api.reserve())["token"]
@@ -179,6 +185,7 @@ async def test_a_wrong_time_to_live(api: Api, ttl: object) -> None:
         assert fields_of(problem(extended, Code.INVALID_FORMAT)) == ["ttl_seconds"]
 
 
+@in_memory
 async def test_a_time_to_live_beyond_the_series_lifetime(api: Api) -> None:
     token = (await api.reserve())["token"]
     async with api.unchanged():
@@ -192,6 +199,7 @@ async def test_a_time_to_live_beyond_the_series_lifetime(api: Api) -> None:
 # The other commands on a reservation
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("field", "body"),
     [
@@ -233,6 +241,7 @@ async def test_a_wrong_confirmation(api: Api, field: str, body: Json) -> None:
     assert fields_of(told)[0] == field
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("typo", "near"),
     [
@@ -248,6 +257,7 @@ async def test_a_typo_in_a_confirmation_is_told_with_the_nearest_name(api: Api, 
     assert near in told["detail"]
 
 
+@in_memory
 @pytest.mark.parametrize(
     "reason", ["", " x", "a\nb", "a\u0000b", "a\u200bb", NFD, "x" * 501, 5, ["x"]], ids=lambda reason: ascii(reason)[:9]
 )
@@ -259,6 +269,7 @@ async def test_a_wrong_reason(api: Api, reason: object) -> None:
     assert (await api.shown(token))["state"] == "RESERVED"
 
 
+@in_memory
 @pytest.mark.parametrize("body", [{}, {"ttl_seconds": None}, {"ttl": 60}])
 async def test_an_extension_without_a_time(api: Api, body: Json) -> None:
     token = (await api.reserve())["token"]
@@ -359,6 +370,7 @@ async def test_a_gzipped_body_is_refused_even_when_it_says_so(memory_api: Api) -
         problem(response, Code.MALFORMED_JSON)
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("path", "content"),
     [
@@ -385,6 +397,7 @@ async def test_a_name_twice_is_refused_where_each_alone_would_do(api: Api, path:
         problem(await api.http.post(path, content=content), Code.MALFORMED_JSON)
 
 
+@in_memory
 async def test_an_empty_body_is_an_empty_object(api: Api) -> None:
     token = (await api.reserve())["token"]
     async with api.unchanged():
@@ -569,7 +582,9 @@ def requests(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 FUZZ = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=rounds(60, thorough=200),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

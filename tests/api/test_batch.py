@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from ledger.domain.rejection import Code
-from tests.api.client import Api, Json, answer, problem
+from tests.api.client import Api, Json, answer, in_memory, problem
 
 RESERVE: Json = {"op": "reserve", "series": "PLAIN"}
 ISSUE: Json = {"op": "issue", "series": "PLAIN", "document": "D"}
@@ -101,6 +101,7 @@ WRONG: list[tuple[str, object]] = [
 ]
 
 
+@in_memory
 @pytest.mark.parametrize(("field", "wrong"), WRONG)
 async def test_a_command_of_wrong_shape_is_its_own_answer(api: Api, field: str, wrong: object) -> None:
     async with api.unchanged():
@@ -112,6 +113,7 @@ async def test_a_command_of_wrong_shape_is_its_own_answer(api: Api, field: str, 
     assert told[1]["errors"][0]["field"] == f"commands[1].{field}"
 
 
+@in_memory
 @pytest.mark.parametrize("wrong", [None, 5, "reserve", [], [RESERVE]])
 async def test_a_command_is_an_object(api: Api, wrong: object) -> None:
     assert statuses(await answers(api, wrong, RESERVE)) == [422, 201]

@@ -5,7 +5,7 @@ import pytest
 
 from ledger.domain.rejection import Code
 from ledger.ports import Store
-from tests.api.client import PLAIN_BODY, Api, answer, problem, served
+from tests.api.client import PLAIN_BODY, Api, answer, in_memory, problem, served
 
 SECRETS = {"erp": "secret-of-the-erp-1", "งานสารบรรณ": "รหัสลับของงานสารบรรณ"}
 ERP = {"Authorization": "Bearer secret-of-the-erp-1"}
@@ -25,6 +25,9 @@ EVERYTHING = [
 ]
 
 
+guarded_in_memory = pytest.mark.parametrize("open_ledger", ["memory"], indirect=True)
+
+
 @pytest.fixture
 async def guarded(open_ledger: Callable[[], Store]) -> AsyncIterator[Api]:
     """A ledger that only two principals may use."""
@@ -34,6 +37,7 @@ async def guarded(open_ledger: Callable[[], Store]) -> AsyncIterator[Api]:
         yield api
 
 
+@guarded_in_memory
 @pytest.mark.parametrize(
     "headers",
     [
@@ -83,17 +87,20 @@ async def test_without_credentials_the_actor_is_anonymous(api: Api) -> None:
     assert orjson.loads(event.body)["actor"] == "anonymous"
 
 
+@guarded_in_memory
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
 async def test_health_needs_no_credentials(guarded: Api, path: str) -> None:
     answer(await guarded.http.get(path), 200)
 
 
+@guarded_in_memory
 @pytest.mark.parametrize("path", ["/healthy", "/Health", "//health", "/%2Fhealth", "/v1/series?/health"])
 async def test_only_health_is_open(guarded: Api, path: str) -> None:
     response = await guarded.http.get(path)
     problem(response, Code.NOT_FOUND if path == "/healthy" else Code.UNAUTHORIZED)
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("origin", "allowed"), [("http://ledger", True), ("http://evil.example", False), ("null", False)]
 )

@@ -26,7 +26,7 @@ from ledger.ports import Store, StoreFault
 from ledger.writer import Limits
 from numbering.server import UNREAD_MS, listen
 from numbering.settings import Settings
-from tests.api.client import PLAIN_BODY, Api, Json, Time, answer, eventually, problem, served
+from tests.api.client import PLAIN_BODY, Api, Json, Time, answer, eventually, in_memory, problem, served
 from tests.api.faulty import FaultyStore
 from tests.api.listener import Listener, messages_of
 from tests.numbering.process import Service
@@ -189,6 +189,7 @@ async def test_a_stream_that_is_asked_for_in_two_ways(
     problem(await memory_api.http.get(f"{STREAM}?{query}", headers=headers), Code.INVALID_FORMAT)
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("path", "headers"),
     [("/v1/events?after=3", {}), (f"{STREAM}?after=3", {}), (STREAM, {"last-event-id": "9007199254740991"})],
@@ -239,6 +240,7 @@ def trim(file: Path, *, up_to: int) -> Callable[[], object]:
     return put_back
 
 
+@in_memory
 @pytest.mark.parametrize("path", ["/v1/events", STREAM])
 async def test_the_log_is_only_read(api: Api, path: str) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):

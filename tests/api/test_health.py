@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -332,17 +331,14 @@ async def fill(api: Api) -> httpx.Response:
 
 
 async def test_a_file_that_another_process_keeps_locked(sqlite_file: Path, open_sqlite: Open) -> None:
-    patience = 2.0
-    limits = Limits(lock_timeout_seconds=patience)
+    limits = Limits(lock_timeout_seconds=2.0)
     async with served(open_sqlite(), open_sqlite(), limits=limits) as api:
         await api.define("PLAIN", PLAIN_BODY)
         other = sqlite3.connect(sqlite_file, isolation_level=None, check_same_thread=False)
         # In a thread: who holds the lock now, in this very loop, must be able to finish.
         await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")
         async with api.unchanged():
-            began = time.monotonic()
             problem(await api.post("/v1/reservations", RESERVE), Code.LOCK_TIMEOUT)
-            assert time.monotonic() - began < patience + 1.5
         other.close()
         await recovers(api, value=1)
 

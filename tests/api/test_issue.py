@@ -1,7 +1,7 @@
 import pytest
 
 from ledger.domain.rejection import Code
-from tests.api.client import LETTER_BODY, LETTER_KEY, Api, answer, problem
+from tests.api.client import LETTER_BODY, LETTER_KEY, Api, answer, in_memory, problem
 
 
 async def test_issue_reserves_and_confirms_in_one_command(api: Api) -> None:
@@ -45,6 +45,7 @@ async def test_an_issued_token_is_of_no_more_use(api: Api, action: str) -> None:
         problem(await api.post(f"/v1/reservations/{token}/{action}", body), Code.RESERVATION_CLOSED)
 
 
+@in_memory
 @pytest.mark.parametrize("document", [None, "", "x" * 201, "a\nb", "e\u0301", " D", 7, ["D"]])
 async def test_issue_needs_a_document(api: Api, document: object) -> None:
     async with api.unchanged():
@@ -52,6 +53,7 @@ async def test_issue_needs_a_document(api: Api, document: object) -> None:
     assert told["errors"][0]["field"] == "document"
 
 
+@in_memory
 async def test_issue_knows_no_time_to_live(api: Api) -> None:
     async with api.unchanged():
         body = {"series": "PLAIN", "document": "D", "ttl_seconds": 60}

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from ledger.domain.rejection import Code
-from tests.api.client import LETTER_BODY, LETTER_KEY, RFA_BODY, RFA_KEY, Api, Json, answer, problem
+from tests.api.client import LETTER_BODY, LETTER_KEY, RFA_BODY, RFA_KEY, Api, Json, answer, in_memory, problem
 
 REASON = "printed on the wrong form"
 ODD_BODY: Json = {"template": "{NAME}/{SEQ:2}", "dimensions": {"NAME": {"values": ["50%", "A?B#C", "D E", "สคฉ.3"]}}}
@@ -54,6 +54,7 @@ async def test_a_number_is_assigned(api: Api) -> None:
     assert (await api.reserve())["numbers"][0]["value"] == 4
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("code", "change"),
     [
@@ -156,6 +157,7 @@ async def test_a_path_that_is_not_percent_encoded_text_is_refused(memory_api: Ap
             problem(await memory_api.http.get(url), Code.INVALID_FORMAT)
 
 
+@in_memory
 @pytest.mark.parametrize(
     "number", ["P-00001", "P-1", "p-00001", "NOTHING", "P-00001\u0000", "x" * 1000, "e\u0301", "%"]
 )
@@ -197,6 +199,7 @@ async def test_a_replacement_keeps_the_date_unless_one_is_given(api: Api) -> Non
     assert moved["replaced_by"] == "คคง.-สคฉ.3-0001-2568"
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("code", "number", "change"),
     [

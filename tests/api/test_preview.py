@@ -1,7 +1,7 @@
 import pytest
 
 from ledger.domain.rejection import Code
-from tests.api.client import LETTER_BODY, LETTER_KEY, Api, Json, answer, problem
+from tests.api.client import LETTER_BODY, LETTER_KEY, Api, Json, answer, in_memory, problem
 
 
 async def preview(api: Api, **body: object) -> Json:
@@ -47,6 +47,7 @@ async def test_a_preview_tells_the_value_that_a_gapless_series_gives_again(api: 
     assert [each["value"] for each in (await preview(api, series="GAPLESS", count=2))["numbers"]] == [1, 3]
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("body", "code"),
     [

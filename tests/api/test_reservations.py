@@ -19,6 +19,7 @@ from tests.api.client import (
     Time,
     answer,
     eventually,
+    in_memory,
     problem,
     served,
 )
@@ -283,6 +284,7 @@ async def test_a_used_token_is_of_no_more_use(
         problem(await api.post(f"/v1/reservations/{token}/{action}", body), code)
 
 
+@in_memory
 @pytest.mark.parametrize("action", ["", "/confirm", "/extend", "/cancel"])
 async def test_an_unknown_token(api: Api, action: str) -> None:
     body = {"ttl_seconds": 60} if action == "/extend" else {}

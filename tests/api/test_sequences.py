@@ -7,7 +7,7 @@ import pytest
 from ledger.domain.commands import Envelope, Fence
 from ledger.domain.rejection import Code
 from ledger.domain.sequence import ValueState
-from tests.api.client import PLAIN_BODY, Api, Json, answer, problem
+from tests.api.client import PLAIN_BODY, Api, Json, answer, in_memory, problem
 
 DAY = 86_400
 YEARLY: Json = {"template": "Y{YYYY}-{SEQ:3}", "reset": "yearly"}
@@ -108,6 +108,7 @@ async def test_an_id_without_odd_characters_may_stand_raw(api: Api) -> None:
     assert answer(await api.http.get("/v1/sequences/PLAIN:-"), 200) == await shown(api)
 
 
+@in_memory
 @pytest.mark.parametrize("id", ["NOWHERE:-", "PLAIN", "PLAIN:-", "PLAIN:2025", "a/b", "\u0000", "x" * 1000, "คคง."])
 async def test_an_unknown_sequence_is_not_found(api: Api, id: str) -> None:
     for then in ("", "/gaps"):
@@ -286,6 +287,7 @@ async def test_a_sequence_is_reset_into_the_next_period(api: Api) -> None:
 ADJUST: Json = {"next_value": 9, "reason": "a lost book"}
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("code", "id", "then", "body"),
     [

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from ledger.domain.rejection import Code
-from tests.api.client import LETTER_BODY, PLAIN_BODY, RFA_BODY, Api, Json, answer, problem
+from tests.api.client import LETTER_BODY, PLAIN_BODY, RFA_BODY, Api, Json, answer, in_memory, problem
 
 DEFAULTS: Json = {
     "version": 1,
@@ -95,6 +95,7 @@ async def test_all_series_are_listed_by_code(api: Api) -> None:
     assert listed["series"][:2] == [rfa | {"position": position}, letter | {"position": position}]
 
 
+@in_memory
 @pytest.mark.parametrize("code", ["NOWHERE", "plain", "PLAIN%20", "%E0%B8%81", "%00", "x" * 1000])
 async def test_an_unknown_series_is_not_found(api: Api, code: str) -> None:
     problem(await api.http.get(f"/v1/series/{code}"), Code.CONFIG_NOT_FOUND)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import shutil
 import sqlite3
@@ -123,6 +124,9 @@ def test_what_a_database_holds_stays_on_one_line(tmp_path: Path) -> None:
 # How checks are run
 
 
+NEVER = math.inf  # that a check would take: a test that waited for it would not end
+
+
 def looks(*found: Finding | Exception | float) -> list[Check]:
     return [Check(f"x {number}", partial(look, one)) for number, one in enumerate(found)]
 
@@ -143,15 +147,13 @@ async def test_a_failure_that_nobody_thought_of_is_a_finding() -> None:
 
 
 async def test_one_slow_check_does_not_keep_the_others_waiting() -> None:
-    started = time.monotonic()
-    found = await in_order(looks(9.0, ok("x 1", "fine")), "x", seconds=0.02)
+    found = await in_order(looks(NEVER, ok("x 1", "fine")), "x", seconds=0.02)
     assert [finding.level for finding in found] == [ERROR, OK]
     assert found[0].detail == "no answer within 0.02 s"
-    assert time.monotonic() - started < 5
 
 
 async def test_after_two_without_an_answer_the_rest_is_skipped() -> None:
-    found = await in_order(looks(9.0, 9.0, 9.0, 9.0), "x", seconds=0.02)
+    found = await in_order(looks(NEVER, NEVER, NEVER, NEVER), "x", seconds=0.02)
     assert [finding.check for finding in found] == ["x 0", "x 1", "x checks"]
     assert found[-1].detail == "skipped: 2, 3"
 

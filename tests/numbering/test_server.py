@@ -7,7 +7,7 @@ import signal
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,8 @@ from tests.servers import HOST, free_port
 PLAIN = {"template": "P-{SEQ:6}"}
 RESERVE = {"series": "PLAIN"}
 SECRET = "0123456789abcdef"
+WAIT_SECONDS = 60.0
+POLL_SECONDS = 0.01
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +149,7 @@ class Load:
     def __init__(self, service: Service, threads: int) -> None:
         self.acknowledged: list[int] = []
         self.refusals: list[str] = []
-        self._http = service.client()
+        self._service = service
         self._pool = ThreadPoolExecutor(threads)
         self._work = [self._pool.submit(self._reserve) for _ in range(threads)]
 
@@ -155,26 +157,25 @@ class Load:
         for work in self._work:
             work.result(timeout=30)
         self._pool.shutdown()
-        self._http.close()
 
     def wait_for(self, count: int) -> None:
-        deadline = time.monotonic() + 20
-        while len(self.acknowledged) < count and time.monotonic() < deadline:
+        while len(self.acknowledged) < count and not all(each.done() for each in self._work):
             time.sleep(0.005)
         assert len(self.acknowledged) >= count
 
     def _reserve(self) -> None:
-        while True:
-            try:
-                response = self._http.post("/v1/reservations", json=RESERVE)
-            except httpx.TransportError as error:
-                self.refusals.append(type(error).__name__)
-                return
-            if response.status_code != 201:
-                assert response.status_code == 503, response.text
-                self.refusals.append(response.json()["title"])
-                return
-            self.acknowledged.append(value_of(response))
+        with self._service.client() as http:  # a client is not made for several threads
+            while True:
+                try:
+                    response = http.post("/v1/reservations", json=RESERVE)
+                except httpx.TransportError as error:
+                    self.refusals.append(type(error).__name__)
+                    return
+                if response.status_code != 201:
+                    assert response.status_code == 503, response.text
+                    self.refusals.append(response.json()["title"])
+                    return
+                self.acknowledged.append(value_of(response))
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
@@ -191,20 +192,45 @@ def test_ending_it_under_load_loses_nothing_that_it_accepted(how: signal.Signals
 
 
 def test_ending_it_finishes_what_waits_for_the_database() -> None:
-    with Service() as running, ThreadPoolExecutor(11) as pool, running.client() as http:
+    with Service() as running, ThreadPoolExecutor(11) as pool:
         define(running)
         other = sqlite3.connect(running.file, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        asked = [pool.submit(http.post, "/v1/reservations", json=RESERVE) for _ in range(10)]
-        time.sleep(0.5)
+        asked = [pool.submit(reserved, running, 1) for _ in range(10)]
+        wait_until(lambda: queued(running) == 10)
         assert not any(each.done() for each in asked)
         ended = pool.submit(running.end, signal.SIGTERM)
-        time.sleep(0.5)
+        wait_until(lambda: not listens(running))
         other.close()
-        responses = [each.result(timeout=20) for each in asked]
+        responses = [response for each in asked for response in each.result(timeout=WAIT_SECONDS)]
         assert [response.status_code for response in responses] == [201] * 10
-        assert ended.result(timeout=20) == 0
+        assert ended.result(timeout=WAIT_SECONDS) == 0
         assert sorted(map(value_of, responses)) == is_sound(running)
+
+
+def reserved(service: Service, count: int) -> list[httpx.Response]:
+    """Reserve so often with a client of its own: no client is made for several threads."""
+    with service.client() as http:
+        return [http.post("/v1/reservations", json=RESERVE) for _ in range(count)]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    for _ in range(int(WAIT_SECONDS / POLL_SECONDS)):
+        if holds():
+            return
+        time.sleep(POLL_SECONDS)
+    raise AssertionError(f"not within {WAIT_SECONDS:g} s")
+
+
+def queued(service: Service) -> int:
+    with service.client() as http:
+        depth: int = http.get("/health/numbering").json()["queue_depth"]
+        return depth
+
+
+def listens(service: Service) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, service.port)) == 0
 
 
 def test_killing_it_under_load_loses_nothing_that_it_acknowledged() -> None:
@@ -239,9 +265,9 @@ def value_of(response: httpx.Response) -> int:
 
 
 def test_many_connections_at_once_get_different_values(service: Service) -> None:
-    with service.client() as http, ThreadPoolExecutor(32) as pool:
-        responses = list(pool.map(lambda _: http.post("/v1/reservations", json=RESERVE), range(200)))
-    values = [value_of(response) for response in responses]
+    with ThreadPoolExecutor(40) as pool:
+        responses = pool.map(lambda _: reserved(service, 5), range(40))
+    values = [value_of(response) for some in responses for response in some]
     assert len(set(values)) == 200
     assert max(values) - min(values) == 199
 
