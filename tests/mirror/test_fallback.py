@@ -1,6 +1,7 @@
 """Redis fails in every way that it can, below a real service: numbers are given out, and the mirror comes back.
 
-Each test looks afterwards: the mirror holds the log's events, whole and in order.
+Each test looks afterwards: the mirror holds the log's events, whole and in order. That takes a second a test, in which
+the service finds out that Redis is away, and that it is back.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import pytest
 from ledger.ports import Record
 from projections.mirror.redis import RedisStream
 from projections.mirror.stream import Entry, stream_key
+from tests.fire.service import IMPATIENT_MS
 from tests.invariants import check_store, read_log
 from tests.numbering.process import Service, run
 from tests.servers import Redis
@@ -253,7 +255,7 @@ def test_by_unix_socket_and_with_a_password(redis: Redis) -> None:
 
 @pytest.mark.parametrize("fail", [Redis.stop, Redis.pause], ids=["away", "hung"])
 def test_a_service_that_cannot_compare_reads_only(redis: Redis, fail: Callable[[Redis], None]) -> None:
-    with mirrored(redis) as mirror:
+    with mirrored(redis, "--lock-timeout", f"{IMPATIENT_MS}") as mirror:
         mirror.issue(3)
         mirror.recovers()
         mirror.service.stop()
@@ -301,6 +303,7 @@ def test_the_command_line_mirrors_what_it_writes(redis: Redis) -> None:
         mirror.recovers()
         mirror.service.stop()
         settings = {"redis_url": redis.url, "database_url": f"sqlite+aiosqlite:///{mirror.service.file}"}
+        settings["lock_timeout"] = f"{IMPATIENT_MS}"  # so long a command waits for the comparison
         issued = run("issue", "PLAIN", "--document", "D", cwd=mirror.service.directory, **settings)
         assert issued.returncode == 0, issued.stderr
         mirror.is_whole()
