@@ -175,11 +175,12 @@ class Forward:
             case NumberVoided(numbering=of, value=value, replacement=replacement) if replacement:
                 number = self.number(of, of.document_date, of.attributes, value)
                 self._voids[replacement] = (of.sequence, value, number)
-                self.replaces[replacement] = number
             case NumbersReserved(numbering=of, ranges=ranges) if self._voids:
                 for value in values_of(ranges):
                     if (of.sequence, value) in self._voids:
-                        id, voided, _ = self._voids.pop((of.sequence, value))
+                        id, voided, number = self._voids.pop((of.sequence, value))
+                        # Not before: until then the value may still have the row of a number that was cancelled.
+                        self.replaces[of.sequence, value] = number
                         self.replaced_by[id, voided] = self.number(of, of.document_date, of.attributes, value)
 
     def _evaluate(self) -> None:

@@ -59,6 +59,7 @@ from tests.api.client import Time
 from tests.given import at
 from tests.invariants import check_store, read_log
 from tests.model import Model, Refused, Seq
+from tests.profiles import rounds
 from tests.servers import MariaDB
 from tests.stores import mariadb_ledger
 
@@ -328,7 +329,7 @@ class Machine(RuleBasedStateMachine):
     def voiding(self, data: st.DataObject) -> Asked:
         number, token, replace = self.some_number(data), self.token(), data.draw(st.booleans())
         reason = data.draw(st.sampled_from([REASON, REASON, "short"]))
-        command = Void(number, reason, None, token, replace)
+        command = Void(number, reason, token, replace)
         return command, lambda model: model.void(number, reason, token, replace=replace)
 
     def adjusting(self, data: st.DataObject) -> Asked:
@@ -580,7 +581,7 @@ def test_memory_does_as_the_model() -> None:
     async def stores() -> Sequence[Store]:
         return [MemoryStore(MemoryLog("test"))]
 
-    run(stores, examples=300, steps=40, phases=(Phase.generate, Phase.shrink))
+    run(stores, examples=rounds(50, thorough=300), steps=40, phases=(Phase.generate, Phase.shrink))
 
 
 def test_memory_and_sqlite_do_as_the_model(tmp_path: Path) -> None:
@@ -593,7 +594,7 @@ def test_memory_and_sqlite_do_as_the_model(tmp_path: Path) -> None:
         shutil.copy(empty, file)
         return [MemoryStore(MemoryLog("test")), open_store(f"sqlite+aiosqlite:///{file}")]
 
-    run(stores, examples=40, steps=30, phases=(Phase.generate, Phase.shrink))
+    run(stores, examples=rounds(8, thorough=40), steps=30, phases=(Phase.generate, Phase.shrink))
 
 
 def test_mariadb_does_as_the_model(mariadb: MariaDB) -> None:
@@ -601,4 +602,5 @@ def test_mariadb_does_as_the_model(mariadb: MariaDB) -> None:
         made = await mariadb_ledger(mariadb)
         return [MemoryStore(MemoryLog("test")), made.open()]
 
-    run(stores, examples=6, steps=40, phases=(Phase.generate,))  # shrinking would make hundreds of schemas
+    # Shrinking would make hundreds of schemas.
+    run(stores, examples=rounds(2, thorough=6), steps=40, phases=(Phase.generate,))

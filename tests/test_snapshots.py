@@ -20,8 +20,8 @@ from ledger.domain.commands import (
     Assign,
     Cancel,
     ClosePeriod,
-    Command,
     Confirm,
+    Decidable,
     Extend,
     OpenPeriod,
     Reserve,
@@ -38,6 +38,7 @@ from ledger.snapshots import Unusable, draft, pack, read
 from ledger.stores import MemoryLog, MemoryStore
 from tests.given import dump
 from tests.golden.samples import LEDGER_ID, SNAPSHOT_FILE, folded, log, snapshot_lines
+from tests.profiles import rounds
 from tests.test_machine import NUMBERS, REASON, Machine
 
 CUT_EVERY = 7
@@ -85,7 +86,7 @@ def due(state: State) -> list[object]:
     return told
 
 
-def commands(state: State) -> Iterable[Command]:
+def commands(state: State) -> Iterable[Decidable]:
     for code in [each.code for each in state.all_series()]:
         for key in ({}, {"X": "a"}):
             yield Reserve(code, "t", key, 2)
@@ -144,7 +145,7 @@ def test_any_history_goes_on_from_a_snapshot_as_if_there_was_none(monkeypatch: p
     monkeypatch.setattr(snapshots, "ROWS_AT_ONCE", 2)
     made = type("Run", (Snapshotted,), {"open_stores": staticmethod(stores)})
     chosen = settings(
-        max_examples=40,
+        max_examples=rounds(10, thorough=40),
         stateful_step_count=40,
         deadline=None,
         phases=(Phase.generate, Phase.shrink),

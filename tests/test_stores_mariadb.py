@@ -3,8 +3,8 @@
 import asyncio
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 from asyncmy import errors
@@ -18,6 +18,8 @@ from ledger.stores import migrate
 from projections.schema import SLOTS
 from tests.servers import Database, MariaDB
 from tests.stores import TOTAL_SECONDS, Ledger, Proxy, append, fault_of, follow, opened, patiently, setting
+
+SHORT_MS = 2000  # the shortest deadline of a store; some tests wait for it
 
 
 @pytest.fixture
@@ -39,6 +41,18 @@ def paused(server: MariaDB) -> Iterator[None]:
         yield
     finally:
         server.resume()
+
+
+@asynccontextmanager
+async def waiting_longer(ledger: Ledger, server: MariaDB) -> AsyncIterator[None]:
+    """Let the server hang. What is given up meanwhile is so by its own deadline: one who has more time still waits."""
+    patient = ledger.open(lock_timeout_ms=int(TOTAL_SECONDS * 1000))
+    await patient.head()
+    async with asyncio.TaskGroup() as group:
+        with paused(server):
+            waiting = group.create_task(patient.head())
+            yield
+            assert not waiting.done()
 
 
 async def run(url: str, sql: str) -> None:
@@ -236,15 +250,13 @@ class TestFaults:
         assert (await store.head()).position == 2
 
     async def test_a_hung_server_is_given_up_within_the_deadline(self, ledger: Ledger, mariadb: MariaDB) -> None:
-        store, other = ledger.open(lock_timeout_ms=2000), ledger.open(lock_timeout_ms=2000)
+        store, other = ledger.open(lock_timeout_ms=SHORT_MS), ledger.open(lock_timeout_ms=SHORT_MS)
         await append(store, 1)
         await store.head()
-        transaction, late = await store.begin(), asyncio.get_running_loop().time() + 3
-        with paused(mariadb):
+        transaction = await store.begin()
+        async with waiting_longer(ledger, mariadb):
             works = (transaction.append(follow(transaction.head, 1)), store.head(), other.begin(), other.head())
-            async with asyncio.timeout(TOTAL_SECONDS):
-                faults = await asyncio.gather(*(fault_of(work) for work in works))
-            assert asyncio.get_running_loop().time() < late
+            faults = await asyncio.gather(*(fault_of(work) for work in works))
         for fault in faults:
             assert fault.code is Code.DATABASE_UNAVAILABLE
             assert fault.transient
@@ -253,25 +265,22 @@ class TestFaults:
         assert (await store.head()).position == 2
 
     async def test_a_hung_commit_is_unknown(self, ledger: Ledger, mariadb: MariaDB) -> None:
-        store = ledger.open(lock_timeout_ms=2000)
+        store = ledger.open(lock_timeout_ms=SHORT_MS)
         transaction = await store.begin()
         await transaction.append(follow(transaction.head, 1))
-        late = asyncio.get_running_loop().time() + 3
-        with paused(mariadb), pytest.raises(OutcomeUnknown):
-            async with asyncio.timeout(TOTAL_SECONDS):
+        async with waiting_longer(ledger, mariadb):
+            with pytest.raises(OutcomeUnknown):
                 await transaction.commit()
-        assert asyncio.get_running_loop().time() < late
         transaction = await patiently(store)
         assert transaction.head.position == len(await transaction.events(after=0, limit=10))
         await transaction.rollback()
 
     async def test_a_silent_holder_of_the_lock_is_rolled_back(self, ledger: Ledger) -> None:
+        """Before the one who waits is refused: the same patience ends sooner for who holds the lock."""
         holder, waiter = ledger.open(lock_timeout_ms=3000), ledger.open(lock_timeout_ms=3000)
         transaction = await holder.begin()
         await transaction.append(follow(transaction.head, 1))
-        begun = time.monotonic()
         records = await append(waiter, 2)
-        assert time.monotonic() - begun < 2.5
         with pytest.raises(OutcomeUnknown):
             await transaction.commit()
         assert await holder.events(after=0, limit=10) == records
@@ -353,8 +362,10 @@ def test_the_shipped_grants_are_the_whole_of_the_services_rights(database: Datab
     grants = mariadb.execute(f"SHOW GRANTS FOR {database.service.quoted}")
     lines = [line for line in grants.splitlines() if not re.search(r"ON `\w+`\.`(projections|\w+_[ab])`", line)]
     assert len(grants.splitlines()) - len(lines) == 1 + sum(len(slot.tables) for slot in SLOTS.values())
-    of_the_log = "\n".join(lines)
+    # The rows in which each process says that it is there tell nothing of numbers.
+    own = f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{database.name}`.`processes` TO"
+    of_the_log = "\n".join(line for line in lines if not line.startswith(own))
     assert "UPDATE ON" not in of_the_log.replace(f"SELECT, UPDATE ON `{database.name}`.`ledger_head`", "")
-    assert "DELETE" not in of_the_log
+    assert "DELETE" not in of_the_log.replace(f"SELECT, INSERT, DELETE ON `{database.name}`.`stops`", "")
     for word in ("DROP", "TRIGGER", "ALTER", "ALL PRIVILEGES"):
         assert word not in grants

@@ -19,6 +19,7 @@ from ledger.domain.reading import Reading, readings
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import Attribute, Definition, Dimension, Overflow, Series
 from ledger.domain.template import DATE_TOKENS
+from tests.profiles import rounds
 
 LCBP3 = Path(__file__).parents[2] / "examples" / "lcbp3"
 CODES = [each["code"] for each in json.loads((LCBP3 / "lcbp3-master.json").read_text())["organizations"]]
@@ -302,25 +303,25 @@ def printed(reading: Reading) -> str:
 
 
 @given(all_series())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=rounds(80, thorough=400), deadline=None)
 def test_one_series_against_the_enumeration(one: Series) -> None:
     agrees(one, one)
 
 
 @given(all_series("A"), all_series("B"))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=rounds(60, thorough=250), deadline=None)
 def test_two_series_against_the_enumeration(one: Series, other: Series) -> None:
     agrees(one, other)
 
 
 @given(all_series("A"), all_series("A", version=2))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=rounds(60, thorough=250), deadline=None)
 def test_two_versions_against_the_enumeration(one: Series, other: Series) -> None:
     agrees(one, other)
 
 
 @given(all_series(), st.data())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=rounds(60, thorough=250), deadline=None)
 def test_what_is_printed_is_read(one: Series, data: st.DataObject) -> None:
     """parse(render(x)) == x, for every series that is accepted."""
     assume(not conflict(one, one))

@@ -1,4 +1,4 @@
-"""Disasters on real servers, of which the drills do what they like; each has a database and a Redis of its own."""
+"""Disasters on real servers; each drill has a database and a Redis of its own, and a server too if it kills that."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,8 @@ import pytest
 from tests.servers import MariaDB, Redis
 
 
-@pytest.fixture(scope="package")
-def mariadb() -> Iterator[MariaDB]:
+@pytest.fixture
+def own_mariadb() -> Iterator[MariaDB]:
     with MariaDB() as server:
         yield server
 

@@ -17,7 +17,7 @@ import orjson
 
 from ledger.stores import migrate
 from tests.fire.service import Service
-from tests.numbering.process import run_installed
+from tests.numbering.process import run, run_installed
 from tests.servers import Database, MariaDB, Redis
 from tests.stores import GRANTS
 
@@ -57,16 +57,16 @@ class Site:
     def new_database(self) -> Database:
         return self.mariadb.new_database()
 
-    def service(self, **settings: Any) -> Service:
-        """A process that serves the ledger."""
+    def service(self, *, installed: bool = False, **settings: Any) -> Service:
+        """A process that serves the ledger. One whose start is measured is `installed`: it has to be loaded first."""
         if self.redis:
             settings.setdefault("redis_url", self.redis.url)
-        return Service(self.database.service_url, installed=True, **settings)
+        return Service(self.database.service_url, installed=installed, **settings)
 
-    def numbering(self, *words: str, exit_code: int = 0, **settings: str) -> str:
+    def numbering(self, *words: str, exit_code: int = 0, installed: bool = False, **settings: str) -> str:
         """Run a command as an operator would, on the ledger; gives what it said."""
         known = {"database_url": self.database.admin_url} | ({"redis_url": self.redis.url} if self.redis else {})
-        done = run_installed(*words, cwd=self.directory, **(known | settings))
+        done = (run_installed if installed else run)(*words, cwd=self.directory, **(known | settings))
         assert done.returncode == exit_code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -97,10 +97,10 @@ class Site:
         twin.database = other.database
         return twin
 
-    def restore(self, *words: str) -> str:
+    def restore(self, *words: str, installed: bool = False) -> str:
         """Restore into a new database, which is the ledger's from then on."""
         new = self.new_database()
-        said = self.numbering("restore", *words, "--into", new.admin_url)
+        said = self.numbering("restore", *words, "--into", new.admin_url, installed=installed)
         self.database = new
         new.grant_service(GRANTS)
         return said

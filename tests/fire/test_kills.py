@@ -36,9 +36,10 @@ from tests.fire.parts import (
 from tests.fire.place import Place
 from tests.fire.service import Serve
 from tests.invariants import check_store, read_log
+from tests.profiles import rounds
 from tests.servers import Redis
 
-KILLS = 210
+KILLS = rounds(36, thorough=210)
 REDIS_EVERY = 15
 MAX_PAUSE_SECONDS = 0.25
 SETTLED_SECONDS = 120.0

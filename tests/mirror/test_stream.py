@@ -12,6 +12,7 @@ from ledger.ports import Head, Record
 from projections.mirror.memory import MemoryEntries, MemoryStream
 from projections.mirror.redis import RedisStream
 from projections.mirror.stream import EMPTY, Entry, Overview, Stream, StreamFault, Tail
+from tests.profiles import rounds
 from tests.servers import Redis
 from tests.stores import follow
 
@@ -137,7 +138,9 @@ def test_any_relays_in_any_order_leave_a_prefix(shared_redis: Redis) -> None:
     """Two relays, each with a cursor of its own and one of another history, lose and repeat what they like."""
     steps = st.tuples(st.integers(0, 1), st.integers(0, 39), st.integers(1, 12), st.booleans())
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=rounds(20, thorough=60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
     @given(st.lists(steps, max_size=12), st.uuids())
     def run(done: list[tuple[int, int, int, bool]], id: object) -> None:
         asyncio.run(agree(done, str(id)))

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from projections.rebuild import rebuild
+from tests.profiles import rounds
 from tests.projections.agreement import check_projections, rows_of
 from tests.projections.histories import run_on_mariadb, run_on_sqlite
 from tests.servers import MariaDB
@@ -29,8 +30,8 @@ class Projected(Machine):
 
 
 def test_on_sqlite(tmp_path: Path) -> None:
-    run_on_sqlite(Projected, tmp_path, examples=15, steps=40)
+    run_on_sqlite(Projected, tmp_path, examples=rounds(4, thorough=15), steps=40)
 
 
 def test_on_mariadb(mariadb: MariaDB) -> None:
-    run_on_mariadb(Projected, mariadb, examples=4, steps=50)
+    run_on_mariadb(Projected, mariadb, examples=rounds(1, thorough=4), steps=50)

@@ -24,6 +24,7 @@ from ledger.system import RandomIds, SystemClock, aside, spawn
 from projections.index import ProjectedIndex
 from tests.given import series
 from tests.invariants import read_log
+from tests.profiles import rounds
 from tests.projections.agreement import catch_up
 from tests.projections.histories import run_on_mariadb, run_on_sqlite
 from tests.servers import MariaDB
@@ -63,7 +64,7 @@ async def told(ledger: Service, numbers: Sequence[str]) -> list[object]:
                     sequence, first=first, states=states, limit=limit
                 )
                 found.append((sequence, accounting.accounts(), accounting.following, closed, position))
-    originals = await ledger._originals(numbers)
+    originals = await ledger._preparation.originals(Void(number, REASON, "-") for number in numbers)
     return [*found, sorted(originals.items()), [await history(ledger, number) for number in numbers]]
 
 
@@ -103,11 +104,11 @@ class Indexed(Machine):
 
 
 def test_any_history_on_sqlite(tmp_path: Path) -> None:
-    run_on_sqlite(Indexed, tmp_path, examples=12, steps=40)
+    run_on_sqlite(Indexed, tmp_path, examples=rounds(3, thorough=12), steps=40)
 
 
 def test_any_history_on_mariadb(mariadb: MariaDB) -> None:
-    run_on_mariadb(Indexed, mariadb, examples=3, steps=40)
+    run_on_mariadb(Indexed, mariadb, examples=rounds(1, thorough=3), steps=40)
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ async def with_each_kind(store: SqlStore) -> SqlStore:
         Reserve("PLAIN", "a" * 32, {}, 3),
         Confirm("a" * 32, "D"),
         Assign("P-0007", "E", REASON),
-        Void("P-0002", REASON, None, "b" * 32),
+        Void("P-0002", REASON, "b" * 32),
         Reserve("PLAIN", "c" * 32),
         Cancel("c" * 32, REASON),
     ):

@@ -34,7 +34,7 @@ async def test_a_cancelled_line_is_closed(sqlite_only: Ledger) -> None:
             with suppress(asyncio.CancelledError):
                 await task
             del task
-            gc.collect()
+        gc.collect()  # once: it looks at all that the whole run of tests has loaded
     assert [str(each.message) for each in caught] == []
     async with line(store) as connection:  # and no lock
         await connection.begin()

@@ -30,6 +30,7 @@ from replay.archive.writing import archive
 from replay.sources import DatabaseSource, Stored
 from tests.given import QUICK
 from tests.numbering.process import NUMBERING, Service, run, without_settings
+from tests.profiles import rounds
 from tests.replay.places import (
     LEDGER,
     ListSource,
@@ -73,7 +74,7 @@ async def put(events: Sequence[Stored], directory: Path, segment_events: int = 1
 
 
 @given(cuts=st.sets(st.integers(1, EVENTS), max_size=5), segment_events=st.integers(1, EVENTS + 1))
-@settings(QUICK, max_examples=20)
+@settings(QUICK, max_examples=rounds(6, thorough=20))
 def test_runs_of_any_length_read_back_equal_and_only_append(
     tmp_path_factory: pytest.TempPathFactory, cuts: set[int], segment_events: int
 ) -> None:

@@ -28,6 +28,7 @@ from replay.archive.verification import verify_chain
 from replay.archive.writing import archive
 from replay.sources import Extent
 from tests.given import QUICK
+from tests.profiles import rounds
 from tests.replay.places import (
     ListSource,
     archived,
@@ -295,7 +296,7 @@ async def test_a_segment_of_another_ledger(whole: Path, tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(QUICK, max_examples=150)
+@settings(QUICK, max_examples=rounds(40, thorough=150))
 def test_no_byte_can_be_changed_unseen(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     directory = tmp_path_factory.mktemp("archive")
     asyncio.run(archived(history(EVENTS), directory, segment_events=SEGMENT))

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -113,8 +112,6 @@ def test_no_process_outlives_the_one_that_began_it(whole: Path, how: signal.Sign
     )  # fmt: skip
     assert process.stdout
     assert process.stdout.readline() == b"\n"
-    began = time.monotonic()
     # A terminal interrupts all that run on it.
     os.killpg(process.pid, how) if how == signal.SIGINT else process.send_signal(how)
-    process.communicate(timeout=WAIT_SECONDS)  # the pipe ends when all of them have ended
-    assert time.monotonic() - began < WAIT_SECONDS
+    process.communicate(timeout=WAIT_SECONDS)  # raises TimeoutExpired unless the pipe ends, with the last of them

@@ -24,6 +24,7 @@ from replay.verify import verify
 from tests.given import GAPLESS, PLAIN
 from tests.mirror.conftest import shared_redis
 from tests.numbering.command import asked, said
+from tests.profiles import rounds
 from tests.projections.agreement import catch_up
 from tests.projections.histories import run_on_sqlite
 from tests.replay.places import (
@@ -339,7 +340,7 @@ def test_nothing_is_found_in_any_history(tmp_path: Path) -> None:
             await catch_up(store)
             await check_whole(store)
 
-    run_on_sqlite(Verified, tmp_path, examples=8, steps=30)
+    run_on_sqlite(Verified, tmp_path, examples=rounds(2, thorough=8), steps=30)
 
 
 async def test_nothing_is_found_while_a_service_writes(tmp_path: Path, shared_redis: Redis) -> None:
