@@ -35,6 +35,7 @@ from ledger.domain.events import (
 from ledger.domain.history import ReservationHistory
 from ledger.domain.ranges import Ranges, values_of
 from ledger.domain.register import Register
+from ledger.domain.results import event_of
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
@@ -79,8 +80,7 @@ def as_json(data: object) -> bytes:
 
 
 def reserved(outcome: Outcome, state: State) -> Answer:
-    event = outcome.entries[-1].event
-    assert isinstance(event, NumbersReserved)
+    event = event_of(NumbersReserved, outcome.events)
     return {
         "token": event.token,
         "state": ValueState.RESERVED.value,
@@ -93,15 +93,13 @@ def reserved(outcome: Outcome, state: State) -> Answer:
 
 
 def issued(outcome: Outcome, state: State) -> Answer:
-    event = outcome.entries[-1].event
-    assert isinstance(event, NumbersConfirmed)
+    event = event_of(NumbersConfirmed, outcome.events)
     numbers = _numbers(event.numbering, event.ranges, state)
     return _settled(event, outcome, ValueState.CONFIRMED, numbers) | {"document": event.document, "expires_at": None}
 
 
 def confirmed(outcome: Outcome, state: State) -> Answer:
-    event = outcome.entries[-1].event
-    assert isinstance(event, NumbersConfirmed)
+    event = event_of(NumbersConfirmed, outcome.events)
     numbers = _numbers(event.numbering, event.ranges, state)
     documents = dict(event.documents)
     for number in numbers:
@@ -113,14 +111,12 @@ def confirmed(outcome: Outcome, state: State) -> Answer:
 
 
 def cancelled(outcome: Outcome, state: State) -> Answer:
-    event = outcome.entries[-1].event
-    assert isinstance(event, ReservationCancelled)
+    event = event_of(ReservationCancelled, outcome.events)
     return _settled(event, outcome, ValueState.CANCELLED, _numbers(event.numbering, event.ranges, state))
 
 
 def extended(outcome: Outcome, _: State) -> Answer:
-    event = outcome.entries[-1].event
-    assert isinstance(event, ReservationExtended)
+    event = event_of(ReservationExtended, outcome.events)
     return {
         "token": event.token,
         "state": ValueState.RESERVED.value,
@@ -192,8 +188,7 @@ def maximum_adjusted(command: AdjustMaximum, outcome: Outcome, state: State) -> 
 
 
 def series_retired(outcome: Outcome, state: State) -> Answer:
-    event = outcome.entries[-1].event
-    assert isinstance(event, SeriesRetired)
+    event = event_of(SeriesRetired, outcome.events)
     return series_answer(state.series(event.series, event.series_version), True, outcome.position)
 
 

@@ -123,7 +123,7 @@ def _tell(items: list[Item | Rejection], ended: Sequence[Outcome | Rejection | F
 
 def _briefly(end: Outcome) -> Answer:
     """Say what was done, but for the numbers; `GET /v1/reservations/{token}` has them."""
-    token = getattr(end.entries[-1].event, "token", None) if end.entries else None
+    token = getattr(end.last, "token", None)
     named = {} if token is None else {"token": token}
     return {**named, "position": end.position, "numbers_left_out": _numbers_in(end)}
 
@@ -135,7 +135,7 @@ def _refused(index: int, told: Outcome | Rejection | Fault) -> Answer:
 
 def _numbers_in(end: Outcome) -> int:
     """Count the numbers that an answer tells."""
-    match end.entries[-1].event if end.entries else None:
+    match end.last:
         case NumbersReserved(ranges=ranges) | ReservationCancelled(ranges=ranges):
             return count_of(ranges)
         case NumbersConfirmed(ranges=ranges, released=released):

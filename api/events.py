@@ -51,7 +51,7 @@ def event_routes(ledger: Ledger, closing: asyncio.Event, limits: Limits) -> list
             # Once the stream has begun, no problem can be told any more.
             await read_page(ledger.writer.feed, after=after, limit=1, max_bytes=1)
         if closing.is_set():
-            raise Fault(Code.SHUTTING_DOWN, "the service is stopping; try again with another process")
+            raise Fault(Code.SHUTTING_DOWN, "the service is stopping", advice="try again with another process")
         streams.check()
         return EventStream(streams, _Reader(ledger, limits, end if after is None else after), closing)
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.responses import json_response
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.rejection import Code
 from ledger.ports import Fault
 from ledger.service import Ledger
@@ -44,6 +45,7 @@ class Health:
             "fallback_mode": bool(self._mirror and self._mirror.status.fallback_mode),
             "mirror": self._mirror_body(),
             "projections": self._projections_body(),
+            "format": self._format_body(),
             "queue_depth": writer.waiting,
             "oldest_waiting_ms": round(writer.oldest_wait_seconds * 1000),
         }
@@ -104,6 +106,11 @@ class Health:
             return None
         status = self._projector.status
         return self._place(status.position) | {"activity": status.activity.value, "why": status.why}
+
+    def _format_body(self) -> Check:
+        """Tell the ledger's format, and the one to which `numbering upgrade` raises it; an empty ledger has none."""
+        present = self._ledger.state.format if self._ledger.position else None
+        return {"present": present, "newest": NEWEST_FORMAT}
 
     def _place(self, position: int) -> Check:
         return {"position": position, "lag": max(self._ledger.position - position, 0)}

@@ -5,9 +5,10 @@ from typing import Any
 from ledger.domain.accounting import Cause
 from ledger.domain.calendar import instant_text
 from ledger.domain.commands import Original
-from ledger.domain.events import NumberAssigned, Numbering, NumbersConfirmed, NumberVoided
+from ledger.domain.events import NumberAssigned, Numbering
 from ledger.domain.history import NumberHistory, Step
 from ledger.domain.ranges import Ranges
+from ledger.domain.results import Voiding, event_of
 from ledger.domain.sequence import ValueState
 from ledger.domain.state import State
 from ledger.writer import Outcome
@@ -18,8 +19,7 @@ Answer = dict[str, Any]
 
 
 def assigned(outcome: Outcome, state: State) -> Answer:
-    event = outcome.entries[-1].event
-    assert isinstance(event, NumberAssigned)
+    event = event_of(NumberAssigned, outcome.events)
     return {
         **_number(event.numbering, event.value, state),
         "state": ValueState.CONFIRMED.value,
@@ -31,12 +31,14 @@ def assigned(outcome: Outcome, state: State) -> Answer:
 
 def voided(outcome: Outcome, state: State) -> Answer:
     """Say what was voided, and what took its place: its number as in a look-up, and all about it."""
-    event, last = outcome.entries[0].event, outcome.entries[-1].event
-    assert isinstance(event, NumberVoided)
+    done = Voiding.of(outcome.events)
+    assert done is not None
+    event = done.voided
     answer = _number(event.numbering, event.value, state) | {"state": ValueState.VOIDED.value, "replaced_by": None}
-    if isinstance(last, NumbersConfirmed):
-        replacement = _number(last.numbering, last.ranges[0][0], state)
-        replacement |= {"state": ValueState.CONFIRMED.value, "document": last.document, "token": last.token}
+    if done.replacement:
+        confirmed = done.replacement.confirmed
+        replacement = _number(confirmed.numbering, done.replacement.value, state)
+        replacement |= {"state": ValueState.CONFIRMED.value, "document": confirmed.document, "token": confirmed.token}
         answer |= {"replaced_by": replacement["number"], "replacement": replacement}
     return answer | {"position": outcome.position}
 

@@ -115,7 +115,7 @@ def _assign(body: AssignBody, _: str, __: Making) -> Command:
 
 
 def _void(body: VoidBody, number: str, making: Making) -> Command:
-    return Void(number, body.reason, None, making.ids.token(), body.replace, body.day())
+    return Void(number, body.reason, making.ids.token(), body.replace, body.day())
 
 
 def _define(body: SeriesBody, code: str, _: Making) -> Command:

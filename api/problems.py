@@ -90,6 +90,7 @@ STATUSES: dict[Code, int] = {
     Code.STORAGE_FAILED: 503,
     Code.EXPORT_UNUSABLE: 422,
     Code.STILL_FOLDING: 503,
+    Code.DATABASE_TOO_NEW: 503,
 }
 
 

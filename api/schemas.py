@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from difflib import get_close_matches
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -406,14 +407,17 @@ _NESTED: Mapping[str, type[Body]] = {
 AnyBody = TypeVar("AnyBody", bound=Body)
 
 
-def parse(model: type[AnyBody], body: bytes) -> AnyBody:
-    """Read a body; a Rejection names every field that is wrong. An empty body stands for an empty object."""
+def parse(model: type[AnyBody], body: bytes, *, name: str = "the body") -> AnyBody:
+    """Read a body; a Rejection names every field that is wrong. An empty body stands for an empty object.
+
+    `name` is what it is called in what is said of it.
+    """
     try:
         parsed = model.model_validate_json(body or b"{}")
     except ValidationError as error:
-        raise _rejection(model, error.errors(include_url=False)) from None
+        raise _rejection(model, error.errors(include_url=False), name) from None
     # pydantic takes the last of two equal names; a proxy may take the first, and would see another request.
-    json.loads(body or b"{}", object_pairs_hook=_refuse_repeated_names)
+    json.loads(body or b"{}", object_pairs_hook=partial(_refuse_repeated_names, name))
     return parsed
 
 
@@ -425,21 +429,19 @@ def checked(model: type[AnyBody], data: object) -> AnyBody:
         raise _rejection(model, error.errors(include_url=False)) from None
 
 
-def _refuse_repeated_names(pairs: list[tuple[str, object]]) -> None:
-    names = [name for name, _ in pairs]
+def _refuse_repeated_names(name: str, pairs: list[tuple[str, object]]) -> None:
+    names = [each for each, _ in pairs]
     if len(set(names)) != len(names):
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise Rejection(
-            Code.MALFORMED_JSON, f"the body has the name {repeated[:50]!r} twice in one object; send it once"
-        )
+        repeated = next(each for each in names if names.count(each) > 1)
+        raise Rejection(Code.MALFORMED_JSON, f"{name} has the name {repeated[:50]!r} twice in one object; send it once")
 
 
-def _rejection(model: type[Body], found: list[ErrorDetails]) -> Rejection:
+def _rejection(model: type[Body], found: list[ErrorDetails], name: str = "the body") -> Rejection:
     first = found[0]
     if first["type"] == "json_invalid":
-        return Rejection(Code.MALFORMED_JSON, f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
+        return Rejection(Code.MALFORMED_JSON, f"{name} is not JSON: {first['ctx']['error']}")
     if not first["loc"]:
-        return Rejection(Code.MALFORMED_JSON, "the body must be a JSON object")
+        return Rejection(Code.MALFORMED_JSON, f"{name} must be a JSON object")
     errors = [(_path(error), _problem(model, error)) for error in found[:MAX_ERRORS]]
     return Rejection(Code.INVALID_FORMAT, "; ".join(f"{path} {flaw}" for path, flaw in errors[:3]), errors)
 
@@ -456,8 +458,9 @@ def _problem(model: type[Body], error: ErrorDetails) -> str:
         return "is not a known field" + _hint(model, error["loc"])
     if error["type"] in _WANTED:
         return f"must be {_WANTED[error['type']].format(**error.get('ctx', {}))}, not {_shortly(error['input'])}"
-    message = error["msg"].removeprefix("Value error, ")
-    return message if message.startswith(("must", "is ")) else f"is wrong: {message}"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])  # of a validator of ours, whose words go on where the field's name ends
+    return f"is wrong: {error['msg']}"
 
 
 # What pydantic wants, by its error type (docs.pydantic.dev, Validation Errors), in our words.

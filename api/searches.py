@@ -63,8 +63,8 @@ class Searches:
             position = await self._projections.position()
             raise Fault(
                 Code.PROJECTION_BEHIND,
-                f"the tables for reading are at position {position}, not yet at {query.min_position}; try again, or "
-                "run `numbering projections status` if this does not pass",
+                f"the tables for reading are at position {position}, not yet at {query.min_position}",
+                advice="try again, or run `numbering projections status` if this does not pass",
             )
 
 

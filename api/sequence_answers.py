@@ -7,6 +7,7 @@ from api.number_answers import cause_answer, ranges_answer
 from ledger.domain.accounting import Account, Accounting, Cause
 from ledger.domain.events import PeriodClosed, PeriodOpened, Place, SequenceAdjusted, SequenceFenced, SequenceReset
 from ledger.domain.ranges import count_of
+from ledger.domain.results import event_of, event_of_if_any
 from ledger.domain.sequence import Sequence as Counter
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Reuse, Series
@@ -78,8 +79,7 @@ def gaps(
 
 
 def sequence_adjusted(outcome: Outcome, state: State) -> Answer:
-    event = outcome.entries[-1].event
-    assert isinstance(event, SequenceAdjusted)
+    event = event_of(SequenceAdjusted, outcome.events)
     return _of_event(event, state) | {
         "skipped": ranges_answer(event.skipped),
         "next_value": event.skipped[-1][1] + 1,
@@ -89,16 +89,15 @@ def sequence_adjusted(outcome: Outcome, state: State) -> Answer:
 
 def sequence_reset(outcome: Outcome, state: State) -> Answer:
     """Say which sequence began, and where, if a restore passed over its first values."""
-    event, last = outcome.entries[0].event, outcome.entries[-1].event
-    assert isinstance(event, SequenceReset)
-    next_value = last.skipped[-1][1] + 1 if isinstance(last, SequenceFenced) else event.start
+    event, fenced = event_of(SequenceReset, outcome.events), event_of_if_any(SequenceFenced, outcome.events)
+    next_value = fenced.skipped[-1][1] + 1 if fenced else event.start
     return _of_event(event, state) | {"next_value": next_value, "position": outcome.position}
 
 
 def period_opened(outcome: Outcome, state: State) -> Answer:
     """Say which period may be used: of a whole series, or of one sequence, which then began."""
-    event = outcome.entries[-1].event
-    if not isinstance(event, PeriodOpened):
+    event = event_of_if_any(PeriodOpened, outcome.events)
+    if event is None:
         return sequence_reset(outcome, state)
     return {
         "series": event.series,
@@ -109,8 +108,7 @@ def period_opened(outcome: Outcome, state: State) -> Answer:
 
 
 def period_closed(outcome: Outcome, state: State) -> Answer:
-    event = outcome.entries[-1].event
-    assert isinstance(event, PeriodClosed)
+    event = event_of(PeriodClosed, outcome.events)
     return _of_event(event, state) | {"closed": True, **_frozen(event), "position": outcome.position}
 
 

@@ -64,7 +64,8 @@ class Streams:
         if self._open >= self.limits.streams:
             raise Fault(
                 Code.TOO_MANY_STREAMS,
-                f"{self._open} streams are open, as many as one process serves; try again, or read /v1/events",
+                f"{self._open} streams are open, as many as one process serves",
+                advice="try again, or read /v1/events",
             )
 
     @contextmanager

@@ -14,7 +14,7 @@ import tracemalloc
 from functools import cache
 
 from ledger.domain.calendar import Reset
-from ledger.domain.commands import Cancel, Command, Confirm, DefineSeries, Issue, Reserve
+from ledger.domain.commands import Cancel, Confirm, Decidable, DefineSeries, Issue, Reserve
 from ledger.domain.decide import decide
 from ledger.domain.evolve import evolve
 from ledger.domain.proof import prove
@@ -85,7 +85,7 @@ def _round(state: State, name: str) -> float:
     """Give the seconds of one command, batched as the writer does, on a branch that is merged."""
     tokens = [f"{name}-{number}" for number in range(COMMANDS // 3 * 2)]
     kept, let_go = tokens[::2], tokens[1::2]
-    asked: list[Command] = [*map(_reserve, tokens), *(Confirm(each, "D") for each in kept), *map(Cancel, let_go)]
+    asked: list[Decidable] = [*map(_reserve, tokens), *(Confirm(each, "D") for each in kept), *map(Cancel, let_go)]
     gc.collect()
     began = time.perf_counter()
     for first in range(0, len(asked), 64):
@@ -100,7 +100,7 @@ def _reserve(token: str, key: str = "HOT") -> Reserve:
     return Reserve("HOT", token, {"FROM": key}, ttl_seconds=TTL)
 
 
-def _done(state: State, command: Command) -> None:
+def _done(state: State, command: Decidable) -> None:
     events = decide(state, command, NOW)
     if isinstance(events, Rejection):
         raise events

@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.machine import machine
 from ledger import chain, codec
 from ledger.codec import Entry
-from ledger.domain.commands import Command, Confirm, DefineSeries, Envelope, Reserve
+from ledger.domain.commands import Confirm, Decidable, DefineSeries, Envelope, Reserve
 from ledger.domain.decide import decide
 from ledger.domain.evolve import evolve
 from ledger.domain.rejection import Rejection
@@ -178,7 +178,7 @@ def _templates() -> Sequence[Sequence[bytes]]:
     """Give bodies of real events, cut where the command's id and the position stand."""
     definition = Definition(template="{FROM}-{SEQ:9}-{YYYY}", dimensions={"FROM": Dimension(values=("คคง.", "สคฉ.3"))})
     state, found = State(), list[Sequence[bytes]]()
-    commands: list[Command] = [DefineSeries((Series.define("LETTER", definition),))]
+    commands: list[Decidable] = [DefineSeries((Series.define("LETTER", definition),))]
     for token in (f"{number:032x}" for number in range(100)):
         commands += Reserve("LETTER", token, {"FROM": "คคง."}), Confirm(token, "DOC-2026-000001")
     for command in commands:

@@ -25,7 +25,7 @@ from typing import NamedTuple
 from benchmarks.machine import machine
 from ledger import codec, snapshots
 from ledger.domain.calendar import Reset
-from ledger.domain.commands import Cancel, Command, Confirm, DefineSeries, Envelope, Reserve
+from ledger.domain.commands import Cancel, Confirm, Decidable, DefineSeries, Envelope, Reserve
 from ledger.domain.decide import decide
 from ledger.domain.evolve import evolve
 from ledger.domain.rejection import Rejection
@@ -219,7 +219,7 @@ class _Growing:
                 yield from self._done(Cancel(token) if number % 20 == 7 else Confirm(token, f"document {number}"))
             number += 1
 
-    def _done(self, command: Command) -> Iterator[Record]:
+    def _done(self, command: Decidable) -> Iterator[Record]:
         fold = self.fold
         events = decide(fold.state, command, self._now)
         if isinstance(events, Rejection):

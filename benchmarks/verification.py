@@ -21,8 +21,8 @@ from ledger.codec import Entry, decode, encode
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
     Cancel,
-    Command,
     Confirm,
+    Decidable,
     DefineSeries,
     Envelope,
     Expire,
@@ -31,6 +31,7 @@ from ledger.domain.commands import (
     Original,
     Reserve,
     Void,
+    WithOriginal,
 )
 from ledger.domain.decide import decide
 from ledger.domain.events import Event, NumbersReserved
@@ -216,7 +217,7 @@ class Log:
         of = event.numbering
         frame = self._state.series(of.series, of.series_version).frame(of.key, of.attributes, of.document_date)
         original = Original(of.series_version, of.document_date, of.attributes, DOCUMENT)
-        self._do(Void(frame.number(event.ranges[0][0]), REASON, original, self._token(), replace=True))
+        self._do(WithOriginal(Void(frame.number(event.ranges[0][0]), REASON, self._token(), replace=True), original))
 
     def _end(self, token: str) -> None:
         draw = self._random.random()
@@ -226,7 +227,7 @@ class Log:
             self._do(Extend(token, 900))
         self._do(Cancel(token) if draw < 0.17 else Confirm(token, DOCUMENT))
 
-    def _do(self, command: Command) -> list[Event]:
+    def _do(self, command: Decidable) -> list[Event]:
         events = decide(self._state, command, self._now)
         if isinstance(events, Rejection):
             raise events

@@ -60,8 +60,8 @@ class AsOf:
             async with asyncio.timeout(self._seconds):
                 return await asyncio.shield(asked)
         except TimeoutError:
-            detail = f"the state as of position {position} is still being folded from the log; ask again"
-            raise Fault(Code.STILL_FOLDING, detail) from None
+            happened = f"the state as of position {position} is still being folded from the log"
+            raise Fault(Code.STILL_FOLDING, happened, advice="ask again") from None
 
     async def position(self, position: int | None, time: int | None, end: int) -> int:
         """Give the position that is meant, in a log that ends at `end`; NOT_IN_HISTORY when it does not reach there."""
@@ -90,7 +90,7 @@ class AsOf:
 
     def _ask(self, ledger_id: str, position: int) -> asyncio.Future[Fold]:
         if len(self._asked) >= MAX_WAITING:
-            raise Fault(Code.STILL_FOLDING, f"{MAX_WAITING} other moments are waited for; ask again")
+            raise Fault(Code.STILL_FOLDING, f"{MAX_WAITING} other moments are waited for", advice="ask again")
         future: asyncio.Future[Fold] = asyncio.get_running_loop().create_future()
         self._asked[position] = future
         if self._task is None or self._task.done():
@@ -111,7 +111,7 @@ class AsOf:
 
     def _give_up(self) -> None:
         for future in self._asked.values():
-            future.set_exception(Fault(Code.SHUTTING_DOWN, "the service is stopping; ask another process"))
+            future.set_exception(Fault(Code.SHUTTING_DOWN, "the service is stopping", advice="ask another process"))
             future.exception()
         self._asked.clear()
 

@@ -9,13 +9,17 @@ from collections.abc import Iterable
 from ledger import chain, codec
 from ledger.domain.evolve import evolve
 from ledger.domain.state import State
-from ledger.ports import Record
+from ledger.ports import Record, StopKind
 
 __all__ = ["BrokenChain", "Fold"]
 
 
 class BrokenChain(Exception):
-    """The next event is not the one that follows: history was edited, lost or forked."""
+    """The next event is not the one that follows: history was edited or forked, or has lost its end."""
+
+    def __init__(self, detail: str, kind: StopKind = StopKind.LOG_FORKED) -> None:
+        super().__init__(detail)
+        self.kind = kind
 
 
 class Fold:

@@ -8,17 +8,15 @@ from ledger import codec
 from ledger.codec import LEDGER_STREAM, Entry
 from ledger.domain.accounting import Cause
 from ledger.domain.commands import Original
-from ledger.domain.decisions.numbers import MAX_VOID_EVENTS
 from ledger.domain.events import (
     Event,
     MaximumAdjusted,
-    NumbersConfirmed,
-    NumberVoided,
     RestoreFenced,
     SeriesAmended,
     SeriesDefined,
 )
 from ledger.domain.history import ReservationHistory, confirmed_by
+from ledger.domain.results import MAX_VOID_EVENTS, may_be_of_void
 from ledger.domain.series import Series
 from ledger.domain.state import State
 from ledger.ports import Index, Record, Store
@@ -96,8 +94,7 @@ class Log:
 
     async def events_with(self, entry: Entry) -> list[Event]:
         """Read the events of the command that caused one, if it voids a number; its events stand together."""
-        is_void = isinstance(entry.event, NumberVoided)
-        if not is_void and not (isinstance(entry.event, NumbersConfirmed) and entry.ordinal):
+        if not may_be_of_void(entry.event, entry.ordinal):
             return [entry.event]
         first = entry.position - entry.ordinal
         entries = map(_decoded, await self._store.events(after=first - 1, limit=MAX_VOID_EVENTS))

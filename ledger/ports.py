@@ -5,16 +5,16 @@ head's lock, from `begin` to `commit` or `rollback`, is the only one who may app
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from pyroaring import BitMap
 
-from ledger.domain.rejection import Code
+from ledger.domain.rejection import Code, Hint, Words, api_words
 
 __all__ = [
-    "MOVED",
-    "RESTORING",
+    "NO_LEDGER",
     "Aside",
     "Clock",
     "Fault",
@@ -26,9 +26,12 @@ __all__ = [
     "Record",
     "Snapshot",
     "Spawn",
+    "Stop",
+    "StopKind",
     "Store",
     "StoreFault",
     "Transaction",
+    "reasons",
 ]
 
 
@@ -47,20 +50,81 @@ class Record(NamedTuple):
     hash: bytes
 
 
-# Begins the reason for which writing is stopped while a restore fills the ledger: only the restore lifts it.
-RESTORING = "a restore into this database was not finished"
-# The same where it took all of a ledger, which goes on elsewhere: nothing lifts it.
-MOVED = "the ledger was moved to another database"
+class StopKind(StrEnum):
+    """Why writing is stopped, by stable codes, that which is hardest to lift first."""
+
+    MOVED = "MOVED"  # the ledger goes on in another database: nothing lifts it
+    RESTORING = "RESTORING"  # half of a ledger: only the restore lifts it
+    COPY = "COPY"  # as of a past moment, for reading
+    LATER_BUILD = "LATER_BUILD"  # of a kind that this build does not know
+    EARLIER_BUILD = "EARLIER_BUILD"  # a text in the head that a build without kinds, or an operator, wrote
+    LOG_FORKED = "LOG_FORKED"  # the log is not the one that a process had folded, or does not chain
+    LOG_BEHIND = "LOG_BEHIND"  # the log ends before what a process had folded
+    ARCHIVE_FORKED = "ARCHIVE_FORKED"  # the archive tells another history
+    ARCHIVE_AHEAD = "ARCHIVE_AHEAD"
+    MIRROR_SUPERSEDED = "MIRROR_SUPERSEDED"  # there is a mirror of a later generation
+    MIRROR_FORKED = "MIRROR_FORKED"  # the mirror tells another history
+    MIRROR_AHEAD = "MIRROR_AHEAD"
+
+
+# What these stop is half of a ledger, or one that is elsewhere now: nothing else that is found of it says anything.
+NO_LEDGER = frozenset({StopKind.MOVED, StopKind.RESTORING})
+
+# How the reasons of some kinds begin, whatever follows. Builds of before tell these kinds by that, so it never changes.
+_OPENINGS = {
+    StopKind.MOVED: "the ledger was moved to another database, ",
+    StopKind.RESTORING: "a restore into this database was not finished: ",
+    StopKind.MIRROR_SUPERSEDED: "the mirror ",
+    StopKind.MIRROR_FORKED: "the mirror ",
+    StopKind.MIRROR_AHEAD: "the mirror ",
+}
+
+
+class Stop(NamedTuple):
+    """One reason for which every process refuses to write; several can stand at once.
+
+    `detail` goes on where its kind's opening ends. `position` and `hash` name the event that the log must hold again
+    before it may be lifted; None where the kind alone decides. `stopped_at` is the database's time in microseconds.
+    """
+
+    kind: StopKind
+    detail: str
+    position: int | None = None
+    hash: bytes | None = None
+    stopped_at: int = 0
+
+    def is_as(self, other: "Stop") -> bool:
+        """Say whether two are one reason, however they are worded."""
+        return (self.kind, self.position, self.hash) == (other.kind, other.position, other.hash)
+
+    @property
+    def text(self) -> str:
+        """The whole reason. Builds of before find the position and the hash in it, so their form never changes."""
+        seen = f" (seen: position {self.position}, hash {self.hash.hex()})" if self.hash is not None else ""
+        return f"{_OPENINGS.get(self.kind, '')}{self.detail}{seen}"
+
+
+def reasons(stops: Iterable[Stop]) -> str:
+    """Name every reason."""
+    return "; and ".join(stop.text for stop in stops)
 
 
 class Head(NamedTuple):
-    """The end of the log; `stopped` says why writing is refused, None when it is not."""
+    """The end of the log. `stops` counts the reasons for which writing is stopped; `Store.stops` tells them.
+
+    `stopped` is what builds of before know of them, or what one of those has written by itself.
+    """
 
     position: int
     hash: bytes
     recorded_at: int
     ledger_id: str
-    stopped: str | None
+    stopped: str | None = None
+    stops: int = 0
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.stops > 0 or self.stopped is not None
 
 
 class Snapshot(NamedTuple):
@@ -74,12 +138,45 @@ class Snapshot(NamedTuple):
 
 
 class Fault(Exception):
-    """The infrastructure could not serve a command, which had no effect unless `code` is OUTCOME_UNKNOWN."""
+    """The infrastructure could not serve a command, which had no effect unless `code` is OUTCOME_UNKNOWN.
 
-    def __init__(self, code: Code, detail: str) -> None:
-        super().__init__(detail)
+    It says what happened, what to do (`advice`, or a `hint` that each face words for itself), and what the server said.
+    """
+
+    JOINT = "; "  # between what happened and what to do
+
+    def __init__(
+        self,
+        code: Code,
+        happened: str,
+        *,
+        advice: str | None = None,
+        said: str | None = None,
+        hint: Hint | None = None,
+    ) -> None:
+        super().__init__(happened)
         self.code = code
-        self.detail = detail
+        self.happened = happened
+        self.advice = advice
+        self.said = said
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.detail
+
+    @property
+    def detail(self) -> str:
+        """All of it, as clients of the API are told."""
+        return self.told(api_words)
+
+    def told(self, words: Words) -> str:
+        hint = None if self.hint is None else words(self.hint)
+        text = self.JOINT.join(part for part in (self.happened, self.advice, hint) if part is not None)
+        return text if self.said is None else f"{text} ({self.said})"
+
+    def again(self) -> "Fault":
+        """Give another one of the same: a shared one would gather the traceback of each client that it is raised to."""
+        return Fault(self.code, self.happened, advice=self.advice, said=self.said, hint=self.hint)
 
 
 class StoreFault(Fault):
@@ -89,10 +186,33 @@ class StoreFault(Fault):
     `contention`.
     """
 
-    def __init__(self, code: Code, detail: str, *, transient: bool = False, contention: bool = False) -> None:
-        super().__init__(code, detail)
+    JOINT = ": "
+
+    def __init__(
+        self,
+        code: Code,
+        happened: str,
+        *,
+        advice: str | None = None,
+        said: str | None = None,
+        hint: Hint | None = None,
+        transient: bool = False,
+        contention: bool = False,
+    ) -> None:
+        super().__init__(code, happened, advice=advice, said=said, hint=hint)
         self.transient = transient or contention
         self.contention = contention
+
+    def again(self) -> "StoreFault":
+        return StoreFault(
+            self.code,
+            self.happened,
+            advice=self.advice,
+            said=self.said,
+            hint=self.hint,
+            transient=self.transient,
+            contention=self.contention,
+        )
 
 
 class OutcomeUnknown(Exception):
@@ -117,8 +237,14 @@ class Transaction(Protocol):
         A StoreFault when the positions are out of turn.
         """
 
-    async def stop(self, why: str | None) -> None:
-        """Set `stopped` on the head, for every process to see; None lets them write again."""
+    async def stops(self) -> Sequence[Stop]:
+        """Read the reasons for which writing is stopped."""
+
+    async def stop(self, stop: Stop) -> bool:
+        """Add a reason to stop, for every process to see; False when it stands already."""
+
+    async def lift(self, is_mended: Callable[[Stop], bool]) -> Sequence[Stop]:
+        """Take away the reasons that are mended; gives those that still stand. Without any, processes write again."""
 
     async def commit(self) -> None:
         """Make it durable.
@@ -133,6 +259,9 @@ class Transaction(Protocol):
 class Store(Protocol):
     async def head(self) -> Head:
         """Read the head without its lock."""
+
+    async def stops(self) -> Sequence[Stop]:
+        """Read the committed reasons for which writing is stopped, without the lock."""
 
     async def events(self, *, after: int, limit: int) -> Sequence[Record]:
         """Read up to `limit` committed events behind a position, in order, without the lock."""

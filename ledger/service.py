@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from heapq import nsmallest
 from typing import Self
@@ -10,19 +9,19 @@ from typing import Self
 from pyroaring import BitMap
 
 from ledger.as_of import AsOf
+from ledger.date_tables import DateTables
 from ledger.domain.accounting import Accounting, Cause
-from ledger.domain.commands import Assign, Command, DefineSeries, Envelope, Original, Reserve, Void
+from ledger.domain.commands import Command, Correction, Envelope, Original, Reserve
 from ledger.domain.decide import decide
 from ledger.domain.decisions.guards import known_series, no_sequence, reading_of
-from ledger.domain.decisions.series import as_next, proofs
 from ledger.domain.events import (
     NumbersReserved,
     PeriodClosed,
 )
 from ledger.domain.history import NumberHistory, ReservationHistory, confirmed_by
-from ledger.domain.proof import prove
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
+from ledger.domain.results import event_of
 from ledger.domain.roll import Roll
 from ledger.domain.sequence import Sequence as Counter
 from ledger.domain.sequence import ValueState
@@ -32,13 +31,11 @@ from ledger.domain.utilisation import Utilisation
 from ledger.fold import Fold
 from ledger.log import Log, cause_of
 from ledger.ports import Aside, Clock, Fault, Ids, Index, Spawn, Store
+from ledger.preparation import Preparation, is_late
 from ledger.writer import Limits, Outcome, Together, Writer
 from ledger.writer.batch import key_reused
 
 __all__ = ["Ledger"]
-
-PREPARED = (Assign, DefineSeries, Void)
-LATE = (DefineSeries, Void)  # what they are prepared with may be changed by the commands before them
 
 
 class Ledger:
@@ -65,7 +62,10 @@ class Ledger:
         self._log = Log(store, index)
         seconds = (limits or Limits()).lock_timeout_seconds
         self._as_of = AsOf(store, clock=clock, spawn=spawn, aside=aside, seconds=seconds)
-        self._aside = aside
+        self._tables = DateTables(aside)
+        self._preparation = Preparation(
+            self._log, fresh=self.writer.fresh, readable=self._readable, now=self._now, aside=aside
+        )
 
     async def __aenter__(self) -> Self:
         self.writer.start()
@@ -88,57 +88,53 @@ class Ledger:
 
     async def execute(self, command: Command, envelope: Envelope) -> Outcome:
         """Carry out a command once; raises a Rejection, or a Fault when it could not be served."""
-        if type(command) in PREPARED:
-            (command,) = await self._prepared([command])
+        prepared = await self._preparation.one(command)
         try:
-            return await self.writer.submit(command, _with_reason(envelope, command))
+            return await self.writer.submit(prepared, _with_reason(envelope, command))
         except Rejection as rejection:
             raise await self._explained(rejection, command) from None
 
     async def execute_together(self, commands: Sequence[tuple[Command, Envelope]], envelope: Envelope) -> Outcome:
         """Carry out all commands in order, or none; raises the first Rejection, which names its `index`."""
-        prepared = await self._prepared(command for command, _ in commands)
-        envelopes = (envelope for _, envelope in commands)
-        parts = tuple((one, _with_reason(its, one)) for one, its in zip(prepared, envelopes, strict=True))
+        prepared = await self._preparation.all([command for command, _ in commands])
+        envelopes = (_with_reason(its, command) for command, its in commands)
         try:
-            return await self.writer.submit(Together(parts), envelope)
+            return await self.writer.submit(Together(tuple(zip(prepared, envelopes, strict=True))), envelope)
         except Rejection as rejection:
             index = rejection.members["index"]
             assert isinstance(index, int)
-            why = await self._explained(rejection, parts[index][0], is_together=True)
+            why = await self._explained(rejection, commands[index][0], is_together=True)
             raise (rejection if why is rejection else why.of_all(index)) from None
 
     async def execute_each(self, commands: Iterable[tuple[Command, Envelope]]) -> list[Outcome | Rejection | Fault]:
         """Carry out the commands in order, each by itself; gives what became of each."""
         given = list(commands)
-        originals = await self._originals(command.number for command, _ in given if isinstance(command, Void))
-        asked: list[tuple[Command, asyncio.Future[Outcome]]] = []
+        originals = await self._preparation.originals(command for command, _ in given)
+        asked: list[asyncio.Future[Outcome]] = []
         try:
             for command, envelope in given:
-                if type(command) in LATE:
-                    waiting = (future for _, future in asked if not future.done())
-                    await asyncio.gather(*waiting, return_exceptions=True)
+                if is_late(command):
+                    await asyncio.gather(*(each for each in asked if not each.done()), return_exceptions=True)
                 asked.append(await self._begun(command, envelope, originals))
-            ended = await asyncio.gather(*(future for _, future in asked), return_exceptions=True)
+            ended = await asyncio.gather(*asked, return_exceptions=True)
         except BaseException:  # the client has gone: what was not begun is not done
-            for _, future in asked:
+            for future in asked:
                 if not future.cancel() and not future.cancelled():
                     future.exception()
             raise
-        return [await self._ended(command, end) for (command, _), end in zip(asked, ended, strict=True)]
+        return [await self._ended(command, end) for (command, _), end in zip(given, ended, strict=True)]
 
     async def _begun(
         self, command: Command, envelope: Envelope, originals: Mapping[str, Original]
-    ) -> tuple[Command, asyncio.Future[Outcome]]:
+    ) -> asyncio.Future[Outcome]:
         """Let a command wait for the writer; a Fault is its outcome too."""
         try:
-            if type(command) in PREPARED:
-                (command,) = await self._prepared([command], originals)
-            return command, self.writer.enqueue(command, _with_reason(envelope, command))
+            prepared = await self._preparation.one(command, originals)
+            return self.writer.enqueue(prepared, _with_reason(envelope, command))
         except Fault as fault:
             failed: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
             failed.set_exception(fault)
-            return command, failed
+            return failed
 
     async def _ended(self, command: Command, end: Outcome | BaseException) -> Outcome | Rejection | Fault:
         match end:
@@ -240,8 +236,8 @@ class Ledger:
     async def number(self, number: str) -> NumberHistory:
         """Tell what became of the value that a number names, attributes apart, from the log."""
         indexed = await self._log.indexed()
-        state = await self.writer.fresh()
-        reading, position = reading_of(state, number, self._now()), self.position
+        state, position = await self._readable()
+        reading = reading_of(state, number, self._now())
         sequence = state.sequence(reading.sequence)
         if sequence is None or sequence.state_of(reading.value) is None:
             raise Rejection(
@@ -278,64 +274,21 @@ class Ledger:
         register.drop_held(await self.writer.fresh())
         return self.position
 
+    async def keep_date_tables(self) -> None:
+        """Be ready to read numbers of new series, whoever defines them, until this is cancelled."""
+        await self._tables.keep(lambda: self.state)
+
+    async def _readable(self) -> tuple[State, int]:
+        """Give the state as it is now, and its position, by which numbers can be read without holding up the loop."""
+        state = await self.writer.fresh()
+        if not self._tables.are_made(state):
+            await self._tables.make(state)
+            state = await self.writer.fresh()  # what was defined meanwhile may be read a little later
+        return state, self.position
+
     def _now(self) -> int:
         """Give the log's time as this process can tell it, for what is shown and not stored."""
         return max(self.clock.now(), self.writer.fold.recorded_at if self.writer.fold else 0)
-
-    async def _prepared(
-        self, commands: Iterable[Command], known: Mapping[str, Original] | None = None
-    ) -> list[Command]:
-        """Do what would take too long under the log's lock; gives the commands with what was found, or is `known`."""
-        asked = list(commands)
-        if any(isinstance(one, DefineSeries) for one in asked):
-            asked = await self._proved(asked)
-        originals = dict(known or {})
-        numbers = [one.number for one in asked if isinstance(one, Void) and one.number not in originals]
-        originals |= await self._originals(numbers)
-        return [await self._looked_up(one, originals) for one in asked]
-
-    async def _proved(self, commands: Iterable[Command]) -> list[Command]:
-        """Prove all series together. `decide` asks again, under the lock, and finds it remembered with these series."""
-        state = await self.writer.fresh()
-        asked = [
-            DefineSeries(tuple(as_next(state, series) for series in one.series))
-            if isinstance(one, DefineSeries)
-            else one
-            for one in commands
-        ]
-        all_series = [series for one in asked if isinstance(one, DefineSeries) for series in one.series]
-        to_prove = list(proofs(state, all_series))
-        await self._aside(lambda: _prove(to_prove))
-        return asked
-
-    async def _looked_up(self, command: Command, originals: Mapping[str, Original]) -> Command:
-        match command:
-            case Void(number=number):
-                return replace(command, original=originals.get(number))
-            case Assign(number=number):
-                with suppress(Rejection):  # read once, the number need not be read under the lock
-                    reading_of(await self.writer.fresh(), number, self._now())
-        return command
-
-    async def _originals(self, numbers: Iterable[str]) -> dict[str, Original]:
-        """Look up how confirmed numbers were printed, those of one sequence together; `decide` explains the others."""
-        asked = list(numbers)
-        if not asked:
-            return {}
-        indexed = await self._log.indexed()
-        state, position = await self.writer.fresh(), self.position
-        sought: dict[str, dict[int, list[str]]] = {}
-        for number in asked:
-            with suppress(Rejection):
-                reading = reading_of(state, number, self._now())
-                sequence = state.sequence(reading.sequence)
-                if sequence and sequence.state_of(reading.value) is ValueState.CONFIRMED:
-                    sought.setdefault(reading.sequence, {}).setdefault(reading.value, []).append(number)
-        found: dict[str, Original] = {}
-        for id, values in sought.items():
-            async for value, original in self._log.confirmed(id, BitMap(values), position, indexed):
-                found |= dict.fromkeys(values[value], original)
-        return found
 
     def _told(self, state: State, sequence: Counter) -> tuple[Counter, Series, Utilisation]:
         series = state.series_of(sequence)
@@ -348,9 +301,9 @@ class Ledger:
             # The state forgets closed reservations; the log does not, and what is closed stays closed.
             history = await self._log.reservation(getattr(command, "token", ""))
             return history.closed(together=is_together) if history else rejection
-        if not (is_together and rejection.code is Code.CHANGED_MEANWHILE and isinstance(command, Void)):
+        if not (is_together and rejection.code is Code.CHANGED_MEANWHILE and isinstance(command, Correction)):
             return rejection
-        if await self._originals([command.number]):
+        if await self._preparation.originals([command]):
             return rejection
         return Rejection(
             Code.NUMBER_NOT_CONFIRMED,
@@ -364,12 +317,6 @@ def _with_reason(envelope: Envelope, command: Command) -> Envelope:
     return envelope if reason is None else envelope._replace(reason=reason)
 
 
-def _prove(all_proofs: Iterable[tuple[Series, Iterable[Series]]]) -> None:
-    for series, others in all_proofs:
-        with suppress(Rejection):  # `decide` says it, if it is still so
-            prove(series, others)
-
-
 def _sequence(state: State, id: str) -> Counter:
     sequence = state.sequence(id)
     if sequence is None:
@@ -381,6 +328,5 @@ def _preview(state: State, command: Reserve, now: int) -> tuple[NumbersReserved,
     events = decide(state, replace(command, token="preview"), now)
     if isinstance(events, Rejection):
         raise events
-    reserved = events[-1]
-    assert isinstance(reserved, NumbersReserved)
+    reserved = event_of(NumbersReserved, events)
     return reserved, state.series(reserved.numbering.series, reserved.numbering.series_version)

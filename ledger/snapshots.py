@@ -269,6 +269,15 @@ def _highest(rows: Rows, _: Parts) -> dict[tuple[str, int], int]:
     return {(code, era): value for code, era, value in rows}
 
 
+def _format_rows(parts: Parts) -> Rows:
+    yield parts["format"]
+
+
+def _format(rows: Rows, _: Parts) -> int:
+    (format,) = rows
+    return int(format)
+
+
 class _Form(NamedTuple):
     rows: Callable[[Parts], Rows]
     part: Callable[[Rows, Parts], Any]
@@ -285,4 +294,5 @@ _FORMS: Mapping[str, _Form] = {
     "fences": _Form(_fence_rows, _fences),
     "retired": _Form(_items("retired"), _mapping),
     "highest": _Form(_highest_rows, _highest),
+    "format": _Form(_format_rows, _format),
 }

@@ -16,10 +16,14 @@ _log = logging.getLogger(__name__)
 
 
 class SystemClock:
-    def monotonic(self) -> float:
+    """This machine's clock. Its `now` is also the clock of a database that is a part of this process."""
+
+    @staticmethod
+    def monotonic() -> float:
         return time.monotonic()
 
-    def now(self) -> int:
+    @staticmethod
+    def now() -> int:
         return time.time_ns() // 1000
 
 

@@ -124,7 +124,7 @@ def load(options: Mapping[str, Any], environment: Mapping[str, str] = os.environ
 
 
 def _line(error: Any) -> str:
-    message = error["msg"].removeprefix("Value error, ")
+    message = error["ctx"]["error"] if error["type"] == "value_error" else error["msg"]
     if not error["loc"]:
         return str(message)
     name = PREFIX + str(error["loc"][0]).upper()

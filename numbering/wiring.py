@@ -5,11 +5,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Self
 
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.log import generation
 from ledger.service import Ledger
 from ledger.stores import SqlStore, open_store
-from ledger.system import RandomIds, SystemClock, aside, spawn
+from ledger.system import RandomIds, SystemClock, aside, end, spawn
 from ledger.writer import Limits, Snapshotter
+from numbering.presence import Presence
 from numbering.settings import Settings
 from projections.index import ProjectedIndex
 from projections.mirror.relay import Relay
@@ -28,7 +30,8 @@ class Node:
     """One process's part in a ledger: `async with Node(settings)`. Nothing is connected before.
 
     `start_unverified` lets it write before mirror and archive were compared with the log. One that `projects` takes its
-    turn in keeping the projections, and writes snapshots; a command that is over in a moment does not.
+    turn in keeping the projections, writes snapshots, keeps tables of dates, and says that it serves; a command that is
+    over in a moment does not.
     """
 
     def __init__(
@@ -54,9 +57,14 @@ class Node:
             Projector(self.store, self.ledger.writer.feed, clock=self.ledger.clock, spawn=spawn) if projects else None
         )
         self.snapshotter = Snapshotter(self.store, self.ledger.writer, spawn=spawn, aside=aside) if projects else None
+        self._presence = self._of_this_process() if projects else None
         self.relay = self._relay(settings, verified=start_unverified) if settings.redis_url else None
         self._archive = Path(settings.archive) if settings.archive and not start_unverified else None
+        self._projects = projects
         self._stack = AsyncExitStack()
+
+    def _of_this_process(self) -> Presence:
+        return Presence(self.store, id=self.ledger.ids.token(), format=NEWEST_FORMAT, spawn=spawn)
 
     def _relay(self, settings: Settings, *, verified: bool) -> Relay:
         connect, writer, retention = _connect(settings), self.ledger.writer, settings.mirror_retention
@@ -78,6 +86,11 @@ class Node:
             if self.snapshotter:
                 self.snapshotter.start()
                 stack.push_async_callback(self.snapshotter.stop)
+            if self._projects:
+                stack.push_async_callback(end, spawn(self.ledger.keep_date_tables(), name="date tables"))
+            if self._presence:
+                self._presence.start()
+                stack.push_async_callback(self._presence.stop)
             self._stack = stack.pop_all()
         return self
 

@@ -12,12 +12,19 @@ GRANT SELECT, INSERT ON `{database}`.`events` TO {account};
 -- nobody adds a second head or removes the first.
 GRANT SELECT, UPDATE ON `{database}`.`ledger_head` TO {account};
 
+-- Why writing is stopped: a reason is added, and taken away when it holds no more. None is changed.
+GRANT SELECT, INSERT, DELETE ON `{database}`.`stops` TO {account};
+
 -- A snapshot is written once and read at start. An older one is never changed, so none can be forged in place. An
 -- administrator may delete any of them at any time: the log is then folded from an older one, or from its beginning.
 GRANT SELECT, INSERT ON `{database}`.`snapshots` TO {account};
 
 -- The service compares the schema's version with its own at start, and never changes it.
 GRANT SELECT ON `{database}`.`alembic_version` TO {account};
+GRANT SELECT ON `{database}`.`schema_version` TO {account};
+
+-- Each process that serves the ledger keeps a row of its own, and takes away those of processes that died.
+GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.`processes` TO {account};
 
 -- The projections are folded from the log and can be folded again, so nothing is lost with them: their rows are written,
 -- changed and deleted, in two slots of which one is live. Which one that is, is in rows that the migration made.

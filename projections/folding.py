@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ledger import chain, codec
 from ledger.codec import Entry
-from ledger.domain.decisions.numbers import MAX_VOID_EVENTS
 from ledger.domain.events import NumbersConfirmed, NumberVoided
+from ledger.domain.results import MAX_VOID_EVENTS
 from ledger.ports import Record, StoreFault
 from ledger.stores import SqlStore
 from projections.apply import Change, Interval, Needs, Unit, needs, values_in

@@ -14,7 +14,7 @@ from pathlib import Path
 from ledger.domain.calendar import instant_text
 from ledger.domain.rejection import Code, Rejection
 from ledger.fold import Fold
-from ledger.ports import Record
+from ledger.ports import Record, Stop, StopKind
 from ledger.stores import SqlStore, migrate, open_store
 from projections.rebuild import fold_rest, rebuild
 from replay.files import sync_directory, writing
@@ -79,7 +79,9 @@ async def _append(store: SqlStore, records: Sequence[Record]) -> None:
         await transaction.append(records)
         head = transaction.head
         then = f", {instant_text(head.recorded_at)}" if head.position else ""
-        await transaction.stop(f"this is a copy of the ledger as of position {head.position}{then}, for reading only")
+        detail = f"this is a copy of the ledger as of position {head.position}{then}, for reading only"
+        await transaction.lift(lambda stop: stop.kind is StopKind.COPY)  # as of the batch before
+        await transaction.stop(Stop(StopKind.COPY, detail))
         await transaction.commit()
     finally:
         await transaction.rollback()

@@ -18,8 +18,8 @@ def writing(place: Path, *, again: str = "run it again, it goes on where it was"
         yield
     except OSError as error:
         at = error.filename or place
-        detail = f"{at} cannot be written: {error.strerror}; mend that and {again}"
-        raise Fault(Code.STORAGE_FAILED, detail) from error
+        happened = f"{at} cannot be written: {error.strerror}"
+        raise Fault(Code.STORAGE_FAILED, happened, advice=f"mend that and {again}") from error
 
 
 def put_in_place(path: Path, content: bytes) -> None:

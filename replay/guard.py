@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.ports import Head, Store
-from ledger.writer import SEEN
+from ledger.ports import NO_LEDGER, Head, Stop, StopKind, Store
 from replay.archive.manifest import BadArchive, Manifest, is_archive
 from replay.sources import apart
 
@@ -13,11 +12,11 @@ __all__ = ["Standing", "guard", "standing"]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a log stands to its archive; `why` says for what it must not be written to, None when it may."""
+    """How a log stands to its archive; `stop` says for what it must not be written to, None when it may."""
 
     head: Head
     manifest: Manifest
-    why: str | None
+    stop: Stop | None
 
 
 async def guard(store: Store, directory: Path) -> None:
@@ -29,7 +28,7 @@ async def guard(store: Store, directory: Path) -> None:
     if not head.position and not is_archive(directory):
         return  # a ledger that is just begun
     found = await standing(store, directory)
-    if found.why and not found.head.stopped:
+    if found.stop:
         await _stop(store, found.manifest, directory)
 
 
@@ -41,18 +40,20 @@ async def standing(store: Store, directory: Path) -> Standing:
     head = await store.head()
     if head.ledger_id != manifest.ledger_id:
         raise apart(f"{directory} is the archive of ledger {manifest.ledger_id}, and this is {head.ledger_id}")
-    return Standing(head, manifest, await _why(store, head, manifest, directory))
+    return Standing(head, manifest, await _reason(store, head, manifest, directory))
 
 
-async def _why(store: Store, head: Head, manifest: Manifest, directory: Path) -> str | None:
+async def _reason(store: Store, head: Head, manifest: Manifest, directory: Path) -> Stop | None:
     if head.position < manifest.position:
+        kind = StopKind.ARCHIVE_AHEAD
         what = f"goes on to position {manifest.position}, but the log ends at {head.position}"
     elif manifest.position and not await _holds(store, manifest):
+        kind = StopKind.ARCHIVE_FORKED
         what = f"tells another history than this log, at position {manifest.position} at the latest"
     else:
         return None
-    seen = SEEN.format(position=manifest.position, hash=manifest.hash.hex())
-    return f"the archive {directory} {what}: this is a stale copy; restore the ledger from its archive ({seen})"
+    detail = f"the archive {directory} {what}: this is a stale copy; restore the ledger from its archive"
+    return Stop(kind, detail, manifest.position, manifest.hash)
 
 
 async def _holds(store: Store, manifest: Manifest) -> bool:
@@ -61,12 +62,15 @@ async def _holds(store: Store, manifest: Manifest) -> bool:
 
 
 async def _stop(store: Store, manifest: Manifest, directory: Path) -> None:
-    """Compare once more under the lock, for others may have written meanwhile, and stop all of them."""
+    """Compare once more under the lock, for others may have written meanwhile, and stop all of them.
+
+    But not while there is only half of a ledger, which a restore fills.
+    """
     transaction = await store.begin()
     try:
-        why = await _why(store, transaction.head, manifest, directory)
-        if why and not transaction.head.stopped:
-            await transaction.stop(why)
+        stop = await _reason(store, transaction.head, manifest, directory)
+        is_ledger = not any(each.kind in NO_LEDGER for each in await transaction.stops())
+        if stop and is_ledger and await transaction.stop(stop):
             await transaction.commit()
     finally:
         await transaction.rollback()

@@ -149,12 +149,15 @@ def before_all(source: Source, moment: Moment) -> Rejection:
 
 
 def row_of(event: Stored) -> Record:
-    """Give an event as a database keeps it; Damaged when its body is none, though it chains."""
+    """Give an event as a database keeps it; Damaged when its body is none, or that of another place."""
     position, body, hash = event
     try:
-        return codec.record_of(body, hash)
+        found = codec.record_of(body, hash)
     except (ValueError, LookupError, TypeError) as error:
         raise Damaged(position, "the body is no event") from error
+    if found.position != position:
+        raise Damaged(position, f"the event says of itself that it stands at position {found.position}")
+    return found
 
 
 async def folded(past: Past, progress: Progress = lambda done, of: None) -> Fold:

@@ -17,7 +17,7 @@ from ledger.domain.decisions.restores import MAX_MARGIN
 from ledger.domain.events import PeriodClosed
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.state import State
-from ledger.ports import MOVED, RESTORING, Clock, Fault, Head, Ids, OutcomeUnknown, Record, Transaction
+from ledger.ports import Clock, Fault, Head, Ids, OutcomeUnknown, Record, Stop, StopKind, Transaction, reasons
 from ledger.stores import SqlStore
 from ledger.stores.sql import SqlTransaction
 from replay.combined import Combined
@@ -30,6 +30,9 @@ __all__ = ["Plan", "Restored", "restore"]
 
 COPIED_AT_ONCE = 2_000  # events in one transaction
 COPIED_BYTES = 8 << 20
+
+RESTORING = Stop(StopKind.RESTORING, "run `numbering restore` again, it goes on where it was")
+MOVED = Stop(StopKind.MOVED, "by `numbering restore --move`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,25 +104,29 @@ def _check_plan(plan: Plan) -> None:
 async def _check_finished(source: Source) -> None:
     """A database that is half restored is no ledger yet: how much it lacks, no window tells."""
     for each in source.sources if isinstance(source, Combined) else [source]:
-        stopped = (await each.store.head()).stopped if isinstance(each, DatabaseSource) else None
-        if stopped and stopped.startswith(RESTORING):
-            raise Rejection(Code.LEDGER_STOPPED, f"{each.name} is not to be restored from: {stopped}")
+        stops = await each.store.stops() if isinstance(each, DatabaseSource) else []
+        if _is_half(stops):
+            raise Rejection(Code.LEDGER_STOPPED, f"{each.name} is not to be restored from: {reasons(stops)}")
+
+
+def _is_half(stops: Sequence[Stop]) -> bool:
+    return any(stop.kind is StopKind.RESTORING for stop in stops)
 
 
 async def _check_movable(source: Source) -> None:
-    """See that the database can be written to, and was not stopped for another reason, which would be forgotten."""
+    """See that the database can be stopped, and was not stopped for another reason, which would be forgotten."""
     assert isinstance(source, DatabaseSource)
     transaction = await source.store.begin()
     try:
-        _check_stopped(transaction.head)
-        await transaction.stop(transaction.head.stopped)
+        _check_stopped(await transaction.stops())
+        await transaction.stop(MOVED)
     finally:
         await transaction.rollback()
 
 
-def _check_stopped(head: Head) -> None:
-    if head.stopped and not head.stopped.startswith(MOVED):
-        raise Rejection(Code.LEDGER_STOPPED, f"what is stopped is not moved: {head.stopped}")
+def _check_stopped(stops: Sequence[Stop]) -> None:
+    if any(stop.kind is not StopKind.MOVED for stop in stops):
+        raise Rejection(Code.LEDGER_STOPPED, f"what is stopped is not moved: {reasons(stops)}")
 
 
 async def _cut(source: Source, plan: Plan) -> Extent:
@@ -147,7 +154,7 @@ async def _begun(store: SqlStore, extent: Extent) -> Head:
     transaction = await store.begin()
     try:
         head = transaction.head
-        if head.stopped and head.stopped.startswith(RESTORING):
+        if _is_half(await transaction.stops()):
             _check_same(head, extent)
             return head
         if head.position:
@@ -155,7 +162,8 @@ async def _begun(store: SqlStore, extent: Extent) -> Head:
             raise Rejection(Code.TARGET_NOT_EMPTY, detail)
         if head.ledger_id != extent.ledger_id:
             await transaction.found(extent.ledger_id)
-        await transaction.stop(f"{RESTORING}: run `numbering restore` again, it goes on where it was")
+        await transaction.lift(lambda _: True)  # what was said of an empty log is not true of this one
+        await transaction.stop(RESTORING)
         await transaction.commit()
         return transaction.head
     finally:
@@ -176,8 +184,8 @@ async def _retired(source: Source) -> Extent:
     assert isinstance(source, DatabaseSource)
     transaction = await source.store.begin()
     try:
-        _check_stopped(transaction.head)
-        await transaction.stop(f"{MOVED}, by `numbering restore --move`")
+        _check_stopped(await transaction.stops())
+        await transaction.stop(MOVED)
         await transaction.commit()
     finally:
         await transaction.rollback()
@@ -246,7 +254,7 @@ class _Copying:
             cut = transaction.head
             records = self._fence(plan, margin, transaction, ids) if margin else []
             await transaction.append(records)
-            await transaction.stop(None)
+            await transaction.lift(lambda stop: stop.kind is StopKind.RESTORING)
             await self._commit(transaction)
         closed = tuple(each.stream for each in records if each.type == PeriodClosed.__name__)
         copied, end = cut.position - self._begun.position, self._end
@@ -279,9 +287,8 @@ class _Copying:
         """Hold the target's lock, on the head that was left there."""
         transaction = await self._store.begin()
         try:
-            head = transaction.head
-            is_ours = head.stopped is not None and head.stopped.startswith(RESTORING)
-            if not is_ours or (head.position, head.hash) != (self._end.position, self._end.hash):
+            head, end = transaction.head, self._end
+            if not _is_half(await transaction.stops()) or (head.position, head.hash) != (end.position, end.hash):
                 raise apart(
                     "somebody else wrote to the database meanwhile: let only one restore run, into an empty one"
                 )
@@ -295,5 +302,5 @@ class _Copying:
             await transaction.commit()
         except OutcomeUnknown as doubt:
             if await self._store.head() != transaction.head:
-                raise Fault(Code.OUTCOME_UNKNOWN, f"{doubt}; run it again, it goes on where it was") from doubt
+                raise Fault(Code.OUTCOME_UNKNOWN, str(doubt), advice="run it again, it goes on where it was") from doubt
         self._end = transaction.head

@@ -13,12 +13,9 @@ from ledger import codec
 from ledger.codec import Entry
 from ledger.domain.accounting import touched
 from ledger.domain.decisions.guards import reading_of
-from ledger.domain.decisions.numbers import MAX_VOID_EVENTS
 from ledger.domain.events import (
     Event,
     MaximumAdjusted,
-    NumbersConfirmed,
-    NumberVoided,
     Place,
     RestoreFenced,
     SeriesAmended,
@@ -28,6 +25,7 @@ from ledger.domain.events import (
 from ledger.domain.history import NumberHistory
 from ledger.domain.ranges import includes
 from ledger.domain.rejection import Code, Rejection
+from ledger.domain.results import MAX_VOID_EVENTS, may_be_of_void
 from ledger.domain.state import State
 from ledger.log import cause_of
 from projections.known import Known
@@ -135,7 +133,7 @@ def _is_about(event: Event, value: int) -> bool:
 
 async def _command(source: Source, entry: Entry, end: int) -> Sequence[Event]:
     """Read the events of a command that may have replaced a number; they stand together."""
-    if not isinstance(entry.event, NumberVoided | NumbersConfirmed):
+    if not may_be_of_void(entry.event, entry.ordinal):
         return [entry.event]
     first = entry.position - entry.ordinal
     found: list[Event] = []

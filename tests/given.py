@@ -14,7 +14,7 @@ from hypothesis import settings
 from ledger.codec import canonical
 from ledger.definitions import definition_data
 from ledger.domain.calendar import Reset
-from ledger.domain.commands import Command, DefineSeries
+from ledger.domain.commands import Decidable, DefineSeries
 from ledger.domain.decide import decide
 from ledger.domain.events import Event, NumbersConfirmed, NumbersReserved
 from ledger.domain.evolve import evolve
@@ -101,7 +101,7 @@ class Story:
             story.log.append((event, recorded_at))
         return story
 
-    def when(self, command: Command) -> list[Event]:
+    def when(self, command: Decidable) -> list[Event]:
         """Carry out a command, of which every event is legal; raises its Rejection."""
         events = decide(self.state, command, self.now)
         if isinstance(events, Rejection):
@@ -113,7 +113,7 @@ class Story:
             self.log.append((event, self.now))
         return events
 
-    def rejection(self, command: Command) -> Rejection:
+    def rejection(self, command: Decidable) -> Rejection:
         """Expect a rejection, which changes nothing."""
         before = dump(self.state)
         answer = decide(self.state, command, self.now)
@@ -148,6 +148,7 @@ def dump(state: State) -> str:
             "retired": [each.code for each in state.all_series() if state.is_retired(each.code)],
             "opened": state._all(lambda part: {" ".join(map(str, of)): fences for of, fences in part._opened.items()}),
             "fences": [_fence(each) for each in state.fences],
+            "format": state.format,
             "sequences": {sequence.id: _sequence(sequence) for sequence in state.sequences()},
             "latest_periods": _latest_periods(state),
             "reservations": {each.token: _reservation(each) for each in state.reservations()},

@@ -329,7 +329,7 @@ class Machine(RuleBasedStateMachine):
     def voiding(self, data: st.DataObject) -> Asked:
         number, token, replace = self.some_number(data), self.token(), data.draw(st.booleans())
         reason = data.draw(st.sampled_from([REASON, REASON, "short"]))
-        command = Void(number, reason, None, token, replace)
+        command = Void(number, reason, token, replace)
         return command, lambda model: model.void(number, reason, token, replace=replace)
 
     def adjusting(self, data: st.DataObject) -> Asked:

@@ -97,6 +97,51 @@ def test_there_is_one_line_of_steps_and_no_way_back() -> None:
         assert not hasattr(step.module, "downgrade")
 
 
+async def test_what_an_earlier_build_looks_at_stands_still(sql_ledger: Ledger) -> None:
+    """The builds of before compare `alembic_version` with the newest step that they know, which was 0002."""
+    admin, noted = admin_url(sql_ledger), "SELECT version_num FROM {}"
+
+    async def steps(table: str) -> list[Any]:
+        return list(await ask(admin, lambda connection: connection.exec_driver_sql(noted.format(table)).all()))
+
+    assert await steps("alembic_version") == [("0002",)]
+    assert await steps("schema_version") == [(NEWEST,)]
+
+
+async def test_a_schema_of_before_is_migrated_further(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    await migrate(f"sqlite+aiosqlite:///{file}")
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("DROP TABLE schema_version")
+    await migrate(f"sqlite+aiosqlite:///{file}")
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT version_num FROM schema_version").fetchall() == [(NEWEST,)]
+
+
+async def test_what_a_later_build_only_added_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    url = f"sqlite+aiosqlite:///{file}"
+    await migrate(url)
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("UPDATE schema_version SET version_num = '9999'")
+    assert await migrate(url) is False
+    async with opened(url) as store:
+        await append(store, 1)
+
+
+async def test_what_a_later_build_changed_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    url = f"sqlite+aiosqlite:///{file}"
+    await migrate(url)
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.executescript(
+            "UPDATE schema_version SET version_num = '9999'; UPDATE alembic_version SET version_num = '9998'"
+        )
+    fault = await fault_of(migrate(url))
+    assert fault.code is Code.DATABASE_TOO_NEW
+    assert "9998" in fault.detail
+
+
 async def test_a_step_that_broke_off_runs_again(tmp_path: Path) -> None:
     file = tmp_path / "ledger.db"
     url = f"sqlite+aiosqlite:///{file}"

@@ -49,7 +49,7 @@ async def test_a_number_of_late_is_found_without_reading_its_whole_sequence(monk
         told = await ledger.number(number)
         assert [step.state for step in told.steps] == ["RESERVED", "CONFIRMED"]
         assert store.pages == 1
-        await do(ledger, Void(number, "because the test says so", None, ledger.ids.token()))
+        await do(ledger, Void(number, "because the test says so", ledger.ids.token()))
         assert store.pages == 2
         assert [step.state for step in (await ledger.number(number)).steps] == ["RESERVED", "CONFIRMED", "VOIDED"]
         assert store.pages == 3

@@ -20,8 +20,8 @@ from ledger.domain.commands import (
     Assign,
     Cancel,
     ClosePeriod,
-    Command,
     Confirm,
+    Decidable,
     Extend,
     OpenPeriod,
     Reserve,
@@ -86,7 +86,7 @@ def due(state: State) -> list[object]:
     return told
 
 
-def commands(state: State) -> Iterable[Command]:
+def commands(state: State) -> Iterable[Decidable]:
     for code in [each.code for each in state.all_series()]:
         for key in ({}, {"X": "a"}):
             yield Reserve(code, "t", key, 2)

@@ -14,7 +14,7 @@ from ledger.domain.commands import DefineSeries
 from ledger.domain.rejection import Code
 from ledger.domain.state import FOLD_VERSION
 from ledger.fold import Fold
-from ledger.ports import Fault, Snapshot, StoreFault
+from ledger.ports import Fault, Snapshot, Stop, StopKind, StoreFault
 from ledger.snapshots import read
 from ledger.stores import migrate
 from ledger.stores.memory import MemoryLog
@@ -180,7 +180,7 @@ class TestForbidden:
             bench.writer.hold(NOT_COMPARED)
             await asyncio.sleep(10)
             assert positions(log) == []
-            bench.writer.forbid("a fork", at=0)
+            bench.writer.forbid(Stop(StopKind.MIRROR_FORKED, "a fork"), at=0)
             await asyncio.sleep(10)
             assert positions(log) == []
             bench.writer.release()
@@ -192,7 +192,7 @@ class TestForbidden:
         async with running() as bench:
 
             async def forbid() -> None:
-                bench.writer.forbid("a fork", at=0)
+                bench.writer.forbid(Stop(StopKind.MIRROR_FORKED, "a fork"), at=0)
 
             await grow(bench, EVERY)
             bench.store.steps["newest snapshot"] = [forbid]

@@ -13,7 +13,7 @@ import pytest
 
 from ledger import chain
 from ledger.domain.rejection import Code
-from ledger.ports import OutcomeUnknown, Record, Snapshot, Store, StoreFault
+from ledger.ports import OutcomeUnknown, Record, Snapshot, Stop, StopKind, Store, StoreFault
 from tests.stores import TEXT, TOTAL_SECONDS, Ledger, append, appender, follow, patiently
 
 
@@ -199,7 +199,7 @@ class TestTransactions:
         before = await store.head()
         transaction = await store.begin()
         await transaction.append(follow(transaction.head, 2))
-        await transaction.stop("nothing")
+        await transaction.stop(Stop(StopKind.COPY, "nothing"))
         await transaction.rollback()
         await transaction.rollback()
         assert await store.head() == before
@@ -242,11 +242,15 @@ class TestTransactions:
     async def test_a_stop_is_seen_by_all(self, ledger: Ledger) -> None:
         store, other = ledger.open(), ledger.open()
         transaction = await store.begin()
-        await transaction.stop("กระจกแยก: forked at 7")
+        assert await transaction.stop(Stop(StopKind.COPY, "กระจกแยก: forked at 7"))
+        now = transaction.now
         await transaction.commit()
         assert (await other.head()).stopped == "กระจกแยก: forked at 7"
+        assert await other.stops() == [Stop(StopKind.COPY, "กระจกแยก: forked at 7", stopped_at=now)]
         transaction = await other.begin()
         assert transaction.head.stopped == "กระจกแยก: forked at 7"
+        assert transaction.head.is_stopped
+        assert await transaction.stops() == await other.stops()
         await transaction.rollback()
 
     async def test_only_one_transaction_at_a_time(self, ledger: Ledger) -> None:

@@ -362,8 +362,10 @@ def test_the_shipped_grants_are_the_whole_of_the_services_rights(database: Datab
     grants = mariadb.execute(f"SHOW GRANTS FOR {database.service.quoted}")
     lines = [line for line in grants.splitlines() if not re.search(r"ON `\w+`\.`(projections|\w+_[ab])`", line)]
     assert len(grants.splitlines()) - len(lines) == 1 + sum(len(slot.tables) for slot in SLOTS.values())
-    of_the_log = "\n".join(lines)
+    # The rows in which each process says that it is there tell nothing of numbers.
+    own = f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{database.name}`.`processes` TO"
+    of_the_log = "\n".join(line for line in lines if not line.startswith(own))
     assert "UPDATE ON" not in of_the_log.replace(f"SELECT, UPDATE ON `{database.name}`.`ledger_head`", "")
-    assert "DELETE" not in of_the_log
+    assert "DELETE" not in of_the_log.replace(f"SELECT, INSERT, DELETE ON `{database.name}`.`stops`", "")
     for word in ("DROP", "TRIGGER", "ALTER", "ALL PRIVILEGES"):
         assert word not in grants

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ledger.codec import command_id
-from ledger.domain.commands import Cancel, Command, Confirm, DefineSeries, Envelope, Extend, Issue, Reserve
+from ledger.domain.commands import Cancel, Confirm, Decidable, DefineSeries, Envelope, Extend, Issue, Reserve
 from ledger.domain.decide import decide
 from ledger.domain.events import NumbersConfirmed, NumbersReserved
 from ledger.domain.evolve import evolve
@@ -19,9 +19,9 @@ from ledger.domain.ranges import values_of
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import Definition, Series
 from ledger.domain.state import State
-from ledger.ports import Fault, OutcomeUnknown, StoreFault
+from ledger.ports import Fault, OutcomeUnknown, Stop, StopKind, StoreFault
 from ledger.stores.memory import MemoryLog, MemoryStore
-from ledger.writer import SEEN, Limits, Outcome, Together, Writer
+from ledger.writer import Limits, Outcome, Together, Writer
 from ledger.writer import batch as batch_module
 from tests.invariants import check_store
 from tests.simulation.loop import simulate
@@ -86,12 +86,12 @@ class Bench:
     def reserve(self, **fields: Any) -> Reserve:
         return Reserve("S", f"token-{next(_ids)}", **fields)
 
-    async def do(self, command: Command, key: str | None = None, body: str = "") -> Outcome:
+    async def do(self, command: Decidable, key: str | None = None, body: str = "") -> Outcome:
         outcome = await self.writer.submit(command, envelope(key, body))
         self.acknowledged.append(outcome)
         return outcome
 
-    def start(self, command: Command, key: str | None = None, body: str = "") -> asyncio.Task[Outcome]:
+    def start(self, command: Decidable, key: str | None = None, body: str = "") -> asyncio.Task[Outcome]:
         return asyncio.get_running_loop().create_task(self.do(command, key, body), name="client")
 
     async def start_many(self, count: int) -> list[asyncio.Task[Outcome]]:
@@ -877,7 +877,7 @@ def stop_after(log: MemoryLog) -> Callable[[], Coroutine[Any, Any, None]]:
     return stop
 
 
-def together(*commands: Command, keys: Sequence[str | None] = ()) -> Together:
+def together(*commands: Decidable, keys: Sequence[str | None] = ()) -> Together:
     return Together(tuple((each, envelope(key)) for each, key in zip_longest(commands, keys)))
 
 
@@ -971,6 +971,7 @@ class TestTogether:
 
 
 NOT_COMPARED = Fault(Code.MIRROR_NOT_COMPARED, "Redis is away")
+AHEAD = Stop(StopKind.MIRROR_AHEAD, "is ahead")
 
 
 @simulated
@@ -1022,10 +1023,11 @@ async def test_forbidding_answers_who_waits_and_stops_every_process_at_the_head(
     async with ledger(sound=False) as bench, another(bench) as neighbour:
         bench.writer.hold(NOT_COMPARED)
         waiting = await bench.start_many(3)
-        bench.writer.forbid("the mirror is ahead", at=bench.log.head.position)
+        bench.writer.forbid(AHEAD, at=bench.log.head.position)
         assert [await answer(task) for task in waiting] == [Code.LEDGER_STOPPED] * 3
         await asyncio.sleep(2)
         assert bench.log.head.stopped == "the mirror is ahead"
+        assert await standing(bench) == [AHEAD.kind]
         assert await answer(neighbour.do(neighbour.reserve())) is Code.LEDGER_STOPPED
         assert (await bench.writer.fresh()).versions("S")
         await lift(bench)
@@ -1037,7 +1039,7 @@ async def test_forbidding_answers_who_waits_and_stops_every_process_at_the_head(
 @simulated
 async def test_what_was_found_of_an_earlier_head_does_not_stop_a_later_one() -> None:
     async with ledger() as bench:
-        bench.writer.forbid("the mirror is ahead", at=bench.log.head.position - 1)
+        bench.writer.forbid(AHEAD, at=bench.log.head.position - 1)
         await asyncio.sleep(2)
         assert bench.log.head.stopped is None
         assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
@@ -1049,7 +1051,7 @@ async def test_what_was_found_of_an_earlier_head_does_not_stop_a_later_one() -> 
 async def test_a_head_that_cannot_be_marked_now_is_marked_later() -> None:
     async with ledger(sound=False) as bench:
         bench.store.steps["begin"] = [DOWN] * 5
-        bench.writer.forbid("the mirror is ahead", at=bench.log.head.position)
+        bench.writer.forbid(AHEAD, at=bench.log.head.position)
         await asyncio.sleep(20)
         assert bench.log.head.stopped == "the mirror is ahead"
 
@@ -1058,7 +1060,7 @@ async def test_a_head_that_cannot_be_marked_now_is_marked_later() -> None:
 async def test_releasing_takes_back_a_mark_that_was_not_made_yet() -> None:
     async with ledger() as bench:
         bench.store.steps["begin"] = [DOWN]
-        bench.writer.forbid("the mirror is ahead", at=bench.log.head.position)
+        bench.writer.forbid(AHEAD, at=bench.log.head.position)
         await asyncio.sleep(0.5)
         bench.writer.release()
         await asyncio.sleep(20)
@@ -1103,8 +1105,10 @@ async def test_a_process_that_had_stopped_goes_on_when_the_log_is_whole_again() 
         put(bench.log, whole[:-2])
         assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
         await asyncio.sleep(3)
-        seen = SEEN.format(position=len(whole), hash=whole[-1].hash.hex())
-        assert (bench.log.head.stopped or "").endswith(f"({seen})")
+        (stop,) = bench.log.stops
+        assert (stop.kind, stop.position, stop.hash) == (StopKind.LOG_BEHIND, len(whole), whole[-1].hash)
+        seen = f"seen: position {len(whole)}, hash {whole[-1].hash.hex()}"
+        assert (bench.log.head.stopped or "").endswith(f"({seen})"), "which earlier builds read"
         put(bench.log, whole)
         await asyncio.sleep(3)
         assert (await bench.do(bench.reserve())).position > len(whole)
@@ -1122,5 +1126,9 @@ async def another(bench: Bench) -> AsyncIterator[Bench]:
 
 async def lift(bench: Bench) -> None:
     transaction = await MemoryStore(bench.log).begin()
-    await transaction.stop(None)
+    assert await transaction.lift(lambda _: True) == []
     await transaction.commit()
+
+
+async def standing(bench: Bench) -> list[StopKind]:
+    return [stop.kind for stop in await MemoryStore(bench.log).stops()]

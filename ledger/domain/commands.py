@@ -26,6 +26,8 @@ __all__ = [
     "ClosePeriod",
     "Command",
     "Confirm",
+    "Correction",
+    "Decidable",
     "DefineSeries",
     "Envelope",
     "Expire",
@@ -40,6 +42,7 @@ __all__ = [
     "ResetSequence",
     "RetireSeries",
     "Void",
+    "WithOriginal",
 ]
 
 MAX_COUNT = 10_000
@@ -146,15 +149,26 @@ class Original:
 class Void:
     """Take a confirmed number out of use; with `replace`, confirm another of its sequence for the same document.
 
-    `original` is None when the number was not confirmed when it was looked up. `token` is the replacement's.
+    `token` is the replacement's.
     """
 
     number: str
     reason: str
-    original: Original | None
     token: str
     replace: bool = False
     document_date: date | None = None
+
+
+# What is said of a confirmed number, named as it is printed. The state forgets how that was; the log knows it.
+Correction = Void
+
+
+@dataclass(frozen=True, slots=True)
+class WithOriginal:
+    """A correction, with what the log says of its number; None when that was not confirmed when it was looked up."""
+
+    command: Correction
+    original: Original | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +268,7 @@ class Fence:
     opened: tuple[tuple[str, str], ...] = ()
 
 
-Command = (
+_Complete = (
     DefineSeries
     | AdjustMaximum
     | RetireSeries
@@ -265,7 +279,6 @@ Command = (
     | Expire
     | Issue
     | Assign
-    | Void
     | AdjustSequence
     | OpenPeriod
     | ResetSequence
@@ -273,3 +286,6 @@ Command = (
     | Import
     | Fence
 )
+
+Command = _Complete | Correction  # as it is asked for
+Decidable = _Complete | WithOriginal  # as it is decided

@@ -1,14 +1,19 @@
 """What the date tokens of a number can say: all of them come from one date of the ledger's window."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from functools import cache, lru_cache
+from itertools import repeat
 
 from ledger.domain import calendar
 from ledger.domain.calendar import Reset
 from ledger.domain.template import DATE_TOKENS
 
-__all__ = ["DateTexts", "date_texts", "periods", "texts_of", "undetermined"]
+__all__ = ["DateTexts", "Texts", "date_texts", "dates_saying", "periods", "texts_of", "undetermined"]
+
+FISCAL = "FY"  # the one token that prints the fiscal year
+
+Texts = tuple[str, ...]
 
 
 class DateTexts:
@@ -53,37 +58,74 @@ def date_texts(
     tokens: tuple[str, ...], fiscal_year_start: tuple[int, int], reset: Reset | None, offset: int
 ) -> DateTexts:
     """With `reset`, dates are told apart by the character at `offset` of the name of their period."""
+    said = dates_saying(tokens, fiscal_year_start)
+    if reset is None:
+        return DateTexts(sorted(said), len(tokens))
+    named = periods(reset, fiscal_year_start)
+    rows = {(*texts, named[_place(day)][offset]) for texts, days in said.items() for day in days}
+    return DateTexts(sorted(rows), len(tokens))
+
+
+def dates_saying(tokens: tuple[str, ...], fiscal_year_start: tuple[int, int]) -> Mapping[Texts, Sequence[date]]:
+    """Give the dates of the window, ascending, by what the tokens say of them together.
+
+    It is the one table by which numbers are read and templates are proved. To make it the first time takes long.
+    """
+    return _dates_saying(tokens, _start_for(tokens, fiscal_year_start))
+
+
+@lru_cache(maxsize=256)
+def _dates_saying(tokens: tuple[str, ...], fiscal_year_start: tuple[int, int]) -> Mapping[Texts, Sequence[date]]:
     said = [texts_of(token, fiscal_year_start) for token in tokens]
-    if reset is not None:
-        said.append([period[offset] for period in periods(reset, fiscal_year_start)])
-    return DateTexts(sorted(set(zip(*said, strict=True))) or [()], len(tokens))
+    rows = zip(*said, strict=True) if said else repeat(())
+    days: dict[Texts, list[date]] = {}
+    for texts, day in zip(rows, _window(), strict=False):
+        days.setdefault(texts, []).append(day)
+    return days
 
 
-@cache
-def texts_of(token: str, fiscal_year_start: tuple[int, int]) -> list[str]:
-    printed = DATE_TOKENS[token]
-    return [printed(day, calendar.fiscal_year(day, fiscal_year_start)) for day in _window()]
+def texts_of(token: str, fiscal_year_start: tuple[int, int]) -> Sequence[str]:
+    """Give what a token says of each date of the window."""
+    return _texts_of(token, _start_for((token,), fiscal_year_start))
+
+
+@lru_cache(maxsize=256)
+def _texts_of(token: str, fiscal_year_start: tuple[int, int]) -> Sequence[str]:
+    printed, known = DATE_TOKENS[token], dict[str, str]()
+    texts = (printed(day, calendar.fiscal_year(day, fiscal_year_start)) for day in _window())
+    return [known.setdefault(text, text) for text in texts]  # each text once in memory
+
+
+def _start_for(tokens: tuple[str, ...], fiscal_year_start: tuple[int, int]) -> tuple[int, int]:
+    """Give the start that counts: none does where no fiscal year is printed."""
+    return fiscal_year_start if FISCAL in tokens else (1, 1)
 
 
 @lru_cache(maxsize=64)
-def periods(reset: Reset, fiscal_year_start: tuple[int, int]) -> list[str]:
-    """Give the period of each date of the ledger's window."""
+def periods(reset: Reset, fiscal_year_start: tuple[int, int]) -> Sequence[str]:
+    """Give the period of each date of the window."""
     return [calendar.period_of(day, reset, fiscal_year_start) for day in _window()]
 
 
 @cache
-def _window() -> list[date]:
-    days = (calendar.LAST_DATE - calendar.FIRST_DATE).days + 1
-    return [calendar.FIRST_DATE + timedelta(days=day) for day in range(days)]
+def _window() -> Sequence[date]:
+    return [calendar.FIRST_DATE + timedelta(days=day) for day in range(_place(calendar.LAST_DATE) + 1)]
+
+
+def _place(day: date) -> int:
+    return (day - calendar.FIRST_DATE).days
 
 
 @lru_cache(maxsize=256)
 def undetermined(tokens: tuple[str, ...], reset: Reset, fiscal_year_start: tuple[int, int]) -> tuple[date, date] | None:
-    """Give two dates of different periods that the date tokens print alike, if there are any."""
-    said = [texts_of(token, fiscal_year_start) for token in tokens]
-    first: dict[tuple[str, ...], tuple[str, date]] = {}
-    for period, day, *texts in zip(periods(reset, fiscal_year_start), _window(), *said, strict=True):
-        known, since = first.setdefault(tuple(texts), (period, day))
-        if known != period:
-            return since, day
-    return None
+    """Give two dates of different periods that the date tokens print alike, the earliest, if there are any."""
+    named = periods(reset, fiscal_year_start)
+    found: list[tuple[date, date]] = []
+    for first, *others in dates_saying(tokens, fiscal_year_start).values():
+        period = named[_place(first)]
+        if others and named[_place(others[-1])] != period:  # periods follow one another, so that the last tells
+            found.append((next(day for day in others if named[_place(day)] != period), first))
+    if not found:
+        return None
+    later, earlier = min(found)
+    return earlier, later

@@ -11,8 +11,8 @@ from ledger.domain.commands import (
     Assign,
     Cancel,
     ClosePeriod,
-    Command,
     Confirm,
+    Decidable,
     DefineSeries,
     Expire,
     Extend,
@@ -24,6 +24,7 @@ from ledger.domain.commands import (
     ResetSequence,
     RetireSeries,
     Void,
+    WithOriginal,
 )
 from ledger.domain.decisions import numbers, registers, reservations, restores, sequences, series
 from ledger.domain.events import Event
@@ -33,14 +34,14 @@ from ledger.domain.state import State
 __all__ = ["decide"]
 
 
-def decide(state: State, command: Command, now: int) -> list[Event] | Rejection:
+def decide(state: State, command: Decidable, now: int) -> list[Event] | Rejection:
     try:
         return _events(state, command, now)
     except Rejection as rejection:
         return rejection
 
 
-def _events(state: State, command: Command, now: int) -> list[Event]:
+def _events(state: State, command: Decidable, now: int) -> list[Event]:
     match command:
         case Reserve():
             return reservations.reserve(state, command, now)
@@ -56,8 +57,8 @@ def _events(state: State, command: Command, now: int) -> list[Event]:
             return reservations.expire(state, token, now)
         case Assign():
             return numbers.assign(state, command, now)
-        case Void():
-            return numbers.void(state, command, now)
+        case WithOriginal(command=Void() as correction, original=original):
+            return numbers.void(state, correction, original, now)
         case AdjustSequence():
             return sequences.adjust(state, command, now)
         case OpenPeriod():

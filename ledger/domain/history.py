@@ -1,6 +1,6 @@
 """One reservation, or one number, told from its own events."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pyroaring import BitMap
@@ -23,6 +23,7 @@ from ledger.domain.events import (
 from ledger.domain.ranges import Ranges, includes, values_of
 from ledger.domain.reading import Reading
 from ledger.domain.rejection import Code, Rejection
+from ledger.domain.results import Replacement, Voiding
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Reuse
 from ledger.domain.state import State
@@ -163,16 +164,15 @@ class NumberHistory:
         # A restore passes over what was reserved too: then somebody was to get it before.
         return first.state in (ValueState.SKIPPED, ValueState.PRE_CONTROL) and first.original is None
 
-    def take_command(self, events: Sequence[Event], state: State) -> None:
+    def take_command(self, events: Iterable[Event], state: State) -> None:
         """Look at all events of a command that voided the number, or gave it out, for what replaces what."""
-        voided, confirmed = events[0], events[-1]
-        if not isinstance(voided, NumberVoided) or not isinstance(confirmed, NumbersConfirmed):
-            return
-        mine = (self.reading.sequence, self.reading.value)
-        if mine == (voided.numbering.sequence, voided.value):
-            self.replaced_by = _printed(confirmed.numbering, confirmed.ranges[0][0], state)
-        elif mine == voided.replacement:
-            self.replaces = _printed(voided.numbering, voided.value, state)
+        match Voiding.of(events):
+            case Voiding(voided=voided, replacement=Replacement() as replacement):
+                mine = (self.reading.sequence, self.reading.value)
+                if mine == (voided.numbering.sequence, voided.value):
+                    self.replaced_by = _printed(replacement.confirmed.numbering, replacement.value, state)
+                elif mine == voided.replacement:
+                    self.replaces = _printed(voided.numbering, voided.value, state)
 
 
 def confirmed_by(event: Event, values: BitMap) -> Iterator[tuple[int, Original]]:

@@ -13,8 +13,8 @@ from ledger.domain.commands import (
     Assign,
     Cancel,
     ClosePeriod,
-    Command,
     Confirm,
+    Decidable,
     DefineSeries,
     Expire,
     Extend,
@@ -22,6 +22,7 @@ from ledger.domain.commands import (
     Original,
     Reserve,
     Void,
+    WithOriginal,
 )
 from ledger.domain.decide import decide
 from ledger.domain.events import Event
@@ -51,7 +52,7 @@ class _Ledger:
         self.series = Series.define("N", definition)
         self.do(DefineSeries((self.series,)))
 
-    def do(self, command: Command) -> list[Event]:
+    def do(self, command: Decidable) -> list[Event]:
         events = decide(self.state, command, self.now)
         if isinstance(events, Rejection):
             raise events
@@ -121,7 +122,7 @@ def _reserve(ledger: _Ledger) -> None:
     ledger.do(Reserve("N", "another", {}, ttl_seconds=TTL))
 
 
-def _of_token(command: Command) -> Callable[[_Ledger], None]:
+def _of_token(command: Decidable) -> Callable[[_Ledger], None]:
     def ask(ledger: _Ledger) -> None:
         try:
             ledger.do(command)
@@ -154,7 +155,7 @@ def _import(ledger: _Ledger, number: str = NUMBER) -> None:
 
 def _void(ledger: _Ledger) -> None:
     original = Original(1, date(2025, 6, 15), (), "D") if ledger.value() is ValueState.CONFIRMED else None
-    ledger.do(Void(NUMBER, REASON, original, "another"))
+    ledger.do(WithOriginal(Void(NUMBER, REASON, "another"), original))
 
 
 def _adjust(ledger: _Ledger) -> None:

@@ -6,19 +6,19 @@ proved unambiguous may have several.
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from functools import lru_cache
+from datetime import date
 from weakref import WeakKeyDictionary
 
 from ledger.domain import calendar
 from ledger.domain.calendar import Reset
+from ledger.domain.date_texts import dates_saying
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import MAX_DIGITS, MAX_NUMBER_LENGTH, MAX_VALUE, Dimension, Overflow, Series
-from ledger.domain.template import DATE_TOKENS, DateToken, Field, Literal, Part, Seq
+from ledger.domain.template import DATE_TOKENS, DateToken, Field, Literal, Part, Seq, Template
 
-__all__ = ["Reading", "readings"]
+__all__ = ["Reading", "make_dates", "readings"]
 
 MAX_STEPS = 3_000  # of splitting one text among the tokens; templates that are of use take some dozens
 MAX_READINGS = 2  # of one number by one series: whoever asks wants to know the reading, or that there are two
@@ -26,7 +26,8 @@ MAX_READINGS = 2  # of one number by one series: whoever asks wants to know the 
 _DIGITS = re.compile("[0-9]*")
 
 Ends = Callable[[str, int], Iterable[int]]
-Texts = tuple[str, ...]  # of the first parts of a template
+Texts = tuple[str, ...]  # of the first parts of a template, or of its date tokens
+Periods = tuple[tuple[str, Sequence[date]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,10 @@ class _Reader:
             and (at in again or not (isinstance(part, Field) and part.name in series.definition.attributes))
             for at, part in enumerate(self._parts)
         ]
-        self._days = _days(
-            tuple(dict.fromkeys(part.name for part in self._parts if isinstance(part, DateToken))),
-            series.definition.reset,
-            series.fiscal_year_start,
-        )
+        self._tokens = _date_tokens(template)
+        is_undated = _is_undated(self._tokens, series.definition.reset)
+        self._dates = None if is_undated else dates_saying(self._tokens, series.fiscal_year_start)
+        self._periods: dict[Texts, Periods] = {}
 
     def readings(self, series: Series, number: str, today: date) -> Iterator[Reading]:
         for texts in self._ways(number):
@@ -152,9 +152,19 @@ class _Reader:
             return
         key = tuple(said[name] for name in series.key)
         attributes = tuple((name, said[name]) for name in sorted(series.definition.attributes))
-        for period, days in self._days(said, today).items():
+        for period, days in self._dated(series, said, today):
             day = days[max(bisect_right(days, today) - 1, 0)]
             yield Reading(series, key, period, value, day, attributes)
+
+    def _dated(self, series: Series, said: Mapping[str, str], today: date) -> Periods:
+        """Give the dates, ascending, that print what the date tokens say, by period."""
+        if self._dates is None:
+            return (("-", (today,)),)
+        texts = tuple(said[token] for token in self._tokens)
+        known = self._periods.get(texts)
+        if known is None and texts in self._dates:  # only what a date can say is worth keeping
+            known = self._periods[texts] = tuple(_periods(series, self._dates[texts]))
+        return known or ()
 
 
 # Where each part may end, for a text and where the part begins in it
@@ -203,19 +213,28 @@ def _form(series: Series, name: str) -> Dimension:
 
 # Which dates print what the date tokens say. All tokens of a number come from one date, so they are read jointly.
 
-Days = Callable[[Mapping[str, str], date], Mapping[str, list[date]]]
+
+def make_dates(series: Series) -> None:
+    """Make, for all series of its shape, what takes long the first time that a number is read."""
+    if not _is_undated(_date_tokens(series.template), series.definition.reset):
+        dates_saying(_date_tokens(series.template), series.fiscal_year_start)
 
 
-@lru_cache(maxsize=256)
-def _days(tokens: tuple[str, ...], reset: Reset, fiscal_year_start: tuple[int, int]) -> Days:
-    """Give, by period, the dates (ascending) of the ledger's window that print what the tokens say."""
-    if not tokens and reset is Reset.NEVER:
-        return lambda _, today: {"-": [today]}
-    printed: dict[tuple[str, ...], dict[str, list[date]]] = {}
-    day = calendar.FIRST_DATE
-    while day <= calendar.LAST_DATE:
-        fiscal = calendar.fiscal_year(day, fiscal_year_start)
-        periods = printed.setdefault(tuple(DATE_TOKENS[token](day, fiscal) for token in tokens), {})
-        periods.setdefault(calendar.period_of(day, reset, fiscal_year_start), []).append(day)
-        day += timedelta(days=1)
-    return lambda said, _: printed.get(tuple(said[token] for token in tokens), {})
+def _date_tokens(template: Template) -> tuple[str, ...]:
+    """Name the date tokens of a template, each once, in order."""
+    return tuple(dict.fromkeys(part.name for part in template.before + template.after if isinstance(part, DateToken)))
+
+
+def _is_undated(tokens: tuple[str, ...], reset: Reset) -> bool:
+    return not tokens and reset is Reset.NEVER
+
+
+def _periods(series: Series, days: Sequence[date]) -> Iterator[tuple[str, Sequence[date]]]:
+    """Divide dates, which ascend, by period."""
+    first = 0
+    while first < len(days):
+        period = series.period(days[first])
+        is_last = series.period(days[-1]) == period  # nearly always: the template prints the period
+        end = len(days) if is_last else bisect_right(days, period, lo=first, key=series.period)
+        yield period, days[first:end]
+        first = end

@@ -1,9 +1,9 @@
-"""Every stable code of the ledger, and the rejection: an expected answer that changes nothing."""
+"""Every stable code of the ledger, hints of what to do, and the rejection: an expected answer that changes nothing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 
-__all__ = ["Code", "Rejection"]
+__all__ = ["Code", "Hint", "Rejection", "Words", "api_words"]
 
 
 class Code(Enum):
@@ -87,26 +87,66 @@ class Code(Enum):
     STORAGE_FAILED = "NB063", True, "A directory or file could not be written; what was there before is whole."
     EXPORT_UNUSABLE = "NB064", False, "The directory is no export, or its manifest is not one that an export writes."
     STILL_FOLDING = "NB065", True, "The state of then is not computed yet: the same request finds it later."
+    DATABASE_TOO_NEW = "NB066", False, "A newer version made the database's tables, and this one cannot work on them."
+
+
+class Hint(Enum):
+    """What to do, where each face says it in words of its own; these here are what clients of the API are told."""
+
+    words: str
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    DEFINE_SERIES = "define it first"
+    SEND_AGAIN_WITH_KEY = "send it again with the same Idempotency-Key"
+    SEE_LOG = "its log has the cause"
+
+
+Words = Callable[[Hint], str]
+
+
+def api_words(hint: Hint) -> str:
+    return hint.words
 
 
 class Rejection(Exception):
     """The answer to a command that may not be carried out; `retry` of its code says whether another try can help.
 
+    `happened` is what is wrong, often with what to do; `hint` is what to do where faces word that differently.
     `errors` names each offending field as (path, problem); `members` is what else would help, as JSON can tell it.
     """
 
     def __init__(
         self,
         code: Code,
-        detail: str,
+        happened: str,
         errors: Iterable[tuple[str, str]] = (),
         members: Mapping[str, object] | None = None,
+        *,
+        hint: Hint | None = None,
     ) -> None:
-        super().__init__(detail)
+        super().__init__(happened)
         self.code = code
-        self.detail = detail
+        self.happened = happened
+        self.hint = hint
         self.errors = tuple(errors)
         self.members = dict(members or {})
+        self._of_all: int | None = None
+
+    def __str__(self) -> str:
+        return self.detail
+
+    @property
+    def detail(self) -> str:
+        """What is wrong and what to do, as clients of the API are told."""
+        return self.told(api_words)
+
+    def told(self, words: Words) -> str:
+        text = self.happened if self.hint is None else f"{self.happened}; {words(self.hint)}"
+        if self._of_all is None:
+            return text
+        return f"commands[{self._of_all}]: {text}; none of the commands was carried out"
 
     @classmethod
     def invalid(cls, field: str, problem: str) -> "Rejection":
@@ -116,9 +156,10 @@ class Rejection(Exception):
     def of_command(self, index: int) -> "Rejection":
         """Name the fields as a list of commands has them."""
         errors = [(f"commands[{index}].{field}", flaw) for field, flaw in self.errors]
-        return Rejection(self.code, self.detail, errors, self.members)
+        return Rejection(self.code, self.happened, errors, self.members, hint=self.hint)
 
     def of_all(self, index: int) -> "Rejection":
         """Say that one of several commands kept all from being carried out."""
-        detail = f"commands[{index}]: {self.detail}; none of the commands was carried out"
-        return Rejection(self.code, detail, self.of_command(index).errors, self.members | {"index": index})
+        whole = self.of_command(index)
+        whole.members["index"], whole._of_all = index, index
+        return whole

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ledger.domain import calendar
 from ledger.domain.events import Numbering
+from ledger.domain.formats import FIRST_FORMAT
 from ledger.domain.ranges import Ranges
 from ledger.domain.sequence import Sequence
 from ledger.domain.series import Series
@@ -21,11 +22,12 @@ __all__ = ["FOLD_VERSION", "PARTS", "Reservation", "RestoreFence", "State"]
 
 # Raise it whenever the same events would fold to another state, or the same state be written to a snapshot otherwise:
 # snapshots of another version are ignored.
-FOLD_VERSION = 5
+FOLD_VERSION = 6
 
 # What a root holds, by the names of its attributes; the heap of expiries is made of the reservations.
 PARTS = (
     "series", "sequences", "reservations", "latest_periods", "first_used", "opened", "fences", "retired", "highest",
+    "format",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -64,6 +66,7 @@ class State:
         self._fences: tuple[RestoreFence, ...] = ()
         self._retired: dict[str, bool] = {}
         self._highest: dict[tuple[str, int], int] = {}
+        self._format: int = base._format if base else FIRST_FORMAT
         self._expiries: list[tuple[int, str]] = []
         self._kept: Mapping[str, Sequence] = {}
 
@@ -82,6 +85,7 @@ class State:
         base._fences += self._fences
         base._retired.update(self._retired)
         base._highest.update(self._highest)
+        base._format = self._format
         for token, reservation in self._reservations.items():
             base.put_reservation(token, reservation)
 
@@ -176,6 +180,11 @@ class State:
         return self._opened_after(series, period) is not None
 
     @property
+    def format(self) -> int:
+        """Give the format of the ledger: see `formats`."""
+        return self._format
+
+    @property
     def fences(self) -> tuple[RestoreFence, ...]:
         """Give the fences of all restores that may have lost events, the first first."""
         return (self._base.fences if self._base else ()) + self._fences
@@ -263,6 +272,9 @@ class State:
 
     def put_fence(self, fence: RestoreFence) -> None:
         self._fences += (fence,)
+
+    def put_format(self, format: int) -> None:
+        self._format = format
 
     def put_retired(self, code: str) -> None:
         self._retired[code] = True

@@ -2,5 +2,7 @@
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"])
+from ledger.stores.schema import schema_version
+
+context.configure(connection=context.config.attributes["connection"], version_table=schema_version.name)
 context.run_migrations()

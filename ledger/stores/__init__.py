@@ -5,10 +5,11 @@ from collections.abc import Callable
 from sqlalchemy import URL, exc, make_url
 
 from ledger.stores.mariadb import MariaDBStore
-from ledger.stores.memory import MemoryLog, MemoryStore, system_now
+from ledger.stores.memory import MemoryLog, MemoryStore
 from ledger.stores.migration import migrate
 from ledger.stores.sql import SqlStore
 from ledger.stores.sqlite import SQLiteStore
+from ledger.system import SystemClock
 
 __all__ = ["MemoryLog", "MemoryStore", "SqlStore", "migrate", "open_store", "parse_url"]
 
@@ -21,7 +22,7 @@ def open_store(
     *,
     lock_timeout_ms: int = 5000,
     allow_unsafe: bool = False,
-    now: Callable[[], int] = system_now,
+    now: Callable[[], int] = SystemClock.now,
 ) -> SqlStore:
     """Give the store of a database URL; nothing is connected yet.
 

@@ -5,17 +5,17 @@ that is the binary protocol: all rows of a batch go out as one bulk statement, w
 less than half of a multi-row INSERT in text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import asyncmy
 from asyncmy import errors
-from sqlalchemy import URL, Dialect, Executable, Integer, NullPool, literal_column
+from sqlalchemy import URL, ColumnElement, Dialect, Executable, Integer, NullPool, literal_column
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ledger.domain.rejection import Code
 from ledger.ports import StoreFault
-from ledger.stores.sql import HEAD, MOVE_HEAD, READ_CONNECTIONS, Columns, SqlStore
+from ledger.stores.sql import HEAD, MIGRATE, MOVE_HEAD, READ_CONNECTIONS, Columns, SqlStore
 
 __all__ = ["MIN_PACKET_BYTES", "SETTINGS", "MariaDBStore", "Setting", "fault", "judged_settings"]
 
@@ -36,16 +36,26 @@ SETTINGS = """
            SYSDATE(6) > NOW(6) FROM (SELECT SLEEP(0.001)) AS waited
 """
 
+# Without the PROCESS privilege the server shows the account's own alone.
+CONNECTIONS = """
+    SELECT id, user, host FROM information_schema.processlist
+    WHERE db = DATABASE() AND user NOT IN ('system user', 'event_scheduler') ORDER BY id
+"""
+
 # An event of 7 MiB may double when it is escaped as text, and on a larger statement the server answers 1153 or drops
 # the connection. This is MariaDB's own default.
 MIN_PACKET_BYTES = 16 * 2**20
 
+# The driver looks at the socket of a connection that it has just made. One that was closed meanwhile has none, and then
+# asyncmy raises a bare RuntimeError: its words are all by which that can be told from a bug.
 NO_SOCKET = "Transport does not expose socket"
 
 STATEMENT_CACHE = 32  # prepared statements that the server keeps for a connection; we have fewer
 
 
 class MariaDBStore(SqlStore):
+    connections_sql = CONNECTIONS
+
     def __init__(self, url: URL, *, lock_timeout_ms: int, allow_unsafe: bool = False) -> None:
         self._allow_unsafe = allow_unsafe
         self._wait_seconds = max(1, -(-lock_timeout_ms // 1000) - 1)
@@ -55,6 +65,7 @@ class MariaDBStore(SqlStore):
         readers = self._engine(url, pool_size=READ_CONNECTIONS, max_overflow=0, isolation_level="AUTOCOMMIT")
         super().__init__(writers, readers, lock_timeout_ms=lock_timeout_ms)
         self._cursor: Any = None
+        self._opened: list[Any] = []
         self._lock, self._move = (_Statement(each, writers.dialect) for each in (LOCK_HEAD, MOVE_HEAD))
 
     # What every transaction does goes to the driver's own cursor: SQLAlchemy's execution around a statement costs more
@@ -80,12 +91,20 @@ class MariaDBStore(SqlStore):
         moved: int = self._cursor.rowcount
         return moved
 
-    async def commit(self, connection: AsyncConnection) -> None:
-        await self.driver.commit()
+    def commit(self, connection: AsyncConnection) -> Awaitable[None]:
+        committed: Awaitable[None] = self.driver.commit()
+        return committed
 
     async def rollback(self, connection: AsyncConnection) -> None:
         await self.driver.rollback()
         await connection.rollback()  # for SQLAlchemy's own view of it
+
+    def now_column(self) -> ColumnElement[int]:
+        return NOW
+
+    def connection_ids(self) -> Sequence[int]:
+        self._opened = [each for each in self._opened if each.connected]
+        return [each.thread_id() for each in self._opened]
 
     def drop(self, driver: Any) -> None:
         driver.close()
@@ -112,13 +131,14 @@ class MariaDBStore(SqlStore):
         except BaseException:
             connection.close()
             raise
+        self._opened = [each for each in self._opened if each.connected] + [connection]
         return connection
 
     def _check(self, settings: tuple[Any, ...]) -> None:
         """Refuse a server that could lose an acknowledged event, or that could not write at all."""
         wrong = [f"{one.name} is {one.value}: {one.advice}" for one in judged_settings(*settings) if one.advice]
         if wrong:
-            raise StoreFault(Code.DATABASE_UNSAFE, f"MariaDB's settings are unsafe: {'; '.join(wrong)}")
+            raise StoreFault(Code.DATABASE_UNSAFE, "MariaDB's settings are unsafe", advice="; ".join(wrong))
 
 
 class _Statement:
@@ -175,38 +195,48 @@ LOST = {1037, 1038, 1040, 1041, 1042, 1043, 1053, 1077, 1079, 1080, 1129, 1152, 
 CLIENT = range(2000, 3000)  # what the driver says itself: no server there, or no more
 READ_ONLY = {1290, 1792, 1836}
 FULL = {3, 1021, 1114}
+NOT_MIGRATED = {
+    1054: "a table of the ledger is not as this version needs it",
+    1146: "a table of the ledger is missing",
+}
+# What happened, and what to do.
 CHECK = {
-    1044: "the account may not use this database: check the grants in ops/mariadb-grants.sql",
-    1045: "the account or its password is wrong: check the database URL",
-    1049: "there is no such database: check the database URL, or create it",
-    1142: "the account lacks a privilege: run ops/mariadb-grants.sql, and migrate with an administrator's account",
-    1143: "the account lacks a privilege: run ops/mariadb-grants.sql",
-    1419: "triggers may not be made while the binary log is on: set log_bin_trust_function_creators=1, or migrate "
-    "with an account that has SUPER",
-    1665: "binlog_format is STATEMENT: set it to ROW",
-    1698: "the account may not log in like this: check the database URL",
+    1044: ("the account may not use this database", "check the grants in ops/mariadb-grants.sql"),
+    1045: ("the account or its password is wrong", "check the database URL"),
+    1049: ("there is no such database", "check the database URL, or create it"),
+    1142: (
+        "the account lacks a privilege",
+        "run ops/mariadb-grants.sql, and migrate with an administrator's account",
+    ),
+    1143: ("the account lacks a privilege", "run ops/mariadb-grants.sql"),
+    1419: (
+        "triggers may not be made while the binary log is on",
+        "set log_bin_trust_function_creators=1, or migrate with an account that has SUPER",
+    ),
+    1665: ("binlog_format is STATEMENT", "set it to ROW"),
+    1698: ("the account may not log in like this", "check the database URL"),
 }
 
 
 def fault(error: BaseException) -> StoreFault | None:
     """Say what an error of asyncmy means; None for any other error."""
-    # asyncmy looks at the socket of a connection that it has just made: one that was closed meanwhile has none.
     if isinstance(error, OSError) or (isinstance(error, RuntimeError) and NO_SOCKET in str(error)):
-        return StoreFault(Code.DATABASE_UNAVAILABLE, f"no connection to MariaDB: {error}", transient=True)
+        return StoreFault(Code.DATABASE_UNAVAILABLE, "no connection to MariaDB", said=str(error), transient=True)
     if not isinstance(error, errors.MySQLError):
         return None
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-    detail = f"MariaDB says {number}: {error.args[-1] if error.args else error}"
-    if number in CONTENTION:
-        return StoreFault(Code.LOCK_TIMEOUT, detail, contention=True)
+    said = f"MariaDB says {number}: {error.args[-1] if error.args else error}"
     if number in CHECK:
-        return StoreFault(Code.DATABASE_UNAVAILABLE, f"{CHECK[number]} ({detail})")
+        happened, advice = CHECK[number]
+        return StoreFault(Code.DATABASE_UNAVAILABLE, happened, advice=advice, said=said)
+    if number in NOT_MIGRATED:
+        return StoreFault(Code.DATABASE_NOT_MIGRATED, NOT_MIGRATED[number], advice=MIGRATE, said=said)
+    if number in CONTENTION:
+        return StoreFault(Code.LOCK_TIMEOUT, "the lock was not granted", said=said, contention=True)
     if number in READ_ONLY:
-        return StoreFault(Code.DATABASE_READ_ONLY, detail)
+        return StoreFault(Code.DATABASE_READ_ONLY, "the database refuses writes", said=said)
     if number in FULL:
-        return StoreFault(Code.DATABASE_FULL, detail)
-    if number == 1146:
-        return StoreFault(Code.DATABASE_NOT_MIGRATED, f"run `numbering migrate` ({detail})")
+        return StoreFault(Code.DATABASE_FULL, "the database has no space left", said=said)
     if number in LOST or number in CLIENT or isinstance(error, errors.InterfaceError | errors.InternalError):
-        return StoreFault(Code.DATABASE_UNAVAILABLE, detail, transient=True)
-    return StoreFault(Code.INTERNAL_ERROR, detail)
+        return StoreFault(Code.DATABASE_UNAVAILABLE, "the database does not serve us", said=said, transient=True)
+    return StoreFault(Code.INTERNAL_ERROR, "the database refused a statement", said=said)

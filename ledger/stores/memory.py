@@ -5,22 +5,18 @@ does is seen by nobody before `commit`, and is then there at once.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 from uuid import uuid4
 
 from ledger import chain
 from ledger.domain.rejection import Code
-from ledger.ports import Head, Record, Snapshot, StoreFault
+from ledger.ports import Head, Record, Snapshot, Stop, StoreFault
 from ledger.stores.checks import check_chain
+from ledger.stores.stops import all_stops, text_after
+from ledger.system import SystemClock
 
-__all__ = ["MemoryLog", "MemoryStore", "MemoryTransaction", "system_now"]
-
-
-def system_now() -> int:
-    """Give this machine's time, in microseconds since 1970 UTC."""
-    return time.time_ns() // 1000
+__all__ = ["MemoryLog", "MemoryStore", "MemoryTransaction"]
 
 
 class MemoryLog:
@@ -29,7 +25,8 @@ class MemoryLog:
     def __init__(self, ledger_id: str | None = None) -> None:
         ledger_id = ledger_id or str(uuid4())
         self.records: list[Record] = []
-        self.head = Head(0, chain.genesis(ledger_id), 0, ledger_id, None)
+        self.head = Head(0, chain.genesis(ledger_id), 0, ledger_id)
+        self.stops: Sequence[Stop] = ()
         self.lock = asyncio.Lock()
         self.snapshots: dict[tuple[int, int], Snapshot] = {}
         self._by_command: dict[bytes, list[Record]] = {}
@@ -56,21 +53,24 @@ class MemoryLog:
     def put_snapshot(self, snapshot: Snapshot) -> None:
         self.snapshots.setdefault((snapshot.position, snapshot.fold_version), snapshot)
 
-    def commit(self, records: Sequence[Record], head: Head) -> None:
+    def commit(self, records: Sequence[Record], head: Head, stops: Sequence[Stop] = ()) -> None:
         """Make all of it visible at once."""
+        assert head.stops == len(stops)
         for record in records:
             self.records.append(record)
             self._by_command.setdefault(record.command_id, []).append(record)
             self._by_stream.setdefault(record.stream, []).append(record)
             if record.token is not None:
                 self._by_token.setdefault(record.token, []).append(record)
-        self.head = head
+        self.head, self.stops = head, stops
 
 
 class MemoryStore:
     """One process's view of a log; at most one transaction at a time."""
 
-    def __init__(self, log: MemoryLog, *, lock_timeout_ms: int = 5000, now: Callable[[], int] = system_now) -> None:
+    def __init__(
+        self, log: MemoryLog, *, lock_timeout_ms: int = 5000, now: Callable[[], int] = SystemClock.now
+    ) -> None:
         self._log = log
         self._deadline = lock_timeout_ms / 1000
         self._now = now
@@ -78,6 +78,9 @@ class MemoryStore:
 
     async def head(self) -> Head:
         return self._log.head
+
+    async def stops(self) -> Sequence[Stop]:
+        return all_stops(self._log.stops, self._log.head)
 
     async def events(self, *, after: int, limit: int) -> Sequence[Record]:
         return self._log.after(after, limit)
@@ -124,6 +127,7 @@ class MemoryTransaction:
         self.over = False
         self._log = log
         self._records: list[Record] = []
+        self._stops = log.stops
 
     async def events(self, *, after: int, limit: int) -> Sequence[Record]:
         assert not self.over, "the transaction is over"
@@ -148,13 +152,28 @@ class MemoryTransaction:
         last = records[-1]
         self.head = self.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at)
 
-    async def stop(self, why: str | None) -> None:
+    async def stops(self) -> Sequence[Stop]:
         assert not self.over, "the transaction is over"
-        self.head = self.head._replace(stopped=why)
+        return all_stops(self._stops, self.head)
+
+    async def stop(self, stop: Stop) -> bool:
+        before, head = self._stops, self.head
+        is_new = not any(each.is_as(stop) for each in before)
+        self._note([*before, stop._replace(stopped_at=self.now)] if is_new else before)
+        return self.head != head
+
+    async def lift(self, is_mended: Callable[[Stop], bool]) -> Sequence[Stop]:
+        self._note([stop for stop in self._stops if not is_mended(stop)], is_mended)
+        return all_stops(self._stops, self.head)
+
+    def _note(self, after: Sequence[Stop], is_mended: Callable[[Stop], bool] = lambda _: False) -> None:
+        assert not self.over, "the transaction is over"
+        text = text_after(self.head.stopped, self._stops, after, is_mended)
+        self._stops, self.head = after, self.head._replace(stopped=text, stops=len(after))
 
     async def commit(self) -> None:
         assert not self.over, "the transaction is over"
-        self._log.commit(self._records, self.head)
+        self._log.commit(self._records, self.head, self._stops)
         self._release()
 
     async def rollback(self) -> None:

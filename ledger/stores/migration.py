@@ -1,23 +1,32 @@
-"""Applying the migrations. MariaDB needs an account that may create tables and triggers, not the service's."""
+"""Applying the migrations. MariaDB needs an account that may create tables and triggers, not the service's.
+
+Two tables say how far they have come, so that an older build goes on working on tables that were only added to.
+`schema_version` names the last step that was applied. `alembic_version` names the last step that a build must know to
+work on the tables, and so stands still as long as steps only add: builds that look there alone see nothing to do.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from sqlalchemy import URL, Connection, exc, inspect, make_url
+from sqlalchemy import URL, Column, Connection, MetaData, String, Table, delete, exc, insert, inspect, make_url, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from ledger.domain.rejection import Code
-from ledger.migrations import NEWEST
+from ledger.migrations import FOUNDATION, NEWEST
+from ledger.ports import StoreFault
 from ledger.stores import mariadb, sqlite
+from ledger.stores.earlier import take_text_over
+from ledger.stores.schema import schema_version
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["MIGRATION_SECONDS", "migrate", "migrations"]
+__all__ = ["FOUNDATION_TABLE", "MIGRATION_SECONDS", "migrate", "migrations"]
 
+FOUNDATION_TABLE = "alembic_version"  # the name is Alembic's own
 MIGRATION_SECONDS = 600.0  # a later step may have to copy a table of many years
 WAL_ATTEMPTS = 100
 WAL_PAUSE_SECONDS = 0.02
@@ -33,7 +42,9 @@ def migrations() -> Config:
 
 
 async def migrate(url: str, *, ledger_id: str | None = None) -> bool:
-    """Bring a database to the newest schema, and say whether anything was applied.
+    """Bring a database to the newest schema, and say whether anything was changed.
+
+    What an earlier build wrote of why writing is stopped, perhaps since the last time, is read into rows.
 
     A new ledger gets `ledger_id`, which only a restore gives, or one of its own. StoreFault says what to do.
     """
@@ -72,10 +83,11 @@ async def _migrate(engine: AsyncEngine, ledger_id: str | None) -> bool:
             # Else asyncmy logs what IF NOT EXISTS skipped, and that MySQL's kind ignores names of primary keys.
             await connection.exec_driver_sql("SET SESSION max_error_count = 0")
         applied = await connection.run_sync(_upgrade, ledger_id)
+        read = await connection.run_sync(take_text_over)
         await connection.commit()
         if engine.dialect.name == "sqlite":
             await _use_wal(connection)
-        return applied
+        return applied or read
 
 
 async def _use_wal(connection: AsyncConnection) -> None:
@@ -92,19 +104,45 @@ async def _use_wal(connection: AsyncConnection) -> None:
 
 
 def _upgrade(connection: Connection, ledger_id: str | None) -> bool:
-    if _version(connection) == NEWEST:
-        return False
+    foundation = _noted(connection, _alembic_version)
+    applied = _noted(connection, schema_version)
+    if foundation is not None:
+        if foundation > NEWEST:
+            raise _too_new(foundation)
+        if applied is not None and applied >= NEWEST and foundation >= FOUNDATION:
+            return False
     # Only here: Alembic takes a quarter of the time in which a service starts, and nearly none needs it.
     from alembic import command
 
     config = migrations()
     config.attributes.update(connection=connection, ledger_id=ledger_id)
+    # Without a foundation the first migration was not finished: every statement of it may run again.
+    _note(connection, schema_version, foundation and (applied or foundation))
     command.upgrade(config, "head")
+    _note(connection, _alembic_version, FOUNDATION)
     return True
 
 
-def _version(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+# As Alembic makes it by itself, and the builds that let it did.
+_alembic_version = Table(FOUNDATION_TABLE, MetaData(), Column("version_num", String(32), primary_key=True))
+
+
+def _noted(connection: Connection, table: Table) -> str | None:
+    if not inspect(connection).has_table(table.name):
         return None
-    version: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    return version
+    step: str | None = connection.execute(select(table.c.version_num)).scalar()
+    return step
+
+
+def _note(connection: Connection, table: Table, step: str | None) -> None:
+    """Let a table name one step, or none. Steps count up, so that their names tell which is later."""
+    table.create(connection, checkfirst=True)
+    if _noted(connection, table) != step:
+        connection.execute(delete(table))
+        if step is not None:
+            connection.execute(insert(table).values(version_num=step))
+
+
+def _too_new(step: str) -> StoreFault:
+    detail = f"the database needs a build that knows its step {step}, and this one knows those up to {NEWEST}"
+    return StoreFault(Code.DATABASE_TOO_NEW, f"{detail}: install a newer numbering-ledger")

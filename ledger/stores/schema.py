@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 
-__all__ = ["events", "ledger_head", "metadata", "snapshots"]
+__all__ = ["events", "ledger_head", "metadata", "processes", "schema_version", "snapshots", "stops"]
 
 _MARIADB: dict[str, Any] = {
     "mariadb_engine": "InnoDB",
@@ -63,8 +63,22 @@ ledger_head = Table(
     Column("hash", _Digest, nullable=False),
     Column("recorded_at", BigInteger, nullable=False),
     Column("ledger_id", CHAR(36), nullable=False),
-    Column("stopped", Text),
+    Column("stopped", Text),  # what builds of before the table of stops read and write
+    Column("stops", Integer, nullable=False, server_default="0"),  # the count of that table's rows
     CheckConstraint("id = 1", name="ledger_head_is_one_row"),
+    **_MARIADB,
+)
+
+# Read and changed under the head's lock alone, so that ids are dense and the head's count is right.
+stops = Table(
+    "stops",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(32), nullable=False),
+    Column("position", BigInteger),
+    Column("hash", _Digest),
+    Column("detail", Text, nullable=False),
+    Column("stopped_at", BigInteger, nullable=False),
     **_MARIADB,
 )
 
@@ -76,5 +90,23 @@ snapshots = Table(
     Column("hash", _Digest, nullable=False),
     Column("body", LargeBinary().with_variant(mysql.LONGBLOB(), "mariadb"), nullable=False),
     Column("sha256", _Digest, nullable=False),
+    **_MARIADB,
+)
+
+# The last step that was applied. `alembic_version`, which only the first two builds' steps moved, says since then which
+# step a build must know to work on the tables: see `ledger.stores.migration`.
+schema_version = Table("schema_version", metadata, Column("version_num", String(32), primary_key=True), **_MARIADB)
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("id", CHAR(32), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("build", String(100), nullable=False),
+    Column("format", Integer, nullable=False),
+    Column("connections", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
     **_MARIADB,
 )

@@ -8,19 +8,32 @@ by the store's deadline. Before COMMIT a failure means that nothing happened; fr
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from sqlalchemy import Executable, Row, bindparam, exc, insert, select, update
+from sqlalchemy import ColumnElement, Executable, Row, bindparam, delete, exc, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger import chain
 from ledger.domain.rejection import Code
-from ledger.ports import Head, OutcomeUnknown, Record, Snapshot, StoreFault
+from ledger.ports import Head, OutcomeUnknown, Record, Snapshot, Stop, StoreFault
 from ledger.stores.checks import check_chain
-from ledger.stores.schema import events, ledger_head, snapshots
+from ledger.stores.schema import events, ledger_head, snapshots, stops
+from ledger.stores.stops import all_stops, stop_of, text_after
 
-__all__ = ["CLOSE_SECONDS", "HEAD", "MOVE_HEAD", "READ_CONNECTIONS", "Columns", "SqlStore"]
+__all__ = [
+    "ADD_STOP",
+    "CLOSE_SECONDS",
+    "HEAD",
+    "MIGRATE",
+    "MOVE_HEAD",
+    "NOTE_STOPS",
+    "READ_CONNECTIONS",
+    "STOPS",
+    "Columns",
+    "SqlStore",
+    "head_of",
+]
 
 _HEAD_COLUMNS = [ledger_head.c[name] for name in Head._fields]
 _COLUMNS = [events.c[name] for name in Record._fields]
@@ -60,8 +73,22 @@ FOUND = (
     .where(ledger_head.c.id == 1, ledger_head.c.position == 0)
     .values(ledger_id=bindparam("its_id"), hash=bindparam("genesis"))
 )
-STOP = update(ledger_head).where(ledger_head.c.id == 1).values(stopped=bindparam("why"))
+_STOP_COLUMNS = [stops.c[name] for name in ("kind", "detail", "position", "hash", "stopped_at")]
+# One statement sees one state of both, however busily others stop and lift meanwhile.
+HEAD_AND_STOPS = (
+    select(*_HEAD_COLUMNS, *_STOP_COLUMNS)
+    .select_from(ledger_head.outerjoin(stops, true()))
+    .where(ledger_head.c.id == 1)
+    .order_by(stops.c.id)
+)
+STOPS = select(stops.c.id, *_STOP_COLUMNS).order_by(stops.c.id)
+ADD_STOP = insert(stops)
+LIFT = delete(stops).where(stops.c.id.in_(bindparam("ids", expanding=True)))
+NOTE_STOPS = (
+    update(ledger_head).where(ledger_head.c.id == 1).values(stopped=bindparam("text"), stops=bindparam("count"))
+)
 
+MIGRATE = "run `numbering migrate`"
 MAX_LOOKUP = 4096  # in one statement; a batch of the writer is far smaller
 STATEMENT_BYTES = 4 * 2**20  # more go into several statements of the same transaction
 ROW_BYTES = 256  # about what a row has beside its body
@@ -81,6 +108,8 @@ class SqlStore(ABC):
 
     `writers` makes the writer's connections and pools none; `readers` pools connections that commit by themselves.
     """
+
+    connections_sql: str | None = None  # lists the connections to the database, where a server has them
 
     def __init__(self, writers: AsyncEngine, readers: AsyncEngine, *, lock_timeout_ms: int) -> None:
         self.deadline = lock_timeout_ms / 1000
@@ -111,11 +140,19 @@ class SqlStore(ABC):
         return moved
 
     @abstractmethod
-    async def commit(self, connection: AsyncConnection) -> None:
+    def commit(self, connection: AsyncConnection) -> Awaitable[None]:
         """Send COMMIT."""
 
     async def rollback(self, connection: AsyncConnection) -> None:
         await connection.rollback()
+
+    @abstractmethod
+    def now_column(self) -> ColumnElement[int]:
+        """Give the database's time, in microseconds, as a part of a statement."""
+
+    def connection_ids(self) -> Sequence[int]:
+        """Give the ids by which the server knows the connections that are open; none where there is no server."""
+        return ()
 
     @abstractmethod
     def drop(self, driver: Any) -> None:
@@ -131,7 +168,12 @@ class SqlStore(ABC):
 
     async def head(self) -> Head:
         rows = await self._read(HEAD)
-        return _head(rows[0] if rows else None)
+        return head_of(rows[0] if rows else None)
+
+    async def stops(self) -> Sequence[Stop]:
+        rows = await self._read(HEAD_AND_STOPS)
+        head = head_of(rows[0] if rows else None)
+        return all_stops([stop_of(*row[len(head) :]) for row in rows if row.kind is not None], head)
 
     async def events(self, *, after: int, limit: int) -> Sequence[Record]:
         return _records(await self._read(EVENTS_PAGE, after=after, limit=limit))
@@ -170,14 +212,22 @@ class SqlStore(ABC):
 
     async def begin(self) -> "SqlTransaction":
         assert self._transaction is None, "one transaction at a time"
-        kept = self._connection is not None
-        try:
-            return await self._begin()
-        except StoreFault as fault:
-            # A connection kept from the last transaction may have died since; nothing was asked of the new one yet.
-            if not kept or not _is_lost(fault):
-                raise
-        return await self._begin()
+        is_kept = self._connection is not None
+        while True:
+            try:
+                async with asyncio.timeout(self.deadline):
+                    connection = self._connection or await self._connect()
+                async with asyncio.timeout(self.deadline):
+                    row, now = await self.lock(connection)
+                self._transaction = SqlTransaction(self, connection, head_of(row), now)
+                return self._transaction
+            except BaseException as error:
+                self.discard()
+                fault = self.meaning(error)
+                # A connection kept from the last transaction may have died since; nothing was asked of a new one yet.
+                if not (is_kept and fault is not None and _is_lost(fault, error)):
+                    raise_as(fault, error)
+                is_kept = False
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -189,15 +239,6 @@ class SqlStore(ABC):
                 self.discard()
         await self.writers.dispose()
         await self.readers.dispose()
-
-    async def ask(self, answer: Awaitable[T]) -> T:
-        """Wait for the writer's connection within the deadline; whatever goes wrong costs the connection."""
-        try:
-            async with asyncio.timeout(self.deadline):
-                return await answer
-        except BaseException as error:
-            self.discard()
-            self.raise_from(error)
 
     def discard(self) -> None:
         """Throw the writer's connection away, with the transaction on it."""
@@ -212,34 +253,25 @@ class SqlStore(ABC):
         """Forget the transaction and keep its connection for the next."""
         self._transaction = None
 
-    def raise_from(self, error: BaseException) -> NoReturn:
-        """Raise what an error means, or itself if it means nothing to us: a cancellation, or a bug."""
+    def meaning(self, error: BaseException) -> StoreFault | None:
+        """Say what an error means; None for what means nothing to us: a cancellation, or a bug."""
+        if isinstance(error, StoreFault):
+            return error
         if isinstance(error, TimeoutError | exc.TimeoutError):
-            detail = f"the database did not answer within {self.deadline:g} s"
-            raise StoreFault(Code.DATABASE_UNAVAILABLE, detail, transient=True) from error
-        fault = self.fault(_driver_error(error))
-        if fault is None:
-            raise error
-        raise fault from error
+            happened = f"the database did not answer within {self.deadline:g} s"
+            return StoreFault(Code.DATABASE_UNAVAILABLE, happened, transient=True)
+        return self.fault(_driver_error(error))
 
-    async def _begin(self) -> "SqlTransaction":
-        if self._connection is None:
-            await self.ask(self._connect())
-        assert self._connection is not None
-        row, now = await self.ask(self.lock(self._connection))
-        try:
-            head = _head(row)
-        except StoreFault:
-            self.discard()
-            raise
-        self._transaction = SqlTransaction(self, self._connection, head, now)
-        return self._transaction
+    def raise_from(self, error: BaseException) -> NoReturn:
+        """Raise what an error means, or itself."""
+        raise_as(self.meaning(error), error)
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> AsyncConnection:
         self.driver = None
-        self._connection = await self.writers.connect()
-        self.driver = (await self._connection.get_raw_connection()).driver_connection
-        await self.prepare(self._connection)
+        connection = self._connection = await self.writers.connect()
+        self.driver = (await connection.get_raw_connection()).driver_connection
+        await self.prepare(connection)
+        return connection
 
     async def _read(self, statement: Executable, **parameters: object) -> Sequence[Row[Any]]:
         """Read outside the lock; safe to cancel, for SQLAlchemy's pool drops a connection that was interrupted."""
@@ -276,27 +308,57 @@ class SqlTransaction:
         if not records:
             return
         check_chain(self.head, records)
-        for some in _statements(records):
-            await self._insert(some)
-        last = records[-1]
+        store, connection, last = self._store, self._open, records[-1]
         to = {
             "from_position": self.head.position,
             "to": last.position,
             "last_hash": last.hash,
             "last_recorded_at": last.recorded_at,
         }
-        if await self._ask(self._store.move_head(self._open, to)) != 1:
-            raise self._bug("the head moved although its lock was held")
+        try:
+            for some in _statements(records):
+                async with asyncio.timeout(store.deadline):
+                    inserted = await store.insert(connection, list(map(_row, some)))
+                if inserted != len(some):
+                    raise StoreFault(Code.INTERNAL_ERROR, "the database did not insert every event")
+            async with asyncio.timeout(store.deadline):
+                moved = await store.move_head(connection, to)
+            if moved != 1:
+                raise StoreFault(Code.INTERNAL_ERROR, "the head moved although its lock was held")
+        except BaseException as error:
+            self._fail(error)
         self.head = self.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at)
 
-    async def _insert(self, records: Sequence[Record]) -> None:
-        inserted = await self._ask(self._store.insert(self._open, list(map(_row, records))))
-        if inserted != len(records):
-            raise self._bug("the database did not insert every event")
+    async def stops(self) -> Sequence[Stop]:
+        return all_stops(list((await self._rows()).values()), self.head)
 
-    async def stop(self, why: str | None) -> None:
-        await self._execute(STOP, {"why": why})
-        self.head = self.head._replace(stopped=why)
+    async def stop(self, stop: Stop) -> bool:
+        rows = await self._rows()
+        before = list(rows.values())
+        after = before if any(each.is_as(stop) for each in before) else [*before, stop._replace(stopped_at=self.now)]
+        text = text_after(self.head.stopped, before, after)
+        if after is before and text == self.head.stopped:
+            return False
+        if after is not before:
+            await self._execute(ADD_STOP, {"id": max(rows, default=0) + 1} | after[-1]._asdict())
+        await self._note_stops(text, len(after))
+        return True
+
+    async def lift(self, is_mended: Callable[[Stop], bool]) -> Sequence[Stop]:
+        rows = await self._rows()
+        left = {id: stop for id, stop in rows.items() if not is_mended(stop)}
+        if gone := sorted(rows.keys() - left.keys()):
+            await self._execute(LIFT, {"ids": gone})
+        before, after = list(rows.values()), list(left.values())
+        await self._note_stops(text_after(self.head.stopped, before, after, is_mended), len(after))
+        return all_stops(after, self.head)
+
+    async def _rows(self) -> dict[int, Stop]:
+        return {row.id: stop_of(*row[1:]) for row in (await self._execute(STOPS, {})).all()}
+
+    async def _note_stops(self, text: str | None, count: int) -> None:
+        await self._execute(NOTE_STOPS, {"text": text, "count": count})
+        self.head = self.head._replace(stopped=text, stops=count)
 
     async def found(self, ledger_id: str) -> None:
         """Be the ledger of this id, before the first event: what only a restore asks."""
@@ -339,19 +401,23 @@ class SqlTransaction:
         return self._connection
 
     async def _execute(self, statement: Executable, parameters: Any) -> Any:
-        return await self._ask(self._open.execute(statement, parameters))
-
-    async def _ask(self, answer: Awaitable[T]) -> T:
         try:
-            return await self._store.ask(answer)
-        except BaseException:
-            self._connection = None
-            raise
+            async with asyncio.timeout(self._store.deadline):
+                return await self._open.execute(statement, parameters)
+        except BaseException as error:
+            self._fail(error)
 
-    def _bug(self, detail: str) -> StoreFault:
+    def _fail(self, error: BaseException) -> NoReturn:
+        """Raise what an error means; whatever it is, it costs the transaction and its connection."""
         self._connection = None
         self._store.discard()
-        return StoreFault(Code.INTERNAL_ERROR, detail)
+        self._store.raise_from(error)
+
+
+def raise_as(fault: StoreFault | None, error: BaseException) -> NoReturn:
+    if fault is None or fault is error:
+        raise error
+    raise fault from error
 
 
 def _statements(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
@@ -365,9 +431,9 @@ def _statements(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
     yield records[start:]
 
 
-def _head(row: Columns | None) -> Head:
+def head_of(row: Columns | None) -> Head:
     if row is None:
-        raise StoreFault(Code.DATABASE_NOT_MIGRATED, "ledger_head has no row: run `numbering migrate`")
+        raise StoreFault(Code.DATABASE_NOT_MIGRATED, "ledger_head has no row", advice=MIGRATE)
     return Head(*row[: len(Head._fields)])
 
 
@@ -390,5 +456,5 @@ def _driver_error(error: BaseException) -> BaseException:
     return error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
 
 
-def _is_lost(fault: StoreFault) -> bool:
-    return fault.code is Code.DATABASE_UNAVAILABLE and not isinstance(fault.__cause__, TimeoutError)
+def _is_lost(fault: StoreFault, error: BaseException) -> bool:
+    return fault.code is Code.DATABASE_UNAVAILABLE and not isinstance(error, TimeoutError)

@@ -15,16 +15,17 @@ from typing import Any
 from urllib.parse import quote
 
 import aiosqlite
-from sqlalchemy import URL, AsyncAdaptedQueuePool, NullPool, delete, false
+from sqlalchemy import URL, AsyncAdaptedQueuePool, BigInteger, ColumnElement, NullPool, bindparam, delete, false
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ledger.domain.rejection import Code
 from ledger.ports import StoreFault
 from ledger.stores.schema import ledger_head
-from ledger.stores.sql import CLOSE_SECONDS, HEAD, READ_CONNECTIONS, Columns, SqlStore
+from ledger.stores.sql import CLOSE_SECONDS, HEAD, MIGRATE, READ_CONNECTIONS, Columns, SqlStore
 
-__all__ = ["SQLiteStore", "fault", "file_fault"]
+__all__ = ["CHECK_URL", "SQLiteStore", "fault", "file_fault"]
 
+CHECK_URL = "check the database URL"
 CLOSE_POLL_SECONDS = 0.005
 PRIMARY_CODE = 0xFF  # the low byte of an extended result code
 
@@ -54,6 +55,9 @@ class SQLiteStore(SqlStore):
         # The driver's own commit is silent when SQLite has already rolled back by itself; this one is not.
         await connection.exec_driver_sql("COMMIT")
         await connection.commit()
+
+    def now_column(self) -> ColumnElement[int]:
+        return bindparam(None, callable_=self._now, type_=BigInteger(), unique=True)
 
     def fault(self, error: BaseException) -> StoreFault | None:
         return fault(error)
@@ -116,40 +120,50 @@ def file_fault(file: str) -> StoreFault | None:
     if file.startswith("file:") or path.is_file():
         return None
     if not path.parent.is_dir():
-        detail = f"the directory {path.parent} does not exist: check the database URL"
-        return StoreFault(Code.DATABASE_UNAVAILABLE, detail)
-    if path.exists():
-        return StoreFault(Code.DATABASE_UNAVAILABLE, f"{path} is not a file: check the database URL")
-    return StoreFault(Code.DATABASE_NOT_MIGRATED, f"{path} does not exist: run `numbering migrate`")
+        happened = f"the directory {path.parent} does not exist"
+        return StoreFault(Code.DATABASE_UNAVAILABLE, happened, advice=CHECK_URL)
+    if path.exists() and not path.is_file():  # another process may have made it just now
+        return StoreFault(Code.DATABASE_UNAVAILABLE, f"{path} is not a file", advice=CHECK_URL)
+    return StoreFault(Code.DATABASE_NOT_MIGRATED, f"{path} does not exist", advice=MIGRATE)
 
 
-READ_ONLY = "the database file, its directory or its disk may not be written: check their permissions"
+# What happened, and what to do.
+READ_ONLY = ("the database file, its directory or its disk may not be written", "check their permissions")
 CHECK = {
-    sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened: check the database URL and the permissions",
-    sqlite3.SQLITE_NOTADB: "the file is no SQLite database: check the database URL",
-    sqlite3.SQLITE_CORRUPT: "the database file is damaged: restore it",
-    sqlite3.SQLITE_PERM: "access to the database file is refused: check its permissions",
-    sqlite3.SQLITE_IOERR: "the disk failed: check the system's log",
+    sqlite3.SQLITE_CANTOPEN: ("the database file cannot be opened", "check the database URL and the permissions"),
+    sqlite3.SQLITE_NOTADB: ("the file is no SQLite database", CHECK_URL),
+    sqlite3.SQLITE_CORRUPT: ("the database file is damaged", "restore it"),
+    sqlite3.SQLITE_PERM: ("access to the database file is refused", "check its permissions"),
+    sqlite3.SQLITE_IOERR: ("the disk failed", "check the system's log"),
 }
+# For what it does not know in a statement SQLite has one code, of which its words alone say more.
+NOT_MIGRATED = {
+    "no such table": "a table of the ledger is missing",
+    "no such column": "a table of the ledger is not as this version needs it",
+}
+# aiosqlite's own errors have no type and no number.
+CLOSED = (("Connection closed",), ("no active connection",))
 
 
 def fault(error: BaseException) -> StoreFault | None:
     """Say what an error of SQLite means; None for any other error."""
-    if isinstance(error, ValueError) and error.args[:1] in (("Connection closed",), ("no active connection",)):
+    if isinstance(error, ValueError) and error.args[:1] in CLOSED:
         return StoreFault(Code.DATABASE_UNAVAILABLE, "the connection is closed", transient=True)
     if not isinstance(error, sqlite3.Error):
         return None
-    detail = f"SQLite says: {error}"
+    said = f"SQLite says: {error}"
     match getattr(error, "sqlite_errorcode", 0) & PRIMARY_CODE:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
-            return StoreFault(Code.LOCK_TIMEOUT, detail, contention=True)
+            return StoreFault(Code.LOCK_TIMEOUT, "the lock was not granted", said=said, contention=True)
         case sqlite3.SQLITE_READONLY:
-            return StoreFault(Code.DATABASE_READ_ONLY, f"{READ_ONLY} ({detail})")
+            happened, advice = READ_ONLY
+            return StoreFault(Code.DATABASE_READ_ONLY, happened, advice=advice, said=said)
         case sqlite3.SQLITE_FULL:
-            return StoreFault(Code.DATABASE_FULL, detail)
-        case sqlite3.SQLITE_ERROR if "no such table" in str(error):
-            return StoreFault(Code.DATABASE_NOT_MIGRATED, f"run `numbering migrate` ({detail})")
+            return StoreFault(Code.DATABASE_FULL, "the database has no space left", said=said)
+        case sqlite3.SQLITE_ERROR if lacking := [words for words in NOT_MIGRATED if words in str(error)]:
+            return StoreFault(Code.DATABASE_NOT_MIGRATED, NOT_MIGRATED[lacking[0]], advice=MIGRATE, said=said)
         case code if code in CHECK:
-            return StoreFault(Code.DATABASE_UNAVAILABLE, f"{CHECK[code]} ({detail})")
+            happened, advice = CHECK[code]
+            return StoreFault(Code.DATABASE_UNAVAILABLE, happened, advice=advice, said=said)
         case _:
-            return StoreFault(Code.INTERNAL_ERROR, detail)
+            return StoreFault(Code.INTERNAL_ERROR, "the database refused a statement", said=said)

@@ -2,6 +2,6 @@
 
 from ledger.writer.snapshotter import Snapshotter
 from ledger.writer.waiting import Outcome, Together
-from ledger.writer.writer import SEEN, Limits, Writer
+from ledger.writer.writer import Limits, Writer
 
-__all__ = ["SEEN", "Limits", "Outcome", "Snapshotter", "Together", "Writer"]
+__all__ = ["Limits", "Outcome", "Snapshotter", "Together", "Writer"]

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
 from ledger.codec import Entry, canonical, encode
-from ledger.domain.commands import AdjustMaximum, Command, DefineSeries, Envelope, Expire
+from ledger.domain.commands import AdjustMaximum, Decidable, DefineSeries, Envelope, Expire, WithOriginal
 from ledger.domain.decide import decide
 from ledger.domain.events import Event
 from ledger.domain.evolve import evolve
-from ledger.domain.rejection import Code, Rejection
+from ledger.domain.rejection import Code, Hint, Rejection
 from ledger.domain.series import Series
 from ledger.domain.state import State
 from ledger.fold import Fold
@@ -73,7 +73,7 @@ class Batch:
                 self._decide([waiting for waiting in drawn if id(waiting) not in failed], dict(known))
                 break
             except _Bug as bug:
-                _log.exception("a %s failed", type(bug.waiting.command).__name__)
+                _log.exception("a %s failed", _name(bug.waiting.command))
                 failed[id(bug.waiting)] = bug.waiting
                 self.clear()
         self.answers += [(waiting, _internal_error()) for waiting in failed.values()]
@@ -129,7 +129,7 @@ class Batch:
         return _whole(parts, self._position)
 
     def _answer_one(
-        self, waiting: Waiting, command: Command, envelope: Envelope, known: dict[bytes, tuple[Entry, ...]]
+        self, waiting: Waiting, command: Decidable, envelope: Envelope, known: dict[bytes, tuple[Entry, ...]]
     ) -> Answer:
         earlier = known.get(envelope.command_id)
         if earlier is not None:
@@ -158,7 +158,11 @@ class Batch:
         return tuple(entries)
 
 
-def _series_of(command: Command, state: State) -> tuple[tuple[Series, bool], ...]:
+def _name(of: Decidable | Together) -> str:
+    return type(of.command if isinstance(of, WithOriginal) else of).__name__
+
+
+def _series_of(command: Decidable, state: State) -> tuple[tuple[Series, bool], ...]:
     """Give the series that a command may leave as they are, which no event of it would tell."""
     match command:
         case DefineSeries(series=all_series):
@@ -213,4 +217,4 @@ def key_reused(earlier: Entry, envelope: Envelope) -> Rejection:
 
 
 def _internal_error() -> Fault:
-    return Fault(Code.INTERNAL_ERROR, "the service failed on this command, which had no effect; its log has the cause")
+    return Fault(Code.INTERNAL_ERROR, "the service failed on this command, which had no effect", hint=Hint.SEE_LOG)

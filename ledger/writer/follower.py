@@ -13,10 +13,10 @@ from ledger.domain.rejection import Code
 from ledger.domain.state import FOLD_VERSION
 from ledger.feed import Feed
 from ledger.fold import BrokenChain, Fold
-from ledger.ports import Fault, Head, Record, Snapshot, Store, StoreFault, Transaction
+from ledger.ports import Fault, Head, Record, Snapshot, Stop, StopKind, Store, StoreFault, Transaction, reasons
 from ledger.snapshots import Unusable
 
-__all__ = ["Follower", "stopped"]
+__all__ = ["Follower", "stopped", "stopped_by"]
 
 _log = logging.getLogger(__name__)
 
@@ -27,8 +27,12 @@ def stopped(why: str) -> Fault:
     return Fault(Code.LEDGER_STOPPED, f"writing is stopped: {why}")
 
 
+def stopped_by(stops: Sequence[Stop]) -> Fault:
+    return stopped(reasons(stops))
+
+
 class Follower:
-    """`fold` is None until the log was first read; `head_stopped` is what the head said when it was last read.
+    """`fold` is None until the log was first read; `stops` are those that stood when the head was last read.
 
     `witnessed` is a position that somebody beside us knows the log to have reached, `began_at` that of the snapshot at
     which the fold began, or 0.
@@ -40,7 +44,7 @@ class Follower:
         self._chunk = chunk
         self._under_lock = under_lock
         self.fold: Fold | None = None
-        self.head_stopped: str | None = None
+        self.stops: Sequence[Stop] = ()
         self.witnessed = 0
         self.began_at = 0
         self._attempts = SNAPSHOT_ATTEMPTS  # those that are left
@@ -53,7 +57,7 @@ class Follower:
         head = await self._store.head()
         fold = self.fold = self.fold or await self._begun(head)
         _check(head, fold)
-        self.head_stopped = head.stopped
+        self.stops = await self._store.stops() if head.is_stopped else ()
         if fold.position < head.position:
             self._take(fold, await self._next_events(head, fold))
         return None if fold.position < head.position else fold
@@ -61,9 +65,9 @@ class Follower:
     async def join(self, transaction: Transaction) -> Fold | None:
         """Fold up to the locked head; None when it is too far ahead to keep the lock for so long."""
         head, fold = transaction.head, self.fold
-        self.head_stopped = head.stopped
-        if head.stopped:
-            raise stopped(head.stopped)
+        self.stops = await transaction.stops() if head.is_stopped else ()
+        if self.stops:
+            raise stopped_by(self.stops)
         if head.position < self.witnessed:
             raise stopped(
                 f"the log ends at position {head.position}, but its mirror has seen {self.witnessed}: the database has "
@@ -134,7 +138,8 @@ class Follower:
         limit = min(self._chunk, head.position - fold.position)
         records = await self._store.events(after=fold.position, limit=limit)
         if not records:
-            raise BrokenChain(f"the head says {head.position}, but the log ends at position {fold.position}")
+            detail = f"the head says {head.position}, but the log ends at position {fold.position}"
+            raise BrokenChain(detail, StopKind.LOG_BEHIND)
         return records
 
 
@@ -148,7 +153,8 @@ def _check(head: Head, fold: Fold) -> None:
     if head.position < fold.position:
         raise BrokenChain(
             f"the log ends at position {head.position}, but this process has seen {fold.position}: "
-            "an older copy of the database was put in its place"
+            "an older copy of the database was put in its place",
+            StopKind.LOG_BEHIND,
         )
     if head.position == fold.position and head.hash != fold.hash:
         raise BrokenChain(f"the event at position {head.position} is not the one that this process has seen")

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ledger.codec import Entry
-from ledger.domain.commands import Command, Envelope
+from ledger.domain.commands import Decidable, Envelope
+from ledger.domain.events import Event
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import Series
 from ledger.ports import Fault
@@ -30,12 +31,21 @@ class Outcome:
     parts: tuple["Outcome", ...] = ()
     found: tuple[tuple[Series, bool], ...] = ()
 
+    @property
+    def events(self) -> list[Event]:
+        return [entry.event for entry in self.entries]
+
+    @property
+    def last(self) -> Event | None:
+        """Give the event that says what holds now; None when there was nothing to change."""
+        return self.entries[-1].event if self.entries else None
+
 
 @dataclass(frozen=True, slots=True)
 class Together:
     """Commands, each with its own envelope, of which all are carried out in order, or none is."""
 
-    parts: tuple[tuple[Command, Envelope], ...]
+    parts: tuple[tuple[Decidable, Envelope], ...]
 
 
 Answer = Outcome | Rejection | Fault
@@ -48,7 +58,7 @@ class Waiting:
     `attempted` are the events that a COMMIT in doubt may have written for it.
     """
 
-    command: Command | Together
+    command: Decidable | Together
     envelope: Envelope
     since: float
     deadline: float
@@ -106,7 +116,8 @@ class Queue:
 
     def put(self, waiting: Waiting) -> None:
         if self._size and self._size + waiting.size > self._limit:
-            raise Fault(Code.QUEUE_FULL, f"{self._size} commands are waiting already; try again in a second")
+            happened = f"{self._size} commands are waiting already"
+            raise Fault(Code.QUEUE_FULL, happened, advice="try again in a second")
         self._waiting.append(waiting)
         self._size += waiting.size
 

@@ -18,21 +18,31 @@ from dataclasses import dataclass
 
 from ledger import codec
 from ledger.codec import Entry, UnknownEvent
-from ledger.domain.commands import Command, Envelope
-from ledger.domain.rejection import Code
+from ledger.domain.commands import Decidable, Envelope
+from ledger.domain.rejection import Code, Hint
 from ledger.domain.state import State
 from ledger.feed import Feed
 from ledger.fold import BrokenChain, Fold
-from ledger.ports import Clock, Fault, OutcomeUnknown, Record, Spawn, Store, StoreFault, Transaction
+from ledger.ports import (
+    NO_LEDGER,
+    Clock,
+    Fault,
+    OutcomeUnknown,
+    Record,
+    Spawn,
+    Stop,
+    Store,
+    StoreFault,
+    Transaction,
+)
 from ledger.writer.batch import Batch, entries_by_command
-from ledger.writer.follower import Follower, stopped
+from ledger.writer.follower import Follower, stopped, stopped_by
 from ledger.writer.waiting import Answer, Outcome, Queue, Together, Waiting
 
-__all__ = ["SEEN", "Limits", "Writer"]
+__all__ = ["Limits", "Writer"]
 
 _log = logging.getLogger(__name__)
 
-SEEN = "seen: position {position}, hash {hash}"  # by which whoever lifts a stop knows what must be there again
 ANSWER_SHARES = 6  # about as many turns of the event loop as the next transaction's round trips take
 
 
@@ -83,7 +93,7 @@ class Writer:
         self._may_be_mended = False
         self._held: Fault | None = None
         self._held_since = 0.0
-        self._to_mark: tuple[str, int | None] | None = None
+        self._to_mark: list[tuple[Stop, int | None]] = []
         self._backoff = 0.0
         self._behind = True
         self._more_due = False
@@ -94,15 +104,15 @@ class Writer:
 
     # What request tasks call
 
-    async def submit(self, command: Command | Together, envelope: Envelope) -> Outcome:
+    async def submit(self, command: Decidable | Together, envelope: Envelope) -> Outcome:
         """Have a command carried out, once; raises its Rejection or a Fault. Cancelling the caller cancels nothing."""
         return await self.enqueue(command, envelope)
 
-    def enqueue(self, command: Command | Together, envelope: Envelope) -> asyncio.Future[Outcome]:
+    def enqueue(self, command: Decidable | Together, envelope: Envelope) -> asyncio.Future[Outcome]:
         """Let a command wait behind all that wait already; gives its outcome later, or a Fault at once."""
         self._refuse_if_useless()
         if self._held and self._clock.monotonic() - self._held_since >= self._limits.lock_timeout_seconds:
-            raise self._again(self._held)
+            raise self._held.again()
         now = self._clock.monotonic()
         waiting = Waiting(
             command,
@@ -126,8 +136,8 @@ class Writer:
     @property
     def fault(self) -> Fault | None:
         """Why commands are not served now, or None when they are."""
-        if self._follower.head_stopped and not self._stopped:
-            return stopped(self._follower.head_stopped)
+        if self._follower.stops and not self._stopped:
+            return stopped_by(self._follower.stops)
         return self._stopped or self._held or self._fault
 
     @property
@@ -143,7 +153,7 @@ class Writer:
     @property
     def is_forbidden(self) -> bool:
         """Whether there is any doubt that the log as this process folded it is the ledger's."""
-        return bool(self._stopped or self._held or self._follower.head_stopped)
+        return bool(self._stopped or self._held or self._follower.stops)
 
     @property
     def waiting(self) -> int:
@@ -157,11 +167,11 @@ class Writer:
 
     def _refuse_if_useless(self) -> None:
         if self._closing_at is not None:
-            raise Fault(Code.SHUTTING_DOWN, "the service is stopping; try again with another process")
+            raise Fault(Code.SHUTTING_DOWN, "the service is stopping", advice="try again with another process")
         if self._stopped:
-            raise self._again(self._stopped)
+            raise self._stopped.again()
         if self._fault and self._clock.monotonic() - self._fault_since > self._limits.lock_timeout_seconds:
-            raise self._again(self._fault)
+            raise self._fault.again()
 
     # What decides beside the writer whether it may write
 
@@ -173,23 +183,22 @@ class Writer:
 
     def release(self) -> None:
         self._held = None
-        if not self._stopped:
-            self._to_mark = None
+        self._to_mark = [(stop, at) for stop, at in self._to_mark if at is None]  # what the log itself says stands
         self._wake.set()
 
     def witness(self, position: int) -> None:
         """Write nothing to a log that ends before a position which it is known to have reached."""
         self._follower.witnessed = position
 
-    def forbid(self, why: str, *, at: int) -> None:
+    def forbid(self, stop: Stop, *, at: int) -> None:
         """Write nothing until `release`, and stop every process at the head, if it still is at the position `at`."""
-        self._held, self._held_since = stopped(why), float("-inf")
-        self._to_mark = why, at
+        self._held, self._held_since = stopped_by([stop]), float("-inf")
+        self._to_mark = [*((each, its) for each, its in self._to_mark if its is None), (stop, at)]
         waiting = self._queue.draw(len(self._queue))
         self._queue.put_back(each for each in waiting if each.in_doubt)
         for each in waiting:
             if not each.in_doubt:
-                each.answer(self._again(self._held))
+                each.answer(self._held.again())
         self._wake.set()
 
     # Life
@@ -250,7 +259,7 @@ class Writer:
         except StoreFault as fault:
             self._suffer(fault)
         except OutcomeUnknown as doubt:
-            self._note(Fault(Code.DATABASE_UNAVAILABLE, f"COMMIT is in doubt and looked up: {doubt}"))
+            self._note(Fault(Code.DATABASE_UNAVAILABLE, "COMMIT is in doubt and looked up", said=str(doubt)))
             self._retreat()
         except (BrokenChain, UnknownEvent) as why:
             await self._halt(why)
@@ -258,13 +267,13 @@ class Writer:
             self._refuse(fault)
         except Exception:
             _log.exception("the writer failed")
-            self._suffer(StoreFault(Code.INTERNAL_ERROR, "the service failed; its log has the cause", transient=True))
+            self._suffer(StoreFault(Code.INTERNAL_ERROR, "the service failed", hint=Hint.SEE_LOG, transient=True))
 
     async def _serve(self) -> None:
         if self._to_mark and self.fold:
-            await self._mark_head(*self._to_mark)
+            await self._mark_head()
         if self._stopped and not await self._is_mended():
-            raise self._again(self._stopped)
+            raise self._stopped.again()
         if self._behind or self._readers or self._held or not (self._queue or self._is_due()):
             await self._catch_up()
         if not self._behind and not self._held and (self._queue or self._more_due or self._is_due()):
@@ -427,10 +436,10 @@ class Writer:
         # What it could not fold has spoilt the state; and a newer process knows the event that this one does not.
         self._may_be_mended = isinstance(why, BrokenChain)
         _log.critical("%s", self._stopped.detail)
-        if self._may_be_mended:
-            seen = f" ({SEEN.format(position=self.fold.position, hash=self.fold.hash.hex())})" if self.fold else ""
-            self._to_mark = f"{why}{seen}", None
-            await self._mark_head(*self._to_mark)
+        if isinstance(why, BrokenChain):
+            position, hash = (self.fold.position, self.fold.hash) if self.fold else (None, None)
+            self._to_mark.append((Stop(why.kind, str(why), position, hash), None))
+            await self._mark_head()
         self._fail_all(self._stopped)
 
     async def _is_mended(self) -> bool:
@@ -438,67 +447,66 @@ class Writer:
         if self.fold is None or not self._may_be_mended:
             return False
         head, last = await self._store.head(), await self._store.events_at([self.fold.position])
-        if head.stopped or not last or last[0].hash != self.fold.hash:
+        if head.is_stopped or not last or last[0].hash != self.fold.hash:
             return False
         _log.warning("the log is whole again, up to position %d: writing goes on", head.position)
         self._stopped = None
         return True
 
-    async def _mark_head(self, why: str, at: int | None) -> None:
-        """Write into the head why writing must stop, so that every process sees it under the lock.
+    async def _mark_head(self) -> None:
+        """Write into the log's database why writing must stop, so that every process sees it under the lock.
 
-        Unless it has left the position `at` meanwhile: then what was found of it there is not true of it any more.
+        Unless the head has left the position `at` meanwhile: then what was found of it there is not true of it any
+        more. Nor while there is only half of a ledger.
         """
         try:
             transaction = await self._store.begin()
             try:
-                head = transaction.head
-                is_ours = self.fold is not None and head.ledger_id == self.fold.ledger_id
-                if is_ours and not head.stopped and at in (None, head.position):
-                    await transaction.stop(why)
+                if await self._mark(transaction):
                     await transaction.commit()
             finally:
                 await transaction.rollback()
-            self._to_mark = None
+            self._to_mark = []
         except (StoreFault, OutcomeUnknown) as error:
             _log.error("the head could not be marked as stopped, trying again: %s", error)
+
+    async def _mark(self, transaction: Transaction) -> bool:
+        """Say whether there was something to mark."""
+        head = transaction.head
+        is_ours = self.fold is not None and head.ledger_id == self.fold.ledger_id
+        if not is_ours or any(stop.kind in NO_LEDGER for stop in await transaction.stops()):
+            return False
+        return any([await transaction.stop(stop) for stop, at in self._to_mark if at in (None, head.position)])
 
     def _drop_overdue(self) -> None:
         now = self._clock.monotonic()
         for waiting in self._queue.draw_overdue(now):
             waiting.answer(self._overdue(waiting))
-
-        self._fail_readers(self._fault or _too_late(self._limits), now)
+        if any(deadline <= now for deadline, _ in self._readers):
+            self._fail_readers(self._fault or _too_late(self._limits), now)
 
     def _fail_readers(self, fault: Fault, overdue_at: float) -> None:
         overdue = [reader for deadline, reader in self._readers if deadline <= overdue_at]
         self._readers = [(deadline, reader) for deadline, reader in self._readers if deadline > overdue_at]
         for reader in overdue:
             if not reader.done():
-                reader.set_exception(self._again(fault))
+                reader.set_exception(fault.again())
 
     def _overdue(self, waiting: Waiting) -> Fault:
         if waiting.in_doubt:
             return _outcome_unknown()
-        return self._again(self._held or self._fault or _too_late(self._limits))
+        return (self._held or self._fault or _too_late(self._limits)).again()
 
     def _fail_all(self, fault: Fault) -> None:
         for waiting in self._queue.draw(len(self._queue)):
-            waiting.answer(_outcome_unknown() if waiting.in_doubt else self._again(fault))
+            waiting.answer(_outcome_unknown() if waiting.in_doubt else fault.again())
         self._fail_readers(fault, float("inf"))
-
-    @staticmethod
-    def _again(fault: Fault) -> Fault:
-        """Give each client an exception of its own: a shared one would gather every client's traceback."""
-        return Fault(fault.code, fault.detail)
 
 
 def _too_late(limits: Limits) -> Fault:
-    return Fault(Code.LOCK_TIMEOUT, f"not begun within {limits.lock_timeout_seconds:g} seconds; try again")
+    return Fault(Code.LOCK_TIMEOUT, f"not begun within {limits.lock_timeout_seconds:g} seconds", advice="try again")
 
 
 def _outcome_unknown() -> Fault:
-    return Fault(
-        Code.OUTCOME_UNKNOWN,
-        "the database did not say whether the command was committed; send it again with the same Idempotency-Key",
-    )
+    happened = "the database did not say whether the command was committed"
+    return Fault(Code.OUTCOME_UNKNOWN, happened, hint=Hint.SEND_AGAIN_WITH_KEY)

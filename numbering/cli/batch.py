@@ -58,10 +58,11 @@ def batch(session: Session, file: BinaryIO, atomic: bool) -> None:
 
 def _read(text: bytes) -> BatchBody:
     try:
-        return parse(BatchBody, text)
+        return parse(BatchBody, text, name="FILE")
     except Rejection as flaw:
-        kind = Unreadable if flaw.code is Code.MALFORMED_JSON else Rejection
-        raise kind(flaw.code, flaw.detail.replace("the body", "FILE"), flaw.errors) from None
+        if flaw.code is not Code.MALFORMED_JSON:
+            raise
+        raise Unreadable(flaw.code, flaw.detail, flaw.errors) from None
 
 
 def _show(answer: Answer) -> None:

@@ -1,14 +1,14 @@
 """The mirror: how far it is, and what an operator does when it and the log disagree."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from ledger.domain.rejection import Code, Rejection
 from ledger.log import generation
-from ledger.ports import Fault, Head, OutcomeUnknown
+from ledger.ports import Fault, Head, OutcomeUnknown, Stop, reasons
 from ledger.stores import SqlStore
 from numbering.cli.caller import read_settings, settings_options
 from numbering.cli.output import Answer, note, progress, say_facts, say_json, say_line, say_table, told
@@ -44,14 +44,14 @@ def status(as_json: bool, **options: str | None) -> None:
     """
     settings = read_settings(options)
 
-    async def looked(store: SqlStore, stream: Stream) -> tuple[Comparison, Overview, int]:
-        return await compare(stream, store), await stream.overview(), await generation(store)
+    async def looked(store: SqlStore, stream: Stream) -> tuple[Comparison, Overview, int, Sequence[Stop]]:
+        return await compare(stream, store), await stream.overview(), await generation(store), await store.stops()
 
     with told(json=as_json):
-        found, overview, fences = _on_mirror(settings, looked)
-    answer = _status(found, overview, fences)
+        found, overview, fences, stops = _on_mirror(settings, looked)
+    answer = _status(found, overview, fences, stops)
     say_json(answer) if as_json else _show_status(answer)
-    if found.forbids_writing or found.head.stopped:
+    if found.forbids_writing or stops:
         raise SystemExit(REJECTED)
 
 
@@ -119,7 +119,8 @@ def _on_mirror(settings: Settings, work: Work[Result]) -> Result:
     except upkeep.Refused as refused:
         raise Rejection(Code.LEDGER_STOPPED, str(refused)) from refused
     except OutcomeUnknown as doubt:
-        raise Fault(Code.OUTCOME_UNKNOWN, f"{doubt}; run the command again, it goes on where it was") from doubt
+        advice = "run the command again, it goes on where it was"
+        raise Fault(Code.OUTCOME_UNKNOWN, str(doubt), advice=advice) from doubt
 
 
 async def _opened(settings: Settings, work: Work[Result]) -> Result:
@@ -127,7 +128,7 @@ async def _opened(settings: Settings, work: Work[Result]) -> Result:
         return await work(store, stream)
 
 
-def _status(found: Comparison, overview: Overview, fences: int) -> Answer:
+def _status(found: Comparison, overview: Overview, fences: int, stops: Sequence[Stop]) -> Answer:
     tail, head = found.tail, found.head
     return {
         "stream": stream_key(head.ledger_id, fences),
@@ -138,7 +139,7 @@ def _status(found: Comparison, overview: Overview, fences: int) -> Answer:
         "last": tail.position,
         "head": head.position,
         "lag": max(head.position - tail.position, 0),
-        "stopped": head.stopped,
+        "stopped": reasons(stops) or None,
         "groups": [_group(group, head) for group in overview.groups],
     }
 

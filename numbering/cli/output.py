@@ -17,7 +17,7 @@ from rich.text import Text
 
 from api.answers import as_json
 from api.problems import problem_body
-from ledger.domain.rejection import Rejection
+from ledger.domain.rejection import Hint, Rejection
 from ledger.ports import Fault
 from numbering.exits import FAULT, REJECTED, USAGE_ERROR
 
@@ -41,11 +41,11 @@ Answer = dict[str, Any]
 
 _GAP = "  "
 
-# The ledger's own words speak to clients over HTTP, or to none in particular.
+# What the API's clients are told is for programs that speak HTTP.
 _IN_OUR_WORDS = {
-    "define it first": "define it with `numbering series apply FILE.toml`",
-    "send it again with the same Idempotency-Key": "run it again with the same --idempotency-key, if it had one",
-    "its log has the cause": "the lines before this one have the cause",
+    Hint.DEFINE_SERIES: "define it with `numbering series apply FILE.toml`",
+    Hint.SEND_AGAIN_WITH_KEY: "run it again with the same --idempotency-key, if it had one",
+    Hint.SEE_LOG: "the lines before this one have the cause",
 }
 
 
@@ -208,7 +208,4 @@ def problem(error: Rejection | Fault) -> dict[str, Any]:
 
 
 def _detail(error: Rejection | Fault) -> str:
-    detail = error.detail
-    for theirs, ours in _IN_OUR_WORDS.items():
-        detail = detail.replace(theirs, ours)
-    return detail
+    return error.told(_IN_OUR_WORDS.__getitem__)

@@ -36,8 +36,8 @@ async def _look(settings: Settings) -> Iterable[Finding]:
 
 
 def _finding(found: Standing, now: int) -> Finding:
-    if found.why:
-        return error(CHECK, found.why, "see docs/recovery.md")
+    if found.stop:
+        return error(CHECK, found.stop.text, "see docs/recovery.md")
     behind = found.head.position - found.manifest.position
     age = (now - found.manifest.recorded_at) // MICROSECONDS
     detail = f"the archive ends at position {found.manifest.position}, {behind} events before the log"

@@ -1,7 +1,6 @@
 """What a check finds, and how checks are run: bounded in time, and never ended by an exception."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -29,8 +28,6 @@ __all__ = [
 CHECK_SECONDS = 5.0
 MAX_SILENT = 2  # checks without an answer, after which nobody waits for more
 DECIMALS_BELOW_SECONDS = 10
-
-FAULT = re.compile(r"((?P<what>[^(]*?): )?(?P<advice>[^(]+) \((?P<said>(MariaDB|SQLite) says.*)\)", re.DOTALL)
 
 T = TypeVar("T")
 
@@ -64,11 +61,11 @@ def error(check: str, detail: str, advice: str) -> Finding:
 
 
 def fault(check: str, told: StoreFault, *, when_away: str) -> Finding:
-    """Give a store's fault, whose words are often `what: what to do (what the database said)`."""
-    if told.transient or not (parts := FAULT.fullmatch(told.detail)):
+    """Give a store's fault; one that says nothing of what to do, or that may pass by itself, is for `when_away`."""
+    if told.transient or told.advice is None:
         return error(check, told.detail, when_away)
-    what = f"{parts['what']} ({parts['said']})" if parts["what"] else parts["said"]
-    return error(check, what, parts["advice"])
+    said = f" ({told.said})" if told.said is not None else ""
+    return error(check, told.happened + said, told.advice)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,11 @@ FILE = "ops/mariadb-grants.sql"
 NEEDED = {
     "events": {"SELECT", "INSERT"},
     "ledger_head": {"SELECT", "UPDATE"},
+    "stops": {"SELECT", "INSERT", "DELETE"},
     "snapshots": {"SELECT", "INSERT"},
     "alembic_version": {"SELECT"},
+    "schema_version": {"SELECT"},
+    "processes": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "projections": {"SELECT", "UPDATE"},
 } | {table.name: {"SELECT", "INSERT", "UPDATE", "DELETE"} for slot in SLOTS.values() for table in slot.tables}
 

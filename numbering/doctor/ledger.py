@@ -1,33 +1,59 @@
 """What is true of a ledger in any database: its migrations, its head, and the time in it."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import orjson
 from alembic.script import ScriptDirectory
 
 from ledger import chain
-from ledger.stores.migration import migrations
+from ledger.domain.formats import FIRST_FORMAT, FORMAT_STREAM, NEWEST_FORMAT
+from ledger.ports import Head, Stop, reasons
+from ledger.stores.migration import FOUNDATION_TABLE, migrations
+from ledger.stores.schema import schema_version
+from ledger.stores.stops import all_stops, stop_of
 from numbering.doctor.findings import Finding, error, ok, span, warning
 
 __all__ = [
+    "FORMAT",
+    "FOUNDATION_TABLE",
     "HEAD_AND_LAST",
+    "HEAD_AND_STOPS",
+    "IS_EMPTY",
+    "STEP_TABLE",
     "State",
     "findings",
+    "format",
     "head",
     "known_revisions",
     "last_time",
+    "migrations_applied",
     "revision",
+    "standing",
     "stopped",
     "triggers",
 ]
 
 # One statement sees one state of the database, however busily others append meanwhile.
 HEAD_AND_LAST = """
-    SELECT h.position, h.hash, h.recorded_at, h.ledger_id, h.stopped, e.position, e.hash
+    SELECT h.position, h.hash, h.recorded_at, h.ledger_id, e.position, e.hash
     FROM ledger_head AS h LEFT JOIN events AS e ON e.position = (SELECT max(position) FROM events)
     WHERE h.id = 1
 """
 
+STEP_TABLE = schema_version.name
+HEAD_AND_STOPS = """
+    SELECT h.position, h.hash, h.recorded_at, h.ledger_id, h.stopped, h.stops,
+           s.kind, s.detail, s.position, s.hash, s.stopped_at
+    FROM ledger_head AS h LEFT JOIN stops AS s ON h.id = 1 WHERE h.id = 1 ORDER BY s.id
+"""
+
+# The newest event that raised the format, if there is one.
+FORMAT = f"SELECT body FROM events WHERE stream = '{FORMAT_STREAM}' ORDER BY position DESC LIMIT 1"
+
+IS_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM events)"
+
+UPGRADE = "upgrade numbering-ledger"
 MIGRATE = "run `numbering migrate`"
 MICROSECONDS = 1_000_000
 TRIGGER_WORDS = "append-only"  # what a trigger of ours says when it refuses
@@ -41,7 +67,6 @@ class State(NamedTuple):
     hash: bytes
     recorded_at: int
     ledger_id: str
-    stopped: str | None
     last_position: int | None
     last_hash: bytes | None
 
@@ -51,7 +76,8 @@ def known_revisions() -> list[str]:
     return [step.revision for step in ScriptDirectory.from_config(migrations()).walk_revisions()][::-1]
 
 
-def revision(check: str, current: Sequence[str], known: Sequence[str]) -> Finding:
+def revision(check: str, current: Sequence[str], known: Sequence[str], *, foundation: str | None = None) -> Finding:
+    """Judge the last step that was applied; `foundation` is the one that a build must know to work on the tables."""
     match current:
         case []:
             return error(check, "none was applied: there is no ledger here", MIGRATE)
@@ -59,9 +85,19 @@ def revision(check: str, current: Sequence[str], known: Sequence[str]) -> Findin
             return ok(check, f"{one}, the newest")
         case [one] if one in known:
             return error(check, f"{one} is older than {known[-1]}, which this version needs", MIGRATE)
+        case [one] if foundation is not None and foundation <= known[-1]:
+            return ok(check, f"{one}, which is newer than {known[-1]} and only adds to it")
         case _:
             detail = f"{', '.join(current)} is newer than {known[-1]}, the newest that this version knows"
-            return error(check, detail, "upgrade numbering-ledger")
+            return error(check, detail, UPGRADE)
+
+
+def migrations_applied(check: str, noted: Mapping[str, Sequence[str]]) -> Finding:
+    """Judge the rows of both tables that say how far the migrations have come."""
+    known, foundations = known_revisions(), noted[FOUNDATION_TABLE]
+    if len(foundations) != 1 or foundations[0] > known[-1]:  # steps count up
+        return revision(check, foundations, known)
+    return revision(check, noted[STEP_TABLE] or foundations, known, foundation=foundations[0])
 
 
 def triggers(check: str, found: Mapping[str, str], expected: set[str]) -> Finding:
@@ -88,14 +124,36 @@ def head(check: str, state: State | None) -> Finding:
     return ok(check, f"position {state.position}, hash {state.hash.hex()[:16]}…, ledger {state.ledger_id}")
 
 
-def stopped(check: str, state: State) -> Finding:
-    if state.stopped is None:
+def standing(rows: Sequence[Sequence[Any]]) -> Sequence[Stop]:
+    """Read rows of HEAD_AND_STOPS."""
+    if not rows:
+        return []
+    columns = len(Head._fields)
+    stops = [stop_of(*row[columns:]) for row in rows if row[columns] is not None]
+    return all_stops(stops, Head(*rows[0][:columns]))
+
+
+def stopped(check: str, stops: Sequence[Stop]) -> Finding:
+    if not stops:
         return ok(check, "writing is not stopped")
     return error(
         check,
-        f"writing is stopped: {state.stopped}",
+        f"writing is stopped: {reasons(stops)}",
         "mend what it names; until then no number is issued",
     )
+
+
+def format(check: str, bodies: Sequence[str | bytes], *, is_empty: bool) -> Finding:
+    """Judge the newest event that raised the format, if there is one."""
+    present: int = orjson.loads(bodies[0])["data"]["format"] if bodies else FIRST_FORMAT
+    if is_empty:
+        return ok(check, f"no event yet: the ledger begins at {NEWEST_FORMAT}, the newest")
+    if present == NEWEST_FORMAT:
+        return ok(check, f"{present}, the newest")
+    if present < NEWEST_FORMAT:
+        detail = f"{present}, so that earlier builds can write; {NEWEST_FORMAT} is the newest"
+        return warning(check, detail, "run `numbering upgrade` when no process of an earlier build is left")
+    return error(check, f"{present} is newer than {NEWEST_FORMAT}, the newest that this version knows", UPGRADE)
 
 
 def last_time(check: str, recorded_at: int, now: int, whose: str) -> Finding:
@@ -109,13 +167,13 @@ def last_time(check: str, recorded_at: int, now: int, whose: str) -> Finding:
     return warning(check, detail, "set the clock right, with NTP; until it catches up, events repeat the last time")
 
 
-def findings(subject: str, states: Sequence[State], now: int, whose: str) -> list[Finding]:
-    """Judge the rows of HEAD_AND_LAST: none or one."""
+def findings(subject: str, states: Sequence[State], stops: Sequence[Stop], now: int, whose: str) -> list[Finding]:
+    """Judge the rows of HEAD_AND_LAST, none or one, and what stops the ledger."""
     if not states:
         return [head(f"{subject} head", None)]
     (state,) = states
     return [
         head(f"{subject} head", state),
-        stopped(f"{subject} stopped", state),
+        stopped(f"{subject} stopped", stops),
         last_time(f"{subject} last event", state.recorded_at, now, whose),
     ]

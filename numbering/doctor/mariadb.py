@@ -138,6 +138,7 @@ def _checks(server: Server) -> Iterator[Check]:
         ("collation", _collations, False),
         ("triggers", _triggers, False),
         ("head", _head, False),
+        ("format", _format, False),
     ):
         yield Check(f"mariadb {name}", partial(_said, f"mariadb {name}", look, server), gate)
 
@@ -246,13 +247,17 @@ async def _privileges(check: str, server: Server) -> Iterable[Finding]:
 
 
 async def _migrations(check: str, server: Server) -> Iterable[Finding]:
+    tables = ledger.FOUNDATION_TABLE, ledger.STEP_TABLE
+    return [ledger.migrations_applied(check, {table: await _noted(server, table) for table in tables})]
+
+
+async def _noted(server: Server, table: str) -> Sequence[str]:
     try:
-        applied = await server.ask("SELECT version_num FROM alembic_version")
+        return [step for (step,) in await server.ask(f"SELECT version_num FROM {table}")]
     except MySQLError as failed:
         if failed.args[0] != NO_SUCH_TABLE:
             raise
-        applied = []
-    return [ledger.revision(check, [revision for (revision,) in applied], ledger.known_revisions())]
+        return []
 
 
 async def _engines(check: str, server: Server) -> Iterable[Finding]:
@@ -289,7 +294,14 @@ async def _triggers(check: str, server: Server) -> Iterable[Finding]:
     return [ledger.triggers(check, dict(await server.ask(TRIGGERS_OF_EVENTS)), TRIGGERS)]
 
 
+async def _format(check: str, server: Server) -> Iterable[Finding]:
+    ((is_empty,),) = await server.ask(ledger.IS_EMPTY)
+    bodies = [body for (body,) in await server.ask(ledger.FORMAT)]
+    return [ledger.format(check, bodies, is_empty=bool(is_empty))]
+
+
 async def _head(check: str, server: Server) -> Iterable[Finding]:
     rows = await server.ask(ledger.HEAD_AND_LAST)
+    stops = ledger.standing(await server.ask(ledger.HEAD_AND_STOPS))
     ((now,),) = await server.ask(NOW)
-    return ledger.findings("mariadb", [ledger.State(*row) for row in rows], now, "the database's clock")
+    return ledger.findings("mariadb", [ledger.State(*row) for row in rows], stops, now, "the database's clock")

@@ -12,7 +12,7 @@ import re
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote, urlsplit
 from sqlalchemy import URL
 
 from ledger.stores import sqlite
-from ledger.stores.sqlite import file_fault
+from ledger.stores.sqlite import CHECK_URL, file_fault
 from numbering.doctor import ledger
 from numbering.doctor.findings import CHECK_SECONDS, Check, Finding, error, fault, in_order, in_thread, ok, warning
 from numbering.doctor.machine import MOUNTS, disk, filesystem_of
@@ -87,6 +87,7 @@ def _checks(file: Path) -> Iterator[Check]:
         ("migrations", _migrations, True),
         ("triggers", _triggers, False),
         ("head", _head, False),
+        ("format", _format, False),
     ):
         yield Check(f"sqlite {name}", partial(in_thread, partial(_said, f"sqlite {name}", look, file)), gate)
 
@@ -129,8 +130,7 @@ def _file(check: str, file: Path) -> Iterable[Finding]:
     missing = file_fault(str(file))
     if missing is None:
         return [ok(check, str(file.resolve()))]
-    what, _, advice = missing.detail.rpartition(": ")
-    return [error(check, what, advice)]
+    return [fault(check, missing, when_away=CHECK_URL)]
 
 
 def _permissions(check: str, file: Path) -> Iterable[Finding]:
@@ -193,9 +193,13 @@ def journal_mode(check: str, header: bytes) -> Finding:
 
 
 def _migrations(check: str, file: Path) -> Iterable[Finding]:
-    made = _ask(file, "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'")
-    applied = _ask(file, "SELECT version_num FROM alembic_version") if made else []
-    return [ledger.revision(check, [revision for (revision,) in applied], ledger.known_revisions())]
+    tables = ledger.FOUNDATION_TABLE, ledger.STEP_TABLE
+    return [ledger.migrations_applied(check, {table: _noted(file, table) for table in tables})]
+
+
+def _noted(file: Path, table: str) -> Sequence[str]:
+    made = _ask(file, f"SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{table}'")
+    return [step for (step,) in _ask(file, f"SELECT version_num FROM {table}")] if made else []
 
 
 def _triggers(check: str, file: Path) -> Iterable[Finding]:
@@ -203,7 +207,14 @@ def _triggers(check: str, file: Path) -> Iterable[Finding]:
     return [ledger.triggers(check, dict(found), TRIGGERS)]
 
 
+def _format(check: str, file: Path) -> Iterable[Finding]:
+    ((is_empty,),) = _ask(file, ledger.IS_EMPTY)
+    bodies = [body for (body,) in _ask(file, ledger.FORMAT)]
+    return [ledger.format(check, bodies, is_empty=bool(is_empty))]
+
+
 def _head(_: str, file: Path) -> Iterable[Finding]:
     rows = _ask(file, ledger.HEAD_AND_LAST)
+    stops = ledger.standing(_ask(file, ledger.HEAD_AND_STOPS))
     now = int(time.time() * MICROSECONDS)
-    return ledger.findings("sqlite", [ledger.State(*row) for row in rows], now, "this machine's clock")
+    return ledger.findings("sqlite", [ledger.State(*row) for row in rows], stops, now, "this machine's clock")

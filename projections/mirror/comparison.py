@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ledger import chain
-from ledger.ports import Head, Store
+from ledger.ports import Head, Stop, StopKind, Store
 from projections.mirror.stream import Stream, Tail
 
 __all__ = ["Comparison", "Verdict", "compare"]
@@ -38,25 +38,28 @@ class Comparison:
 
     @property
     def forbids_writing(self) -> bool:
-        return self.verdict in (Verdict.AHEAD, Verdict.FORKED, Verdict.SUPERSEDED)
+        return self.verdict in _STOPS
 
     @property
     def detail(self) -> str:
+        return f"the mirror {self._what}"
+
+    @property
+    def _what(self) -> str:
+        """End a sentence that begins with the mirror."""
         tail, head = self.tail.position, self.head.position
         match self.verdict:
             case Verdict.AHEAD:
-                return (
-                    f"the mirror goes on to position {tail}, but the log ends at {head}: the database has lost its end"
-                )
+                return f"goes on to position {tail}, but the log ends at {head}: the database has lost its end"
             case Verdict.FORKED:
                 return (
-                    f"the mirror, which ends at position {tail}, is no part of this log, which ends at {head}: one of "
-                    "them is a stale or foreign copy"
+                    f"ends at position {tail} and is no part of this log, which ends at {head}: one of them is a stale "
+                    "or foreign copy"
                 )
             case Verdict.SUPERSEDED:
-                return "the mirror of a later generation is there: the ledger was restored since, to another database"
+                return "of a later generation is there: the ledger was restored since, to another database"
             case _:
-                return f"the mirror {self.verdict.meaning}: it ends at position {tail}, the log at {head}"
+                return f"{self.verdict.meaning}: it ends at position {tail}, the log at {head}"
 
     @property
     def advice(self) -> str:
@@ -71,8 +74,16 @@ class Comparison:
         )
 
     @property
-    def why(self) -> str:
-        return f"{self.detail}; {self.advice}"
+    def stop(self) -> Stop:
+        """The reason for which writing must be stopped, when it `forbids_writing`."""
+        return Stop(_STOPS[self.verdict], f"{self._what}; {self.advice}")
+
+
+_STOPS = {
+    Verdict.AHEAD: StopKind.MIRROR_AHEAD,
+    Verdict.FORKED: StopKind.MIRROR_FORKED,
+    Verdict.SUPERSEDED: StopKind.MIRROR_SUPERSEDED,
+}
 
 
 async def compare(stream: Stream, store: Store) -> Comparison:

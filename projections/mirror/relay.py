@@ -141,8 +141,8 @@ class Relay:
         found = await copier.compare()
         self._cursor = found.tail
         if found.forbids_writing:
-            self._writer.forbid(found.why, at=found.head.position)
-            raise _Disagreement(found.why)
+            self._writer.forbid(found.stop, at=found.head.position)
+            raise _Disagreement(found.stop.text)
         self._cursor, self._head, self._is_verified = copier.cursor, found.head.position, True
         self._writer.witness(self._head)
         self._writer.release()
@@ -239,6 +239,6 @@ class Relay:
 def _not_compared(detail: str) -> Fault:
     return Fault(
         Code.MIRROR_NOT_COMPARED,
-        f"this may be a stale copy of the ledger, and its mirror could not be compared with it: {detail}; start Redis, "
-        "or serve with --start-unverified if this database is known to be the newest",
+        f"this may be a stale copy of the ledger, and its mirror could not be compared with it: {detail}",
+        advice="start Redis, or serve with --start-unverified if this database is known to be the newest",
     )

@@ -1,12 +1,10 @@
 """What an operator does with the mirror: make it anew, or take back from it what the database has lost."""
 
-import re
 from collections.abc import Callable, Sequence
 
 from ledger import codec
 from ledger.fold import BrokenChain, Fold
-from ledger.ports import MOVED, RESTORING, Head, Record, Store
-from ledger.writer import SEEN
+from ledger.ports import NO_LEDGER, Head, Record, Stop, StopKind, Store, reasons
 from projections.mirror.comparison import Verdict, compare
 from projections.mirror.copier import Copier
 from projections.mirror.stream import Entry, Stream, StreamFault
@@ -15,7 +13,7 @@ __all__ = ["Refused", "adopt", "rebuild"]
 
 ADOPTED_AT_ONCE = 512  # events in one transaction
 READ_AT_ONCE = 1000
-MADE_BY_MIRROR = "the mirror"  # begins every reason to stop that a comparison gives
+OF_MIRROR = {StopKind.MIRROR_AHEAD, StopKind.MIRROR_FORKED, StopKind.MIRROR_SUPERSEDED}
 
 Progress = Callable[[int, int], None]  # up to which position, and where it ends
 
@@ -33,7 +31,7 @@ async def adopt(store: Store, stream: Stream, progress: Progress) -> int:
     await _check_is_ledger(store)
     found = await compare(stream, store)
     if found.verdict is Verdict.FORKED:
-        raise Refused(found.why)
+        raise Refused(found.stop.text)
     if found.verdict not in (Verdict.AHEAD, Verdict.FOLLOWS):
         raise Refused(f"{found.detail}: there is nothing to take back; `numbering mirror rebuild` fills it")
     if found.verdict is Verdict.AHEAD:
@@ -53,7 +51,7 @@ async def rebuild(store: Store, stream: Stream, progress: Progress, *, retention
     await _check_is_ledger(store)
     found = None if discard else await compare(stream, store)
     if found and found.forbids_writing:
-        raise Refused(found.why)
+        raise Refused(found.stop.text)
     new = stream.beside()
     try:
         await new.delete()  # what an interrupted one has left
@@ -69,10 +67,9 @@ async def rebuild(store: Store, stream: Stream, progress: Progress, *, retention
 
 
 async def _check_is_ledger(store: Store) -> None:
-    """See that the log is the ledger's: not half of it, and not what it was before it was moved."""
-    stopped = (await store.head()).stopped
-    if stopped and stopped.startswith((RESTORING, MOVED)):
-        raise Refused(stopped)
+    stops = await store.stops()
+    if any(stop.kind in NO_LEDGER for stop in stops):
+        raise Refused(reasons(stops))
 
 
 async def _folded(store: Store, head: Head, end: int, progress: Progress) -> Fold:
@@ -134,24 +131,30 @@ def _record(entry: Entry) -> Record:
 
 
 async def _let_write(store: Store, *, whatever_stopped_it: bool = False) -> None:
-    """Lift the stop from the head, if it was the mirror that is now in order, or what was lost is there again."""
-    stopped = (await store.head()).stopped
-    if stopped is None:
-        return
-    if not whatever_stopped_it and not stopped.startswith(MADE_BY_MIRROR) and not await _is_there_again(store, stopped):
-        raise Refused(f"writing stays stopped, for what the mirror does not hold: {stopped}; restore the ledger")
+    """Lift the stops that are mended: the mirror is in order now, and what was lost may be there again."""
+    stops = await store.stops()
+    mended = [stop for stop in stops if whatever_stopped_it or await _is_mended(store, stop)]
+    left = await _lifted(store, mended) if mended else stops
+    if left:
+        raise Refused(f"writing stays stopped, for what the mirror does not hold: {reasons(left)}; restore the ledger")
+
+
+async def _lifted(store: Store, mended: Sequence[Stop]) -> Sequence[Stop]:
+    """Lift some; gives those that stand."""
     transaction = await store.begin()
     try:
-        await transaction.stop(None)
+        left = await transaction.lift(lambda stop: stop in mended)
         await transaction.commit()
+        return left
     finally:
         await transaction.rollback()
 
 
-async def _is_there_again(store: Store, stopped: str) -> bool:
-    """Say whether the log holds the event that a process had seen when it stopped writing."""
-    seen = re.search(SEEN.format(position="([0-9]+)", hash="([0-9a-f]+)"), stopped)
-    if seen is None:
+async def _is_mended(store: Store, stop: Stop) -> bool:
+    """Say whether a stop came from the mirror, or the log holds the event again that was seen when it was made."""
+    if stop.kind in OF_MIRROR:
+        return True
+    if stop.position is None:
         return False
-    records = await store.events_at([int(seen[1])])
-    return bool(records) and records[0].hash.hex() == seen[2]
+    records = await store.events_at([stop.position])
+    return bool(records) and records[0].hash == stop.hash

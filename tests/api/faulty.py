@@ -1,15 +1,16 @@
 """A store whose database fails when told to, at the port: what the service does then can be seen over HTTP."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from ledger.ports import Head, OutcomeUnknown, Record, Snapshot, Store, StoreFault, Transaction
+from ledger.ports import Head, OutcomeUnknown, Record, Snapshot, Stop, Store, StoreFault, Transaction
 
 __all__ = ["COMMITTING", "EVERYTHING", "WRITING", "FaultyStore"]
 
 EVERYTHING = frozenset(
     {
         "head",
+        "stops",
         "events",
         "events_at",
         "events_of_commands",
@@ -52,6 +53,10 @@ class FaultyStore:
     async def head(self) -> Head:
         self.check("head")
         return await self._store.head()
+
+    async def stops(self) -> Sequence[Stop]:
+        self.check("stops")
+        return await self._store.stops()
 
     async def events(self, *, after: int, limit: int) -> Sequence[Record]:
         self.check("events")
@@ -106,8 +111,14 @@ class FaultyTransaction:
         self._store.check("append")
         await self._transaction.append(records)
 
-    async def stop(self, why: str | None) -> None:
-        await self._transaction.stop(why)
+    async def stops(self) -> Sequence[Stop]:
+        return await self._transaction.stops()
+
+    async def stop(self, stop: Stop) -> bool:
+        return await self._transaction.stop(stop)
+
+    async def lift(self, is_mended: Callable[[Stop], bool]) -> Sequence[Stop]:
+        return await self._transaction.lift(is_mended)
 
     async def commit(self) -> None:
         await asyncio.sleep(0)  # as a real COMMIT does: a writer that only tries again must not stop the loop

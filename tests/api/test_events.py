@@ -22,7 +22,7 @@ from api.streams import PIECE_BYTES
 from api.streams import Limits as StreamLimits
 from ledger.domain.rejection import Code
 from ledger.feed import Feed
-from ledger.ports import Store, StoreFault
+from ledger.ports import Stop, StopKind, Store, StoreFault
 from ledger.writer import Limits
 from numbering.server import UNREAD_MS, listen
 from numbering.settings import Settings
@@ -141,7 +141,7 @@ async def test_what_another_process_committed_is_there(open_ledger: Open, clock:
 
 async def test_a_ledger_whose_writing_is_stopped_is_still_read(api: Api) -> None:
     transaction = await api.store.begin()
-    await transaction.stop("position 7 was seen with another hash")
+    await transaction.stop(Stop(StopKind.LOG_FORKED, "position 7 was seen with another hash"))
     await transaction.commit()
     problem(await api.post("/v1/reservations", {"series": "PLAIN"}), Code.LEDGER_STOPPED)
     assert len((await page(api))["events"]) == 1

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.rejection import Code
-from ledger.ports import Store, StoreFault
+from ledger.ports import Stop, StopKind, Store, StoreFault
 from ledger.stores import migrate
 from ledger.stores.sqlite import SQLiteStore
 from ledger.writer import Limits
@@ -99,6 +100,11 @@ async def test_what_lags_and_what_waits(sqlite_api: Api) -> None:
         "oldest_waiting_ms": 0,
     }
     assert told["projections"] == {"position": position, "lag": 0, "activity": "working", "why": None}
+
+
+async def test_the_ledger_s_format(sqlite_api: Api) -> None:
+    told = answer(await sqlite_api.http.get("/health/numbering"), 200)
+    assert told["format"] == {"present": NEWEST_FORMAT, "newest": NEWEST_FORMAT}
 
 
 async def is_projected(api: Api, position: int) -> bool:
@@ -347,7 +353,7 @@ async def test_a_ledger_that_was_stopped(api: Api) -> None:
     """A fork or a lost tail was noticed somewhere: no process writes until an operator has looked."""
     token = (await api.reserve())["token"]
     transaction = await api.store.begin()
-    await transaction.stop("position 7 was seen with another hash")
+    await transaction.stop(Stop(StopKind.LOG_FORKED, "position 7 was seen with another hash"))
     await transaction.commit()
     async with api.unchanged():
         for path in ("/v1/reservations", f"/v1/reservations/{token}/confirm"):

@@ -13,8 +13,8 @@ from ledger.domain.commands import (
     Assign,
     Cancel,
     ClosePeriod,
-    Command,
     Confirm,
+    Decidable,
     DefineSeries,
     Expire,
     Issue,
@@ -24,6 +24,7 @@ from ledger.domain.commands import (
     ResetSequence,
     RetireSeries,
     Void,
+    WithOriginal,
 )
 from ledger.domain.events import (
     MaximumAdjusted,
@@ -65,7 +66,7 @@ def story() -> Story:
     story.when(Expire("four"))
     story.when(AdjustSequence("S:2025", 7, REASON))
     story.when(Issue(Reserve("S", "seven"), "DOC"))
-    story.when(Void("S-2025-07-A", REASON, ORIGINAL, "-"))
+    story.when(WithOriginal(Void("S-2025-07-A", REASON, "-"), ORIGINAL))
     return story
 
 
@@ -129,7 +130,7 @@ def test_an_assigned_value_leaves_the_pool() -> None:
 
 
 def test_void_takes_a_confirmed_number_out_of_use(story: Story) -> None:
-    (voided,) = story.when(Void("S-2025-01-A", REASON, ORIGINAL, "-"))
+    (voided,) = story.when(WithOriginal(Void("S-2025-01-A", REASON, "-"), ORIGINAL))
     assert isinstance(voided, NumberVoided)
     assert (voided.value, voided.replacement) == (1, None)
     assert states(story)[0] == (1, 1, "VOIDED")
@@ -138,7 +139,7 @@ def test_void_takes_a_confirmed_number_out_of_use(story: Story) -> None:
 def test_a_replacement_keeps_key_date_attributes_and_document(story: Story) -> None:
     number, original = "S-2025-01-A", replace(ORIGINAL, document_date=date(2025, 1, 2))
     for token, value in (("b", 8), ("c", 9)):  # A is replaced by B, and B by C
-        voided, reserved, confirmed = story.when(Void(number, REASON, original, token, replace=True))
+        voided, reserved, confirmed = story.when(WithOriginal(Void(number, REASON, token, replace=True), original))
         assert isinstance(voided, NumberVoided)
         assert voided.replacement == ("S:2025", value)
         assert isinstance(reserved, NumbersReserved)
@@ -149,7 +150,9 @@ def test_a_replacement_keeps_key_date_attributes_and_document(story: Story) -> N
 
 
 def test_a_replacement_may_be_dated_otherwise(story: Story) -> None:
-    events = story.when(Void("S-2025-01-A", REASON, ORIGINAL, "r", replace=True, document_date=date(2024, 5, 1)))
+    events = story.when(
+        WithOriginal(Void("S-2025-01-A", REASON, "r", replace=True, document_date=date(2024, 5, 1)), ORIGINAL)
+    )
     assert one(NumberVoided, events).replacement == ("S:2024", 1)
 
 
@@ -188,7 +191,7 @@ def test_close_freezes_the_account_and_expires_what_is_due(story: Story) -> None
         ValueState.EXPIRED: ((3, 4),),
         ValueState.SKIPPED: ((5, 6),),
     }
-    story.when(Void("S-2025-01-A", REASON, ORIGINAL, "-"))
+    story.when(WithOriginal(Void("S-2025-01-A", REASON, "-"), ORIGINAL))
     assert dict(closed.accounting)[ValueState.CONFIRMED] == ((1, 1),)
 
 
@@ -199,12 +202,12 @@ def test_maximum_and_retirement(story: Story) -> None:
     assert story.when(AdjustMaximum("S", 99, REASON)) == []
     assert one(SeriesRetired, story.when(RetireSeries("S", REASON))).series == "S"
     story.when(Confirm("three", "DOC"))
-    story.when(Void("S-2025-01-A", REASON, ORIGINAL, "-"))
+    story.when(WithOriginal(Void("S-2025-01-A", REASON, "-"), ORIGINAL))
 
 
 # Refusals: the command, the code, and what the sentence must say: what is wrong, and the way out
 
-REFUSALS: list[tuple[Command, str, str]] = [
+REFUSALS: list[tuple[Decidable, str, str]] = [
     (Assign("S-2025-02-A", "", REASON), "NB006", "document must have 1 to 200 characters"),
     (Assign("S-2025-02-A", "D", ""), "NB006", "reason must have 1 to 500 characters"),
     (
@@ -227,28 +230,32 @@ REFUSALS: list[tuple[Command, str, str]] = [
     ),
     (Assign("S-2025-07-A", "D", REASON), "NB005", "is VOIDED already"),
     (
-        Void("S-2025-01-A", "too short", ORIGINAL, "-"),
+        WithOriginal(Void("S-2025-01-A", "too short", "-"), ORIGINAL),
         "NB006",
         "reason must have at least 10 characters, not 9; say more",
     ),
     (
-        Void("S-2025-01-A", REASON, ORIGINAL, "-", document_date=date(2025, 1, 1)),
+        WithOriginal(Void("S-2025-01-A", REASON, "-", document_date=date(2025, 1, 1)), ORIGINAL),
         "NB006",
         "say replace, or leave it out",
     ),
-    (Void("X", REASON, None, "-"), "NB041", "no template of this ledger prints 'X'"),
+    (WithOriginal(Void("X", REASON, "-"), None), "NB041", "no template of this ledger prints 'X'"),
     (
-        Void("S-2025-02-A", REASON, None, "-"),
+        WithOriginal(Void("S-2025-02-A", REASON, "-"), None),
         "NB042",
         "(value 2 of sequence S:2025) is CANCELLED; only a confirmed number",
     ),
-    (Void("S-2025-03-A", REASON, None, "-"), "NB042", "is RESERVED"),
-    (Void("S-2025-07-A", REASON, None, "-"), "NB042", "is VOIDED"),
-    (Void("S-2025-08-A", REASON, None, "-"), "NB042", "was never given out"),
-    (Void("S-2025-01-A", REASON, None, "-"), "NB051", "was confirmed just now; send the command again"),
-    (Void("S-2025-01-B", REASON, ORIGINAL, "-"), "NB043", "printed as 'S-2025-01-A'; name that one if it is meant"),
+    (WithOriginal(Void("S-2025-03-A", REASON, "-"), None), "NB042", "is RESERVED"),
+    (WithOriginal(Void("S-2025-07-A", REASON, "-"), None), "NB042", "is VOIDED"),
+    (WithOriginal(Void("S-2025-08-A", REASON, "-"), None), "NB042", "was never given out"),
+    (WithOriginal(Void("S-2025-01-A", REASON, "-"), None), "NB051", "was confirmed just now; send the command again"),
     (
-        Void("S-2025-01-A", REASON, ORIGINAL, "-", replace=True, document_date=date(2026, 1, 1)),
+        WithOriginal(Void("S-2025-01-B", REASON, "-"), ORIGINAL),
+        "NB043",
+        "printed as 'S-2025-01-A'; name that one if it is meant",
+    ),
+    (
+        WithOriginal(Void("S-2025-01-A", REASON, "-", replace=True, document_date=date(2026, 1, 1)), ORIGINAL),
         "NB013",
         "'S-2025-01-A' cannot be replaced: period 2026 has not begun",
     ),
@@ -284,25 +291,25 @@ REFUSALS: list[tuple[Command, str, str]] = [
 
 
 @pytest.mark.parametrize(("command", "code", "detail"), REFUSALS)
-def test_refusals_say_what_is_wrong_and_the_way_out(story: Story, command: Command, code: str, detail: str) -> None:
+def test_refusals_say_what_is_wrong_and_the_way_out(story: Story, command: Decidable, code: str, detail: str) -> None:
     rejection = story.rejection(command)
     assert rejection.code.number == code, rejection.detail
     assert detail in rejection.detail
 
 
-CLOSED: list[Command] = [
+CLOSED: list[Decidable] = [
     Reserve("S", "T"),
     Issue(Reserve("S", "T"), "D"),
     Assign("S-2025-02-A", "D", REASON),
     AdjustSequence("S:2025", 20, REASON),
     ClosePeriod("S:2025"),
     OpenPeriod("S", "2025"),
-    Void("S-2025-01-A", REASON, ORIGINAL, "-", replace=True),
+    WithOriginal(Void("S-2025-01-A", REASON, "-", replace=True), ORIGINAL),
 ]
 
 
 @pytest.mark.parametrize("command", CLOSED, ids=lambda each: type(each).__name__)
-def test_a_closed_period_takes_nothing_but_void(story: Story, command: Command) -> None:
+def test_a_closed_period_takes_nothing_but_void(story: Story, command: Decidable) -> None:
     story.when(Confirm("three", "DOC"))
     story.when(ClosePeriod("S:2025"))
     rejection = story.rejection(command)
@@ -310,7 +317,7 @@ def test_a_closed_period_takes_nothing_but_void(story: Story, command: Command) 
     assert "date the document in an open period" in rejection.detail
 
 
-RETIRED: list[Command] = [
+RETIRED: list[Decidable] = [
     Reserve("S", "T"),
     Assign("S-2025-02-A", "D", REASON),
     AdjustSequence("S:2025", 20, REASON),
@@ -318,13 +325,13 @@ RETIRED: list[Command] = [
     OpenPeriod("S", "2026"),
     ResetSequence("S:2025"),
     RetireSeries("S"),
-    Void("S-2025-01-A", REASON, ORIGINAL, "-", replace=True),
+    WithOriginal(Void("S-2025-01-A", REASON, "-", replace=True), ORIGINAL),
     DefineSeries((series("T-{SEQ:2}"),)),
 ]
 
 
 @pytest.mark.parametrize("command", RETIRED, ids=lambda each: type(each).__name__)
-def test_a_retired_series_takes_nothing_new(story: Story, command: Command) -> None:
+def test_a_retired_series_takes_nothing_new(story: Story, command: Decidable) -> None:
     story.when(RetireSeries("S"))
     rejection = story.rejection(command)
     assert rejection.code.number == "NB047"
@@ -342,7 +349,7 @@ def test_an_earlier_era_takes_nothing_but_void() -> None:
         rejection = story.rejection(command)
         assert rejection.code.number == "NB012"
         assert "its earlier sequences stay as they are" in rejection.detail
-    story.when(Void("N-01", REASON, Original(1, date(2025, 6, 15), (), "DOC"), "-"))
+    story.when(WithOriginal(Void("N-01", REASON, "-"), Original(1, date(2025, 6, 15), (), "DOC")))
 
 
 def test_a_number_whose_key_is_no_more_is_voided_but_not_replaced() -> None:
@@ -350,9 +357,9 @@ def test_a_number_whose_key_is_no_more_is_voided_but_not_replaced() -> None:
     story.when(Issue(Reserve("K", "T", {"X": "a"}), "DOC"))
     story.when(DefineSeries((series("L-{SEQ:2}-{YYYY}", "K", reset=Reset.YEARLY),)))
     original = Original(1, date(2025, 6, 15), (), "DOC")
-    rejection = story.rejection(Void("K-a-01-2025", REASON, original, "-", replace=True))
+    rejection = story.rejection(WithOriginal(Void("K-a-01-2025", REASON, "-", replace=True), original))
     assert "void it without a replacement, and reserve another number" in rejection.detail
-    story.when(Void("K-a-01-2025", REASON, original, "-"))
+    story.when(WithOriginal(Void("K-a-01-2025", REASON, "-"), original))
 
 
 def test_a_new_era_is_not_bound_by_what_the_old_one_passed() -> None:

@@ -18,6 +18,7 @@ from ledger.domain.commands import (
     Original,
     Reserve,
     Void,
+    WithOriginal,
 )
 from ledger.domain.events import NumberAssigned, NumbersConfirmed, NumbersReserved, NumberVoided, ReservationCancelled
 from ledger.domain.series import DateOrder, Series
@@ -147,7 +148,9 @@ def test_every_numbering_event_says_by_which_time_zones() -> None:
     story = Story(series("{SEQ:2}-{YYYY}", reset=Reset.YEARLY))
     events = [*story.when(Reserve("S", "T")), *story.when(Cancel("T")), *story.when(Issue(Reserve("S", "U"), "DOC"))]
     events += story.when(Assign("09-2025", "DOC", "by hand"))
-    events += story.when(Void("09-2025", "a mistake, as said", Original(1, date(2025, 6, 15), (), "DOC"), "V"))
+    events += story.when(
+        WithOriginal(Void("09-2025", "a mistake, as said", "V"), Original(1, date(2025, 6, 15), (), "DOC"))
+    )
     kinds = (NumbersReserved, NumbersConfirmed, ReservationCancelled, NumberAssigned, NumberVoided)
     told = [event.numbering.tzdata for event in events if isinstance(event, kinds)]
     assert told == [TZDATA_VERSION] * 6

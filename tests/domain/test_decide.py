@@ -12,8 +12,8 @@ from ledger.domain.calendar import TZDATA_VERSION, Reset
 from ledger.domain.commands import (
     Cancel,
     Choice,
-    Command,
     Confirm,
+    Decidable,
     DefineSeries,
     Expire,
     Extend,
@@ -367,7 +367,7 @@ def test_what_one_sequence_lacks_another_has() -> None:
 
 
 @pytest.mark.parametrize("release", [Cancel("T1"), Expire("T1")])
-def test_gapless_takes_the_lowest_released_first_and_never_a_confirmed_value(release: Command) -> None:
+def test_gapless_takes_the_lowest_released_first_and_never_a_confirmed_value(release: Decidable) -> None:
     story = Story(GAPLESS)
     for token in ("T1", "T2", "T3"):
         story.when(Reserve("GAPLESS", token, count=2, ttl_seconds=1 if token == "T1" else 300))
@@ -379,7 +379,7 @@ def test_gapless_takes_the_lowest_released_first_and_never_a_confirmed_value(rel
 
 
 @pytest.mark.parametrize("release", [Cancel("T1"), Expire("T1"), Confirm("T1", numbers=(Choice("0001"),))])
-def test_without_gapless_a_released_value_stays_a_gap(release: Command) -> None:
+def test_without_gapless_a_released_value_stays_a_gap(release: Decidable) -> None:
     story = Story(PLAIN)
     story.when(Reserve("PLAIN", "T1", count=3, ttl_seconds=1))
     story.now += SECOND if isinstance(release, Expire) else 0
@@ -573,7 +573,7 @@ def test_each_flaw_of_confirm_and_which_is_told(command: Confirm, code: Code, pa
 
 
 @pytest.mark.parametrize("command", [Confirm("T"), Confirm("T", "D", (Choice("0001"),)), Extend("T", 60), Cancel("T")])
-def test_at_expires_at_it_is_too_late_and_a_microsecond_before_it_is_not(command: Command) -> None:
+def test_at_expires_at_it_is_too_late_and_a_microsecond_before_it_is_not(command: Decidable) -> None:
     story = holding()
     story.now = NOW + TTL
     assert story.rejection(command).code is Code.RESERVATION_EXPIRED
@@ -582,7 +582,7 @@ def test_at_expires_at_it_is_too_late_and_a_microsecond_before_it_is_not(command
 
 
 @pytest.mark.parametrize("command", [Confirm("T"), Extend("T", 60), Cancel("T")])
-def test_once_swept_the_state_has_forgotten_it(command: Command) -> None:
+def test_once_swept_the_state_has_forgotten_it(command: Decidable) -> None:
     story = holding()
     story.now = NOW + TTL
     story.when(Expire("T"))

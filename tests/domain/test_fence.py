@@ -22,8 +22,8 @@ from ledger.domain.commands import (
     Cancel,
     Choice,
     ClosePeriod,
-    Command,
     Confirm,
+    Decidable,
     DefineSeries,
     Expire,
     Extend,
@@ -35,6 +35,7 @@ from ledger.domain.commands import (
     ResetSequence,
     RetireSeries,
     Void,
+    WithOriginal,
 )
 from ledger.domain.decide import decide
 from ledger.domain.events import (
@@ -121,7 +122,7 @@ class Ledger:
         evolve(self.state, event, recorded_at)
         self.log.append((event, recorded_at))
 
-    def do(self, command: Command) -> list[Event]:
+    def do(self, command: Decidable) -> list[Event]:
         """Carry out a command; one that is refused does nothing."""
         events = decide(self.state, command, self.now)
         if isinstance(events, Rejection):
@@ -130,7 +131,7 @@ class Ledger:
             self.take(event, self.now)
         return events
 
-    def all_of(self, commands: Iterable[Command | int]) -> None:
+    def all_of(self, commands: Iterable[Decidable | int]) -> None:
         for command in commands:
             if isinstance(command, int):
                 self.now += command * SECOND
@@ -167,7 +168,7 @@ def _series(step: Step) -> Series:
     return forms[step.way % len(forms)]
 
 
-def _define(ledger: Ledger, step: Step) -> Iterator[Command]:
+def _define(ledger: Ledger, step: Step) -> Iterator[Decidable]:
     yield DefineSeries((_series(step),))
 
 
@@ -180,20 +181,20 @@ def _reserved(ledger: Ledger, step: Step) -> Reserve | None:
     return Reserve(code, ledger.token(), key, step.many, 300, document_date=day)
 
 
-def _reserve(ledger: Ledger, step: Step) -> Iterator[Command]:
+def _reserve(ledger: Ledger, step: Step) -> Iterator[Decidable]:
     asked = _reserved(ledger, step)
     if asked:
         yield asked
 
 
-def _issue(ledger: Ledger, step: Step) -> Iterator[Command]:
+def _issue(ledger: Ledger, step: Step) -> Iterator[Decidable]:
     asked = _reserved(ledger, step)
     if asked:
         yield Issue(asked, "DOC")
 
 
-def _of_open(make: Callable[[str], Command]) -> Callable[[Ledger, Step], Iterator[Command]]:
-    def ask(ledger: Ledger, step: Step) -> Iterator[Command]:
+def _of_open(make: Callable[[str], Decidable]) -> Callable[[Ledger, Step], Iterator[Decidable]]:
+    def ask(ledger: Ledger, step: Step) -> Iterator[Decidable]:
         tokens = [each.token for each in ledger.state.reservations()]
         if tokens:
             yield make(tokens[step.which % len(tokens)])
@@ -201,7 +202,7 @@ def _of_open(make: Callable[[str], Command]) -> Callable[[Ledger, Step], Iterato
     return ask
 
 
-def _confirm_one(ledger: Ledger, step: Step) -> Iterator[Command]:
+def _confirm_one(ledger: Ledger, step: Step) -> Iterator[Decidable]:
     held = ledger.state.reservations()
     if held:
         chosen = held[step.which % len(held)]
@@ -209,16 +210,16 @@ def _confirm_one(ledger: Ledger, step: Step) -> Iterator[Command]:
         yield Confirm(chosen.token, "DOC", (Choice(first.printed),), release_rest=step.way % 2 == 0)
 
 
-def _void(ledger: Ledger, step: Step) -> Iterator[Command]:
+def _void(ledger: Ledger, step: Step) -> Iterator[Decidable]:
     confirmed = list(ledger.numbers(NumbersConfirmed, NumberAssigned))
     if confirmed:
         _, _, number, of = confirmed[step.which % len(confirmed)]
         original = Original(of.series_version, of.document_date, of.attributes, "DOC")
-        yield Void(number, REASON, original, ledger.token(), replace=step.way % 4 != 0)
+        yield WithOriginal(Void(number, REASON, ledger.token(), replace=step.way % 4 != 0), original)
 
 
-def _of_sequence(make: Callable[[str, int, Step], Command]) -> Callable[[Ledger, Step], Iterator[Command]]:
-    def ask(ledger: Ledger, step: Step) -> Iterator[Command]:
+def _of_sequence(make: Callable[[str, int, Step], Decidable]) -> Callable[[Ledger, Step], Iterator[Decidable]]:
+    def ask(ledger: Ledger, step: Step) -> Iterator[Decidable]:
         sequences = ledger.state.sequences()
         if sequences:
             chosen = sequences[step.which % len(sequences)]
@@ -227,7 +228,7 @@ def _of_sequence(make: Callable[[str, int, Step], Command]) -> Callable[[Ledger,
     return ask
 
 
-def _assign(ledger: Ledger, step: Step) -> Iterator[Command]:
+def _assign(ledger: Ledger, step: Step) -> Iterator[Decidable]:
     given_out = list(ledger.numbers(NumbersReserved))
     if given_out:
         _, value, _, of = given_out[step.which % len(given_out)]
@@ -235,11 +236,11 @@ def _assign(ledger: Ledger, step: Step) -> Iterator[Command]:
         yield Assign(number.printed, "DOC", REASON)
 
 
-def _maximum(ledger: Ledger, step: Step) -> Iterator[Command]:
+def _maximum(ledger: Ledger, step: Step) -> Iterator[Decidable]:
     yield AdjustMaximum(_series(step).code, MAXIMA[(step.way + step.many) % len(MAXIMA)], REASON)
 
 
-def _open(ledger: Ledger, step: Step) -> Iterator[Command]:
+def _open(ledger: Ledger, step: Step) -> Iterator[Decidable]:
     code = _series(step).code
     if ledger.state.versions(code):
         present = ledger.state.series_now(code)
@@ -249,12 +250,12 @@ def _open(ledger: Ledger, step: Step) -> Iterator[Command]:
         yield OpenPeriod(code, following or "-", key)
 
 
-def _wait(ledger: Ledger, step: Step) -> Iterator[Command]:
+def _wait(ledger: Ledger, step: Step) -> Iterator[Decidable]:
     ledger.now += WAITS[step.way % len(WAITS)] * SECOND
     return (Expire(each.token) for each in ledger.state.reservations())
 
 
-COMMANDS: dict[str, Callable[[Ledger, Step], Iterator[Command]]] = {
+COMMANDS: dict[str, Callable[[Ledger, Step], Iterator[Decidable]]] = {
     "define": _define,
     "reserve": _reserve,
     "issue": _issue,
@@ -355,7 +356,7 @@ A, B = {"X": "a"}, {"X": "b"}
 HOURS = 3_600
 NEW_YEAR = date(2026, 1, 1)
 
-LOST: dict[str, tuple[list[Command | int], list[Command | int], list[Command | int]]] = {
+LOST: dict[str, tuple[list[Decidable | int], list[Decidable | int], list[Decidable | int]]] = {
     "a key used first": ([DefineSeries((Y,))], [Reserve("Y", "1", A, 3)], [Reserve("Y", "2", A)]),
     "a series defined": ([], [DefineSeries((T,)), Reserve("T", "1", {}, 3)], [DefineSeries((T,)), Reserve("T", "2")]),
     "values released before": (

@@ -2,7 +2,7 @@ from datetime import date
 
 import pytest
 
-from ledger.domain.commands import Cancel, Choice, Command, Confirm, Expire, Extend, Fence, Issue, Reserve
+from ledger.domain.commands import Cancel, Choice, Confirm, Decidable, Expire, Extend, Fence, Issue, Reserve
 from ledger.domain.events import Event, Numbering, NumbersConfirmed, SequenceReset
 from ledger.domain.history import ReservationHistory
 from ledger.domain.rejection import Code
@@ -13,7 +13,7 @@ TTL = 300 * SECOND
 FENCE = Fence(0, 0, 1, "so it was restored")
 
 
-def told(*commands: Command, count: int = 3) -> ReservationHistory:
+def told(*commands: Decidable, count: int = 3) -> ReservationHistory:
     """The history of T, of `count` numbers; each command comes a second after the one before, Expire when it is due."""
     story = Story(PLAIN)
     story.when(Reserve("PLAIN", "T", count=count))
@@ -84,7 +84,7 @@ def values(history: ReservationHistory) -> dict[int, tuple[str, str | None]]:
     ],
 )
 def test_what_became_of_each_value(
-    commands: list[Command], expected: dict[int, tuple[str, str | None]], state: str, position: int
+    commands: list[Decidable], expected: dict[int, tuple[str, str | None]], state: str, position: int
 ) -> None:
     history = told(*commands)
     assert values(history) == expected
@@ -96,7 +96,7 @@ def test_what_became_of_each_value(
     ("commands", "expires_at"),
     [([], NOW + TTL), ([Extend("T", 600)], NOW + 601 * SECOND), ([Extend("T", 1)], NOW + TTL)],
 )
-def test_the_expiry_is_the_last_one(commands: list[Command], expires_at: int) -> None:
+def test_the_expiry_is_the_last_one(commands: list[Decidable], expires_at: int) -> None:
     assert told(*commands).expires_at == expires_at
 
 
@@ -125,7 +125,7 @@ def test_the_expiry_is_the_last_one(commands: list[Command], expires_at: int) ->
         ),
     ],
 )
-def test_why_a_closed_reservation_takes_no_command(commands: list[Command], code: Code, detail: str) -> None:
+def test_why_a_closed_reservation_takes_no_command(commands: list[Decidable], code: Code, detail: str) -> None:
     rejection = told(*commands).closed()
     assert rejection.code is code
     assert detail in rejection.detail

@@ -20,8 +20,8 @@ from ledger.domain.commands import (
     Cancel,
     Choice,
     ClosePeriod,
-    Command,
     Confirm,
+    Decidable,
     DefineSeries,
     Expire,
     Extend,
@@ -34,6 +34,7 @@ from ledger.domain.commands import (
     ResetSequence,
     RetireSeries,
     Void,
+    WithOriginal,
 )
 from ledger.domain.decide import decide
 from ledger.domain.events import Print
@@ -65,8 +66,8 @@ def issue(code: str, token: str = "T", key: dict[str, str] | None = None, count:
     return Issue(Reserve(code, token, key or {}, count=count), "D")
 
 
-def void(number: str) -> Void:
-    return Void(number, REASON, Original(1, DAY, (), "D"), "another")
+def void(number: str) -> WithOriginal:
+    return WithOriginal(Void(number, REASON, "another"), Original(1, DAY, (), "D"))
 
 
 def amend(of: Series, **changes: Any) -> DefineSeries:
@@ -91,10 +92,10 @@ class Case:
 
     words: str
     of: Series
-    command: Command
+    command: Decidable
     forge: Callable[[Any], Any] = as_it_is
-    before: tuple[Command, ...] = ()
-    meanwhile: tuple[Command, ...] = ()
+    before: tuple[Decidable, ...] = ()
+    meanwhile: tuple[Decidable, ...] = ()
     seconds: int = 0
     event: int = -1
     is_torn: bool = field(default=False, kw_only=True)

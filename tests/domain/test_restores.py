@@ -14,8 +14,8 @@ from ledger.domain.commands import (
     Cancel,
     Choice,
     ClosePeriod,
-    Command,
     Confirm,
+    Decidable,
     DefineSeries,
     Fence,
     Issue,
@@ -25,9 +25,9 @@ from ledger.domain.commands import (
     ResetSequence,
     RetireSeries,
     Void,
+    WithOriginal,
 )
 from ledger.domain.decisions import sequences
-from ledger.domain.decisions.numbers import MAX_VOID_EVENTS
 from ledger.domain.decisions.restores import MAX_MARGIN, MAX_OPENED
 from ledger.domain.events import (
     NumbersImported,
@@ -40,6 +40,7 @@ from ledger.domain.events import (
 )
 from ledger.domain.ranges import Ranges
 from ledger.domain.register import Register
+from ledger.domain.results import MAX_VOID_EVENTS
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Dimension, Overflow, Reuse, Series
 from tests.given import NOW, SECOND, Story, at, one, series
@@ -201,7 +202,7 @@ _REGISTER.add(2, "K-a-14-2025")
     ],
     ids=lambda each: type(each).__name__,
 )  # fmt: skip
-def test_whatever_begins_a_sequence_passes_over_the_margin(command: Command, left: list[Any]) -> None:
+def test_whatever_begins_a_sequence_passes_over_the_margin(command: Decidable, left: list[Any]) -> None:
     story = fenced()
     begun, passed, *_ = story.when(command)
     assert begun == SequenceReset("K:a:2025", "K", 1, ("a",), "2025", 1)
@@ -225,7 +226,9 @@ def test_a_replacement_that_begins_a_sequence_passes_over_the_margin() -> None:
     story.when(Issue(Reserve("K", "T", A, document_date=date(2024, 5, 1)), "D"))
     story.when(FENCE)
     original = Original(1, date(2024, 5, 1), (), "D")
-    void = Void("K-a-01-2024", "it was of this year", original, "U", replace=True, document_date=date(2025, 6, 15))
+    void = WithOriginal(
+        Void("K-a-01-2024", "it was of this year", "U", replace=True, document_date=date(2025, 6, 15)), original
+    )
     events = story.when(void)
     assert [type(event).__name__ for event in events] == [
         "NumberVoided", "SequenceReset", "SequenceFenced", "NumbersReserved", "NumbersConfirmed"
@@ -285,7 +288,7 @@ def test_a_period_has_begun_where_it_begins_first(instant: str, first: int) -> N
     ],
     ids=lambda each: type(each).__name__,
 )
-def test_where_the_margin_leaves_nothing_the_maximum_must_be_raised_first(command: Command) -> None:
+def test_where_the_margin_leaves_nothing_the_maximum_must_be_raised_first(command: Decidable) -> None:
     story = fenced(series("S-{SEQ:1}", "S", overflow=Overflow.WIDEN, max_value=10))
     rejection = story.rejection(command)
     assert rejection.code.number == "NB002"

@@ -12,8 +12,8 @@ from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
     Cancel,
     Choice,
-    Command,
     Confirm,
+    Decidable,
     DefineSeries,
     Expire,
     Extend,
@@ -50,7 +50,7 @@ STEPS = st.builds(
 BATCHES = st.lists(st.tuples(st.lists(STEPS, max_size=6), st.booleans()), max_size=6)
 
 
-def command_of(step: Step, state: State, serial: int) -> Command:
+def command_of(step: Step, state: State, serial: int) -> Decidable:
     token = f"T{step.which}"
     match step.kind:
         case "define":
@@ -148,7 +148,7 @@ def test_a_branch_of_a_branch_lists_all_that_both_hold() -> None:
     assert dump(nested) == dump(story.state)
 
 
-def decide_all(branch: State, *commands: Command) -> list[Event]:
+def decide_all(branch: State, *commands: Decidable) -> list[Event]:
     answers = [decide(branch, command, NOW) for command in commands]
     return [event for answer in answers if not isinstance(answer, Rejection) for event in answer]
 
@@ -218,7 +218,7 @@ class Expiries(RuleBasedStateMachine):
             assert upcoming is not None
             assert upcoming <= min(self.open.values())
 
-    def change(self, command: Command, merged: bool) -> None:
+    def change(self, command: Decidable, merged: bool) -> None:
         """Carry out a command on the state or, as the writer does, on a branch that is merged."""
         if not merged:
             self.story.when(command)
@@ -239,7 +239,7 @@ TestExpiries.settings = QUICK
 
 # Neither puts a second entry for the same token and instant into the heap.
 @pytest.mark.parametrize("command", [Extend("T", 1), Confirm("T", "D", (Choice("0001"),), release_rest=False)])
-def test_a_reservation_whose_expiry_did_not_change_is_due_once(command: Command) -> None:
+def test_a_reservation_whose_expiry_did_not_change_is_due_once(command: Decidable) -> None:
     story = Story(PLAIN)
     story.when(Reserve("PLAIN", "T", count=2))
     story.when(command)

@@ -11,8 +11,8 @@ from ledger.domain.commands import (
     Assign,
     Cancel,
     ClosePeriod,
-    Command,
     Confirm,
+    Decidable,
     DefineSeries,
     Issue,
     OpenPeriod,
@@ -37,7 +37,7 @@ def amended(*versions: Series) -> Story:
     return story
 
 
-def refused(story: Story, command: Command) -> str:
+def refused(story: Story, command: Decidable) -> str:
     return story.rejection(command).code.number
 
 

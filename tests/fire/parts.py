@@ -161,7 +161,7 @@ def _drawn(random: Random, held: list[str], confirmed: list[str], ledger: Ledger
             return Extend(random.choice(held), LONG_SECONDS)
         case 7 if confirmed:
             number = confirmed.pop(random.randrange(len(confirmed)))
-            return Void(number, REASON, None, token, replace=random.random() < 0.5)
+            return Void(number, REASON, token, replace=random.random() < 0.5)
         case _:
             return Issue(reserve, document)
 

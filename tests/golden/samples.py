@@ -22,8 +22,8 @@ from ledger.domain.commands import (
     Cancel,
     Choice,
     ClosePeriod,
-    Command,
     Confirm,
+    Decidable,
     DefineSeries,
     Envelope,
     Expire,
@@ -37,6 +37,7 @@ from ledger.domain.commands import (
     ResetSequence,
     RetireSeries,
     Void,
+    WithOriginal,
 )
 from ledger.domain.events import (
     MaximumAdjusted,
@@ -246,7 +247,7 @@ _WRONG = "sent to the wrong party"
 _D_2 = Original(1, date(2025, 6, 15), (), "D-2")
 
 # Each command comes some seconds after the one before. Every event and every end of a reservation is among them.
-_COMMANDS: list[tuple[int, Command]] = [
+_COMMANDS: list[tuple[int, Decidable]] = [
     *((0, DefineSeries((each,))) for each in (LETTER, RFA, PLAIN, GAPLESS)),
     (1, Reserve("LETTER", "letters", LETTER_KEY, count=5)),
     (1, Reserve("LETTER", "old-letter", LETTER_KEY, document_date=date(2024, 2, 29))),
@@ -269,8 +270,8 @@ _COMMANDS: list[tuple[int, Command]] = [
     (1, _imported("คคง.-สคฉ.3-0003-2566", "คคง.-สคฉ.3-0001-2566", "คคง.-สคฉ.3-01-0009-2568", of=LETTER)),
     (1, _imported("G0090", "G0400", of=GAPLESS)),
     (1, Reserve("GAPLESS", "after", count=3)),
-    (1, Void("คคง.-สคฉ.3-01-0002-2568", _WRONG, _D_2, "replacement", replace=True)),
-    (1, Void("คคง.-สคฉ.3-01-0010-2568", _WRONG, _D_2, "none")),
+    (1, WithOriginal(Void("คคง.-สคฉ.3-01-0002-2568", _WRONG, "replacement", replace=True), _D_2)),
+    (1, WithOriginal(Void("คคง.-สคฉ.3-01-0010-2568", _WRONG, "none"), _D_2)),
     (1, Assign("คคง.-สคฉ.3-01-0003-2568", "D-5", "given on paper")),
     (1, Assign("คคง.-สคฉ.3-01-0014-2568", "D-6", "given on paper")),
     (1, AdjustSequence("LETTER:คคง.:สคฉ.3-01:2025", 20, "the book goes on at 20")),

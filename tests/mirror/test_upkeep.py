@@ -7,11 +7,10 @@ import pytest
 from ledger.chain import link
 from ledger.codec import canonical
 from ledger.domain.commands import DefineSeries, Envelope, Issue, Reserve
-from ledger.ports import Record, Store
+from ledger.ports import Record, Stop, StopKind, Store
 from ledger.service import Ledger
 from ledger.stores.memory import MemoryLog, MemoryStore
 from ledger.system import RandomIds, SystemClock, aside, spawn
-from ledger.writer import SEEN
 from projections.mirror.comparison import Verdict, compare
 from projections.mirror.copier import Copier
 from projections.mirror.memory import MemoryEntries, MemoryStream
@@ -22,6 +21,7 @@ from tests.invariants import check_store
 from tests.simulation.surgery import forked, put
 
 EVENTS = 11
+AHEAD = Stop(StopKind.MIRROR_AHEAD, "goes on to position 11")
 
 
 def silent(_: int, __: int) -> None:
@@ -42,12 +42,12 @@ class Place:
         await copier.compare()
         assert await copier.copy()
 
-    def cut(self, position: int, stopped: str | None = None) -> None:
+    def cut(self, position: int, *stops: Stop, stopped: str | None = None) -> None:
         """Lose the end of the log, as a crash or an older copy does."""
-        self.put(self.log.records[:position], stopped)
+        self.put(self.log.records[:position], *stops, stopped=stopped)
 
-    def put(self, records: list[Record], stopped: str | None = None) -> None:
-        put(self.log, records, stopped=stopped)
+    def put(self, records: list[Record], *stops: Stop, stopped: str | None = None) -> None:
+        put(self.log, records, stopped=stopped, stops=stops)
 
     async def verdict(self) -> Verdict:
         return (await compare(self.stream, self.store)).verdict
@@ -81,7 +81,7 @@ async def place() -> AsyncIterator[Place]:
 
 async def test_what_was_lost_is_taken_back(place: Place) -> None:
     whole = list(place.log.records)
-    place.cut(4, "the mirror goes on to position 11")
+    place.cut(4, AHEAD)
     assert await place.verdict() is Verdict.AHEAD
     assert await place.adopt() == EVENTS - 4
     assert (place.log.records, place.log.head.stopped) == (whole, None)
@@ -89,22 +89,35 @@ async def test_what_was_lost_is_taken_back(place: Place) -> None:
 
 
 async def test_a_stop_is_lifted_when_what_a_process_had_seen_is_there_again(place: Place) -> None:
-    seen = SEEN.format(position=EVENTS, hash=place.log.head.hash.hex())
-    place.cut(4, f"the log ends at position 4, but this process has seen 11 ({seen})")
+    place.cut(4, Stop(StopKind.LOG_BEHIND, "it ends at 4", EVENTS, place.log.head.hash))
     assert await place.adopt() == EVENTS - 4
-    assert place.log.head.stopped is None
+    assert (place.log.head.stopped, place.log.head.stops) == (None, 0)
+
+
+async def test_what_is_mended_is_lifted_and_the_rest_is_named(place: Place) -> None:
+    seen = Stop(StopKind.LOG_BEHIND, "this process has seen", EVENTS, place.log.head.hash)
+    more = Stop(StopKind.ARCHIVE_AHEAD, "the archive has", 20, bytes(32))
+    place.cut(4, AHEAD, seen, more)
+    with pytest.raises(Refused, match="for what the mirror does not hold: the archive has"):
+        await place.adopt()
+    assert await place.store.stops() == [more]
+    assert place.log.head.stopped == more.text, "earlier builds are shown what is left"
 
 
 @pytest.mark.parametrize(
-    "stopped",
+    ("stops", "text"),
     [
-        "the log ends at position 4, but this process has seen 20 (" + SEEN.format(position=20, hash="00") + ")",
-        "the log ends at position 4 (" + SEEN.format(position=EVENTS, hash="00") + ")",
-        "an operator's own words",
+        ([Stop(StopKind.LOG_BEHIND, "this process has seen 20", 20, bytes(32))], None),
+        ([Stop(StopKind.LOG_BEHIND, "this process has seen another", EVENTS, bytes(32))], None),
+        ([Stop(StopKind.COPY, "this is a copy")], None),
+        ([Stop(StopKind.LATER_BUILD, "the mirror is of a kind that nobody here knows")], None),
+        ([], "an operator's own words"),
+        ([], "the mirror goes on to position 11, says a build of before"),
     ],
 )
-async def test_what_the_mirror_cannot_mend_stays_stopped(place: Place, stopped: str) -> None:
-    place.cut(4, stopped)
+async def test_what_the_mirror_cannot_mend_stays_stopped(place: Place, stops: list[Stop], text: str | None) -> None:
+    place.cut(4, *stops, stopped=text)
+    stopped = place.log.head.stopped
     with pytest.raises(Refused, match="writing stays stopped"):
         await place.adopt()
     assert place.log.head.position == EVENTS, "what there is is taken all the same"
@@ -112,7 +125,7 @@ async def test_what_the_mirror_cannot_mend_stays_stopped(place: Place, stopped: 
         await place.rebuild()
     assert place.log.head.stopped == stopped
     await place.rebuild(discard=True)
-    assert place.log.head.stopped is None
+    assert (place.log.head.stopped, place.log.head.stops) == (None, 0)
 
 
 async def test_another_history_is_not_taken(place: Place) -> None:

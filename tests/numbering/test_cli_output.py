@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ledger.domain.rejection import Code, Rejection
+from ledger.domain.rejection import Code, Hint, Rejection
 from ledger.ports import Fault
 from numbering.cli import output
 
@@ -104,13 +104,12 @@ def test_an_error_s_kind_is_its_exit_code(
     )
 
 
-@pytest.mark.parametrize("theirs", ["Idempotency-Key", "its log has the cause", "define it first"])
-def test_an_error_speaks_of_the_command_line(capsys: pytest.CaptureFixture[str], theirs: str) -> None:
-    details = {
-        "Idempotency-Key": "not known; send it again with the same Idempotency-Key",
-        "its log has the cause": "the service failed; its log has the cause",
-        "define it first": "no series has the code 'X'; define it first",
-    }
-    with pytest.raises(SystemExit):
-        output.fail(Fault(Code.OUTCOME_UNKNOWN, details[theirs]))
-    assert theirs not in capsys.readouterr().err
+@pytest.mark.parametrize("hint", Hint)
+def test_an_error_speaks_of_the_command_line(capsys: pytest.CaptureFixture[str], hint: Hint) -> None:
+    for error in (Fault(Code.OUTCOME_UNKNOWN, "not known", hint=hint), Rejection(Code.NOT_FOUND, "none", hint=hint)):
+        assert error.detail.endswith(f"; {hint.words}"), "what clients of the API are told"
+        with pytest.raises(SystemExit):
+            output.fail(error)
+        said = capsys.readouterr().err
+        assert hint.words not in said
+        assert said.startswith(f"numbering: {error.code.number} {error.code.name}: {error.happened}; ")

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from ledger.domain.decisions.numbers import MAX_VOID_EVENTS
+from ledger.domain.results import MAX_VOID_EVENTS
 from ledger.stores import SqlStore
 from projections.check import check
 from projections.checkpoints import target

@@ -8,13 +8,14 @@ from ledger.domain.commands import (
     AdjustMaximum,
     Cancel,
     ClosePeriod,
-    Command,
     Confirm,
+    Decidable,
     Envelope,
     Fence,
     Original,
     Reserve,
     Void,
+    WithOriginal,
 )
 from ledger.domain.events import NumbersReserved
 from ledger.domain.series import Reuse
@@ -37,7 +38,7 @@ class Batches:
         self.stored: list[GapRow] = []
         self.batch()
 
-    def batch(self, *commands: Command) -> Unit:
+    def batch(self, *commands: Decidable) -> Unit:
         for command in commands:
             self.story.when(command)
         unit = Unit(self.known, [replace(gap) for gap in self.stored])
@@ -93,7 +94,7 @@ def test_a_void_names_the_replacement_that_follows_it() -> None:
     confirmed = one(NumbersReserved, [event for event, _ in batches.story.log]).numbering
 
     original = Original(1, confirmed.document_date, (), "D")
-    unit = batches.batch(Void("0001", REASON, original, "U", True))
+    unit = batches.batch(WithOriginal(Void("0001", REASON, "U", True), original))
     (change,) = unit.changes
     (row,) = unit.inserted()
     assert (change.state, change.replaced_by) == ("VOIDED", "0002")

@@ -147,7 +147,7 @@ async def test_a_killed_connection_is_a_fault_that_passes(mariadb_only: Ledger, 
 async def test_a_void_is_folded_with_its_replacement(sqlite_only: Ledger) -> None:
     store: Any = sqlite_only.open()
     confirm = (Reserve("PLAIN", "a" * 32), Confirm("a" * 32, "D"))
-    await carried_out(store, DefineSeries((PLAIN,)), *confirm, Void("0001", REASON, None, "b" * 32, True))
+    await carried_out(store, DefineSeries((PLAIN,)), *confirm, Void("0001", REASON, "b" * 32, True))
     records = await store.events(after=0, limit=100)
     kinds = [record.type for record in records]
     assert kinds[-3:] == ["NumberVoided", "NumbersReserved", "NumbersConfirmed"]
@@ -208,7 +208,7 @@ async def test_a_batch_may_be_one_event_and_a_void_is_still_whole(
     monkeypatch.setattr(folding, "HOLD_SECONDS", 0.0)
     store: Any = sqlite_only.open()
     confirm = (Reserve("PLAIN", "a" * 32), Confirm("a" * 32, "D"))
-    void = Void("0001", REASON, None, "b" * 32, True)
+    void = Void("0001", REASON, "b" * 32, True)
     await carried_out(store, DefineSeries((PLAIN,)), *confirm, void, *used(3))
     positions = [0]
     async with line(store) as connection:

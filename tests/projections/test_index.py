@@ -64,7 +64,7 @@ async def told(ledger: Service, numbers: Sequence[str]) -> list[object]:
                     sequence, first=first, states=states, limit=limit
                 )
                 found.append((sequence, accounting.accounts(), accounting.following, closed, position))
-    originals = await ledger._originals(numbers)
+    originals = await ledger._preparation.originals(Void(number, REASON, "-") for number in numbers)
     return [*found, sorted(originals.items()), [await history(ledger, number) for number in numbers]]
 
 
@@ -125,7 +125,7 @@ async def with_each_kind(store: SqlStore) -> SqlStore:
         Reserve("PLAIN", "a" * 32, {}, 3),
         Confirm("a" * 32, "D"),
         Assign("P-0007", "E", REASON),
-        Void("P-0002", REASON, None, "b" * 32),
+        Void("P-0002", REASON, "b" * 32),
         Reserve("PLAIN", "c" * 32),
         Cancel("c" * 32, REASON),
     ):

@@ -52,7 +52,7 @@ class Written:
         await self.reserve("GAPLESS", 2, "bert")
         await self.do(Assign("0042", "D-2", REASON))
         number = (await self._rows())[0].number
-        await self.do(Void(number, REASON, None, self.ids.token(), True))
+        await self.do(Void(number, REASON, self.ids.token(), True))
         await catch_up(self.store)
         self.numbers = await self._rows()
 

@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from ledger import chain, codec
 from ledger.codec import Entry
-from ledger.domain.commands import Cancel, Command, Confirm, Envelope, Reserve
+from ledger.domain.commands import Cancel, Confirm, Decidable, Envelope, Reserve
 from ledger.ports import Record
 from ledger.stores import SqlStore, migrate, open_store
 from replay.archive.manifest import MANIFEST, Manifest
@@ -71,7 +71,7 @@ def history(count: int, *, ledger_id: str = LEDGER, actor: str = "tester", docum
     return _encoded(story, count, ledger_id, actor)
 
 
-def _commands(token: str, document: str) -> Iterable[Command]:
+def _commands(token: str, document: str) -> Iterable[Decidable]:
     yield Reserve("LETTER", token, LETTER_KEY, count=3)
     yield Confirm(token, f"หนังสือ {document}")
     yield Reserve("PLAIN", f"{token}-let-go")

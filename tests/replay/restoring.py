@@ -13,7 +13,7 @@ from typing import Any
 
 from ledger import chain, codec
 from ledger.codec import Entry
-from ledger.domain.commands import Command, Envelope
+from ledger.domain.commands import Decidable, Envelope
 from ledger.domain.events import Event
 from ledger.ports import Record
 from ledger.service import Ledger
@@ -54,7 +54,7 @@ def encoded(commands: Iterable[tuple[Sequence[Event], int]], ledger_id: str = LE
     return records
 
 
-def decided(*commands: Command, now: int | None = None) -> list[Record]:
+def decided(*commands: Decidable, now: int | None = None) -> list[Record]:
     """Carry out commands, one a second."""
     story, done = Story(), list[tuple[Sequence[Event], int]]()
     story.now = now or story.now

@@ -16,7 +16,17 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from ledger.codec import decode
-from ledger.domain.commands import Command, DefineSeries, Envelope, Fence, Issue, Original, Reserve, Void
+from ledger.domain.commands import (
+    Decidable,
+    DefineSeries,
+    Envelope,
+    Fence,
+    Issue,
+    Original,
+    Reserve,
+    Void,
+    WithOriginal,
+)
 from ledger.domain.events import Event, NumberAssigned, NumbersReserved
 from ledger.domain.register import MAX_IMPORTED, Register
 from ledger.domain.rejection import Rejection
@@ -47,7 +57,7 @@ class Recorded(Ledger):
         super().__init__()
         self.commands: list[tuple[Sequence[Event], int]] = []
 
-    def do(self, command: Command) -> list[Event]:
+    def do(self, command: Decidable) -> list[Event]:
         events = super().do(command)
         if events:
             self.commands.append((events, self.now))
@@ -82,10 +92,11 @@ class Served(Ledger):
             self.take(entry.event, entry.recorded_at)
         return [entry.event for entry in entries]
 
-    def do(self, command: Command) -> list[Event]:
+    def do(self, command: Decidable) -> list[Event]:
         self.clock.advance((self.now - self.clock.now()) // SECOND)
         envelope = Envelope(self.service.ids.command_id(), "tester")
-        (end,) = self.runner.run(self.service.execute_each([(command, envelope)]))
+        asked = command.command if isinstance(command, WithOriginal) else command  # the service looks it up itself
+        (end,) = self.runner.run(self.service.execute_each([(asked, envelope)]))
         assert isinstance(end, Outcome | Rejection), end
         return self.follow()
 
@@ -168,7 +179,7 @@ def voided() -> list[Record]:
     return decided(
         DefineSeries((LETTER,)),
         Issue(Reserve("LETTER", "T", LETTER_KEY), "D"),
-        Void("คคง.-สคฉ.3-01-0001-2568", REASON, original, "U", replace=True),
+        WithOriginal(Void("คคง.-สคฉ.3-01-0001-2568", REASON, "U", replace=True), original),
     )
 
 

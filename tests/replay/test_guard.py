@@ -13,9 +13,8 @@ import httpx
 import pytest
 
 from ledger.domain.rejection import Code, Rejection
-from ledger.ports import Head
+from ledger.ports import Head, Stop, StopKind
 from ledger.stores import SqlStore
-from ledger.writer import SEEN
 from numbering.doctor import Level
 from numbering.doctor.archive import examine
 from numbering.settings import Settings
@@ -52,10 +51,12 @@ async def test_a_log_that_goes_on_from_its_archive(archive: Path, tmp_path: Path
 
 @pytest.mark.parametrize("count", [0, 1, EVENTS - 1])
 async def test_a_log_that_is_behind(archive: Path, tmp_path: Path, count: int) -> None:
-    stopped = (await guarded(await sqlite_with(history(count), tmp_path), archive)).stopped
+    head = await guarded(await sqlite_with(history(count), tmp_path), archive)
+    stopped = head.stopped
     assert stopped
+    assert head.stops == 1
     assert f"goes on to position {EVENTS}, but the log ends at {count}: this is a stale copy" in stopped
-    assert stopped.endswith(f"({SEEN.format(position=EVENTS, hash=history(EVENTS)[-1].hash.hex())})")
+    assert stopped.endswith(f"(seen: position {EVENTS}, hash {history(EVENTS)[-1].hash.hex()})")
 
 
 @pytest.mark.parametrize("count", [EVENTS, EVENTS + 5])
@@ -86,10 +87,22 @@ async def test_a_fork_that_is_being_written_to(archive: Path, tmp_path: Path, mo
 async def test_a_stop_that_stands_is_left(archive: Path, tmp_path: Path) -> None:
     async with opened_sqlite(await sqlite_with(history(3), tmp_path)) as store:
         transaction = await store.begin()
-        await transaction.stop("an operator's own words")
+        await transaction.stop(Stop(StopKind.COPY, "a copy for reading"))
+        await transaction.commit()
+        for _ in range(2):
+            await guard(store, archive)
+            assert (await store.head()).stopped == "a copy for reading"
+            assert [stop.kind for stop in await store.stops()] == [StopKind.COPY, StopKind.ARCHIVE_AHEAD]
+
+
+async def test_half_a_ledger_is_not_compared(archive: Path, tmp_path: Path) -> None:
+    """What is found of it would still stand when the restore has filled the rest."""
+    async with opened_sqlite(await sqlite_with(history(3), tmp_path)) as store:
+        transaction = await store.begin()
+        await transaction.stop(Stop(StopKind.RESTORING, "run it again"))
         await transaction.commit()
         await guard(store, archive)
-        assert (await store.head()).stopped == "an operator's own words"
+        assert [stop.kind for stop in await store.stops()] == [StopKind.RESTORING]
 
 
 async def test_another_ledger(archive: Path, tmp_path: Path) -> None:
@@ -119,7 +132,7 @@ async def test_a_ledger_that_is_just_begun(tmp_path: Path) -> None:
 async def test_how_they_stand(archive: Path, tmp_path: Path) -> None:
     async with opened_sqlite(await sqlite_with(history(EVENTS + 2), tmp_path)) as store:
         found = await standing(store, archive)
-        assert (found.head.position, found.manifest, found.why) == (EVENTS + 2, Manifest.read(archive), None)
+        assert (found.head.position, found.manifest, found.stop) == (EVENTS + 2, Manifest.read(archive), None)
 
 
 # The doctor

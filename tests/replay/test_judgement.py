@@ -10,7 +10,18 @@ import pytest
 
 from ledger import chain
 from ledger.codec import Entry, canonical, decode, encode, record_of
-from ledger.domain.commands import Command, DefineSeries, Envelope, Fence, Import, Issue, Original, Reserve, Void
+from ledger.domain.commands import (
+    Decidable,
+    DefineSeries,
+    Envelope,
+    Fence,
+    Import,
+    Issue,
+    Original,
+    Reserve,
+    Void,
+    WithOriginal,
+)
 from ledger.domain.events import (
     MaximumAdjusted,
     NumbersConfirmed,
@@ -31,7 +42,7 @@ REASON = "so it was decided"
 DAY = date(2025, 6, 15)
 
 
-def entries(*commands: Command) -> list[Entry]:
+def entries(*commands: Decidable) -> list[Entry]:
     """Carry out commands, one a second."""
     story, made = Story(), list[Entry]()
     for number, command in enumerate(commands):
@@ -99,7 +110,7 @@ REPLACED = entries(
     DefineSeries((LETTER,)),
     Issue(Reserve("LETTER", "T", LETTER_KEY), "D"),
     Issue(Reserve("LETTER", "V", {"ORIGINATOR": "สคฉ.3", "RECIPIENT": "คคง."}), "D"),
-    Void("คคง.-สคฉ.3-01-0001-2568", REASON, Original(1, DAY, (), "D"), "U", replace=True),
+    WithOriginal(Void("คคง.-สคฉ.3-01-0001-2568", REASON, "U", replace=True), Original(1, DAY, (), "D")),
     Reserve("LETTER", "W", LETTER_KEY),
 )
 VOIDED = next(entry.position for entry in REPLACED if isinstance(entry.event, NumberVoided))

@@ -2,9 +2,10 @@
 
 import pytest
 
+from ledger.chain import genesis, link
 from ledger.domain.rejection import Code, Rejection
 from ledger.stores import MemoryLog, MemoryStore
-from replay.moments import END, Moment, Past, folded, is_moment, moment_of
+from replay.moments import END, Moment, Past, folded, is_moment, moment_of, row_of
 from replay.sources import Damaged
 from tests.api.client import Time, served
 from tests.given import SECOND, at
@@ -112,3 +113,29 @@ async def test_what_was_changed_is_found_on_the_way(source: Listed) -> None:
     assert (await folded(await Past.of(source, Moment(position=2)))).position == 2
     with pytest.raises(Damaged, match="position 3"):
         await folded(await Past.of(source, Moment(position=4)))
+
+
+def retold(source: Listed, position: int, said: bytes) -> None:
+    """Let an event say another position of itself, and chain all that follow to it."""
+    hash = genesis(source.ledger_id)
+    for place, (here, body, _) in enumerate(source.stored):
+        if here == position:
+            body = body.replace(b'"position":%d,' % here, b'"position":%s,' % said)
+        hash = link(hash, body)
+        source.stored[place] = here, body, hash
+
+
+@pytest.mark.parametrize("said", [b"3", b"5", b"40"])
+async def test_an_event_that_says_another_position_of_itself_is_damaged(source: Listed, said: bytes) -> None:
+    retold(source, 4, said)
+    with pytest.raises(Damaged, match=f"position 4: the event says of itself that it stands at position {int(said)}"):
+        row_of(source.stored[3])
+    past = await Past.of(source, END)
+    with pytest.raises(Damaged, match="position 4: the event says of itself"):
+        await folded(past)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"position":4}'])
+def test_what_is_no_event_is_damaged(body: bytes) -> None:
+    with pytest.raises(Damaged, match="position 4: the body is no event"):
+        row_of((4, body, bytes(32)))

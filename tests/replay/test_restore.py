@@ -21,7 +21,7 @@ from ledger.domain.commands import (
 from ledger.domain.decisions.restores import MAX_MARGIN
 from ledger.domain.events import RestoreFenced, SequenceFenced
 from ledger.domain.rejection import Code, Rejection
-from ledger.ports import MOVED, RESTORING, Fault, OutcomeUnknown, Record, StoreFault
+from ledger.ports import Fault, OutcomeUnknown, Record, Stop, StopKind, StoreFault
 from ledger.stores import migrate
 from ledger.stores.sql import SqlTransaction
 from projections.mirror.memory import MemoryEntries, MemoryStream
@@ -61,7 +61,11 @@ from tests.replay.restoring import (
 from tests.servers import MariaDB
 from tests.stores import GRANTS
 
+MOVED = "the ledger was moved to another database"
+RESTORING = "a restore into this database was not finished"
 EVENTS = 40
+MOVED = "the ledger was moved to another database"
+RESTORING = "a restore into this database was not finished"
 RECORDS = history(EVENTS)
 REASON = "because the test says so"
 
@@ -577,7 +581,7 @@ async def test_what_cannot_be_stopped_is_not_moved(tmp_path: Path) -> None:
     file = await sqlite_with(RECORDS, tmp_path)
     async with opened(file, fresh(tmp_path)) as (source, store):
         transaction = await source.begin()
-        await transaction.stop("the mirror goes on")
+        await transaction.stop(Stop(StopKind.MIRROR_AHEAD, "goes on"))
         await transaction.commit()
         said = await refused(Code.LEDGER_STOPPED, DatabaseSource(source), store, fence=False, move=True)
         assert "the mirror goes on" in said

@@ -179,7 +179,7 @@ class Client:
         if held is None:
             return None
         number = self._random.choice(numbers_of(held))
-        return self._intent("void", lambda ids: Void(number, REASON, None, ids.token(), replace), f"{number} {replace}")
+        return self._intent("void", lambda ids: Void(number, REASON, ids.token(), replace), f"{number} {replace}")
 
     def _by_hand(self) -> Intent:
         """Rarely a period is closed: the others could do little more."""

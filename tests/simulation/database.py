@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from ledger.domain.rejection import Code
-from ledger.ports import Head, OutcomeUnknown, Record, Snapshot, StoreFault
+from ledger.ports import Head, OutcomeUnknown, Record, Snapshot, Stop, StoreFault
 from ledger.stores.memory import MemoryLog, MemoryStore, MemoryTransaction
 
 __all__ = ["CALM", "EPOCH", "OUTAGES", "SECOND", "Database", "FaultyStore", "Outage", "Weather"]
@@ -160,6 +160,12 @@ class FaultyStore:
         await self.travel()
         return head
 
+    async def stops(self) -> Sequence[Stop]:
+        await self.travel()
+        stops = await MemoryStore(self.database.log).stops()
+        await self.travel()
+        return stops
+
     async def events(self, *, after: int, limit: int) -> Sequence[Record]:
         await self.travel()
         records = self.database.log.after(after, limit)
@@ -301,10 +307,25 @@ class FaultyTransaction:
         self.head = self._inner.head
         await self._travel()
 
-    async def stop(self, why: str | None) -> None:
-        await self._travel(writes=True)
-        await self._inner.stop(why)
+    async def stops(self) -> Sequence[Stop]:
         await self._travel()
+        stops = await self._inner.stops()
+        await self._travel()
+        return stops
+
+    async def stop(self, stop: Stop) -> bool:
+        await self._travel(writes=True)
+        is_new = await self._inner.stop(stop)
+        self.head = self._inner.head
+        await self._travel()
+        return is_new
+
+    async def lift(self, is_mended: Callable[[Stop], bool]) -> Sequence[Stop]:
+        await self._travel(writes=True)
+        left = await self._inner.lift(is_mended)
+        self.head = self._inner.head
+        await self._travel()
+        return left
 
     async def commit(self) -> None:
         assert not self.over, "the transaction is over"

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
-from ledger.ports import Head, OutcomeUnknown, Record, Snapshot, StoreFault
+from ledger.ports import Head, OutcomeUnknown, Record, Snapshot, Stop, StoreFault
 from ledger.stores.memory import MemoryLog, MemoryStore, MemoryTransaction
 from tests.simulation.database import EPOCH, SECOND
 
@@ -47,6 +47,10 @@ class ScriptedStore:
     async def head(self) -> Head:
         await self.step("head")
         return self.log.head
+
+    async def stops(self) -> Sequence[Stop]:
+        await self.step("stops")
+        return await MemoryStore(self.log).stops()
 
     async def events(self, *, after: int, limit: int) -> Sequence[Record]:
         await self.step("events")
@@ -105,9 +109,17 @@ class ScriptedTransaction:
         await self._inner.append(records)
         self._size += len(records)
 
-    async def stop(self, why: str | None) -> None:
+    async def stops(self) -> Sequence[Stop]:
+        await self._store.step("stops under lock")
+        return await self._inner.stops()
+
+    async def stop(self, stop: Stop) -> bool:
         await self._store.step("stop")
-        await self._inner.stop(why)
+        return await self._inner.stop(stop)
+
+    async def lift(self, is_mended: Callable[[Stop], bool]) -> Sequence[Stop]:
+        await self._store.step("lift")
+        return await self._inner.lift(is_mended)
 
     async def commit(self) -> None:
         try:

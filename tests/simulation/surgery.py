@@ -7,17 +7,18 @@ from ledger.codec import Entry
 from ledger.domain.commands import Envelope
 from ledger.domain.events import SeriesDefined
 from ledger.domain.series import Definition, Series
-from ledger.ports import Record
+from ledger.ports import Record, Stop
 from ledger.stores.memory import MemoryLog
+from ledger.stores.stops import text_of
 
 __all__ = ["forked", "one_more", "put", "unknown_next"]
 
 
-def put(log: MemoryLog, records: Sequence[Record], *, stopped: str | None = None) -> None:
-    """Put another disk in the place of this one."""
+def put(log: MemoryLog, records: Sequence[Record], *, stopped: str | None = None, stops: Sequence[Stop] = ()) -> None:
+    """Put another disk in the place of this one; `stopped` is the text of an earlier build if there are no `stops`."""
     twin, last = MemoryLog(log.head.ledger_id), records[-1]
-    head = twin.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at, stopped=stopped)
-    twin.commit(records, head)
+    head = twin.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at)
+    twin.commit(records, head._replace(stopped=text_of(stops) or stopped, stops=len(stops)), stops)
     twin.snapshots = log.snapshots
     log.__dict__.update({name: value for name, value in twin.__dict__.items() if name != "lock"})
 

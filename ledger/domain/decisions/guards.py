@@ -10,7 +10,7 @@ from ledger.domain.calendar import Reset
 from ledger.domain.events import Event, Numbering, SequenceFenced, SequenceReset
 from ledger.domain.ranges import Ranges
 from ledger.domain.reading import Reading, readings
-from ledger.domain.rejection import Code, Rejection
+from ledger.domain.rejection import Code, Hint, Rejection
 from ledger.domain.sequence import Sequence
 from ledger.domain.series import MAX_NUMBER_LENGTH, DateOrder, Series, unescaped
 from ledger.domain.state import State
@@ -36,6 +36,7 @@ __all__ = [
     "present_series",
     "reading_of",
     "sequence_of",
+    "series_in_use",
 ]
 
 MAX_DOCUMENT_LENGTH = 200
@@ -71,7 +72,7 @@ def check_reason(reason: str | None, *, at_least: int = 0) -> None:
 def known_series(state: State, code: str) -> Series:
     versions = state.versions(code)
     if versions is None:
-        raise Rejection(Code.CONFIG_NOT_FOUND, f"no series has the code {code!r}; define it first")
+        raise Rejection(Code.CONFIG_NOT_FOUND, f"no series has the code {code!r}", hint=Hint.DEFINE_SERIES)
     return versions[-1]
 
 
@@ -285,7 +286,7 @@ def _check_period(state: State, series: Series, period: str, now: int) -> None:
 
 def reading_of(state: State, number: str, now: int) -> Reading:
     """Read a number by the templates of all series, in all versions that are in use; the latest that prints it."""
-    versions = tuple(version for series in state.all_series() for version in state.printing(series.code))
+    versions = series_in_use(state)
     found = _read(versions, number, tuple(calendar.date_at(now, zone) for zone in _zones(versions)))
     if not found:
         raise Rejection(Code.NUMBER_NOT_FOUND, f"no template of this ledger prints {number!r}; is it written in full?")
@@ -293,6 +294,11 @@ def reading_of(state: State, number: str, now: int) -> Reading:
         one, other, *_ = (f"value {reading.value} of {reading.sequence}" for reading in found)
         raise Rejection(Code.AMBIGUOUS_NUMBER, f"{number!r} can be read as {one} and as {other}")
     return found[0]
+
+
+def series_in_use(state: State) -> tuple[Series, ...]:
+    """Give all series in the versions by which numbers are read."""
+    return tuple(version for series in state.all_series() for version in state.printing(series.code))
 
 
 @lru_cache(maxsize=4096)  # what was read before the lock was taken is remembered under it

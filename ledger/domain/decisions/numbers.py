@@ -17,16 +17,14 @@ from ledger.domain.decisions.reservations import reserve
 from ledger.domain.events import Event, NumberAssigned, NumbersConfirmed, NumbersReserved, NumberVoided
 from ledger.domain.reading import Reading
 from ledger.domain.rejection import Code, Rejection
+from ledger.domain.results import Replacement, event_of
 from ledger.domain.sequence import FREE, Sequence, ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
 
-__all__ = ["MAX_VOID_EVENTS", "MIN_VOID_REASON_LENGTH", "assign", "void"]
+__all__ = ["MIN_VOID_REASON_LENGTH", "assign", "void"]
 
 MIN_VOID_REASON_LENGTH = 10
-
-# NumberVoided, SequenceReset, SequenceFenced, NumbersReserved, NumbersConfirmed
-MAX_VOID_EVENTS = 5
 
 
 def assign(state: State, command: Assign, now: int) -> list[Event]:
@@ -70,12 +68,13 @@ def _check_free(sequence: Sequence, value: int, series: Series, number: str) -> 
         )
 
 
-def void(state: State, command: Void, now: int) -> list[Event]:
+def void(state: State, command: Void, original: Original | None, now: int) -> list[Event]:
+    """`original` is None when the number was not confirmed when it was looked up."""
     check_reason(command.reason, at_least=MIN_VOID_REASON_LENGTH)
     if command.document_date is not None and not command.replace:
         raise Rejection.invalid("document_date", "is that of the replacement; say replace, or leave it out")
     reading = reading_of(state, command.number, now)
-    original = _original(state, reading, command)
+    original = _still_original(state, reading, command.number, original)
     printed = state.series(reading.series.code, original.series_version)
     numbering = numbering_of(printed, reading.key, original.attributes, original.document_date)
     as_printed = printed.frame(numbering.key, numbering.attributes, numbering.document_date).number(reading.value)
@@ -88,31 +87,31 @@ def void(state: State, command: Void, now: int) -> list[Event]:
     voided = NumberVoided(numbering, reading.value)
     if not command.replace:
         return [voided]
-    events = _replacement(state, voided, command, original, now)
-    reserved = events[-2]
-    assert isinstance(reserved, NumbersReserved)
-    return [replace(voided, replacement=(reserved.numbering.sequence, reserved.ranges[0][0])), *events]
+    begun, replacement = _replacement(state, voided, command, original, now)
+    voided = replace(voided, replacement=(replacement.reserved.numbering.sequence, replacement.value))
+    return [voided, *begun, replacement.reserved, replacement.confirmed]
 
 
-def _original(state: State, reading: Reading, command: Void) -> Original:
+def _still_original(state: State, reading: Reading, number: str, original: Original | None) -> Original:
+    """Give what was looked up of a number, which must be confirmed now as it was then."""
     sequence = state.sequence(reading.sequence)
     found = sequence.state_of(reading.value) if sequence else None
     if found is not ValueState.CONFIRMED:
         what = "was never given out" if found is None else f"is {found.value}"
         raise Rejection(
             Code.NUMBER_NOT_CONFIRMED,
-            f"{command.number!r} (value {reading.value} of sequence {reading.sequence}) {what}; only a confirmed "
+            f"{number!r} (value {reading.value} of sequence {reading.sequence}) {what}; only a confirmed "
             "number can be voided",
         )
-    if command.original is None:
-        raise Rejection(
-            Code.CHANGED_MEANWHILE, f"{command.number!r} was confirmed just now; send the command again, by itself"
-        )
-    return command.original
+    if original is None:
+        raise Rejection(Code.CHANGED_MEANWHILE, f"{number!r} was confirmed just now; send the command again, by itself")
+    return original
 
 
-def _replacement(state: State, voided: NumberVoided, command: Void, original: Original, now: int) -> list[Event]:
-    """Reserve and confirm the next number of the same key for the same document."""
+def _replacement(
+    state: State, voided: NumberVoided, command: Void, original: Original, now: int
+) -> tuple[list[Event], Replacement]:
+    """Reserve and confirm the next number of the key for the same document, after what begins its sequence."""
     old = voided.numbering
     names = state.series(old.series, old.series_version).key
     declared = known_series(state, old.series).definition.attributes
@@ -129,7 +128,6 @@ def _replacement(state: State, voided: NumberVoided, command: Void, original: Or
         way_out = "void it without a replacement, and reserve another number"
         detail = f"{command.number!r} cannot be replaced: {why.detail}; {way_out} if that cannot be helped"
         raise Rejection(why.code, detail) from None
-    reserved = events[-1]
-    assert isinstance(reserved, NumbersReserved)
+    reserved = event_of(NumbersReserved, events)
     confirmed = NumbersConfirmed(reserved.numbering, reserved.token, reserved.ranges, original.document)
-    return [*events, confirmed]
+    return [each for each in events if each is not reserved], Replacement(reserved, confirmed)

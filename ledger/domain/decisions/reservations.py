@@ -24,6 +24,7 @@ from ledger.domain.events import (
 )
 from ledger.domain.ranges import ranges_of, values_of, without
 from ledger.domain.rejection import Code, Rejection
+from ledger.domain.results import event_of
 from ledger.domain.series import MAX_TTL_SECONDS, Reuse, Series
 from ledger.domain.state import Reservation, State
 
@@ -69,8 +70,7 @@ def _lifetime(series: Series, command: Reserve) -> int:
 def issue(state: State, command: Issue, now: int) -> list[Event]:
     check_document("document", command.document)
     events = reserve(state, command.reserve, now)
-    reserved = events[-1]
-    assert isinstance(reserved, NumbersReserved)
+    reserved = event_of(NumbersReserved, events)
     confirmed = NumbersConfirmed(reserved.numbering, reserved.token, reserved.ranges, command.document)
     return [*events, confirmed]
 

@@ -1,0 +1,14 @@
+"""Formats: which event types, at which versions, may be written to a ledger.
+
+A ledger has a format, which the last FormatRaised says; before the first it is 1. An event says of itself the first
+format in which it may be written (`Event.format`). So processes of a build that does not know an event are beside those
+that do until an operator says that none of them is left: `numbering upgrade`.
+"""
+
+__all__ = ["FIRST_FORMAT", "FORMAT_STREAM", "NEWEST_FORMAT"]
+
+FIRST_FORMAT = 1  # of every ledger of which no event says another
+NEWEST_FORMAT = 1  # that this build knows
+
+# The stream of FormatRaised. One of its own: the newest event of `*` says which generation the ledger is of.
+FORMAT_STREAM = "*format"
