@@ -18,7 +18,7 @@ from tests.fire.load import SERIES
 from tests.fire.place import Place
 from tests.fire.service import Serve, Service
 from tests.servers import MariaDB, ServerError
-from tests.stores import GRANTS
+from tests.stores import GRANTS, new_sqlite
 
 
 @pytest.fixture(scope="package")
@@ -51,7 +51,7 @@ def on_mariadb(mariadb: MariaDB) -> Place:
 def on_sqlite(tmp_path: Path) -> Place:
     file = tmp_path / "ledger.db"
     url = f"sqlite+aiosqlite:///{file}"
-    asyncio.run(migrate(url))
+    new_sqlite(file)
 
     def execute(sql: str, *, timeout: float = 10) -> None:
         with closing(sqlite3.connect(file, timeout=timeout)) as connection:
