@@ -30,7 +30,8 @@ _log = logging.getLogger(__name__)
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 30
 GC_THRESHOLDS = (50_000, 20, 50)  # of Python's three generations; its own are 700, 10 and 10
-STALLED_SECONDS = 0.1
+LOOK_SECONDS = 0.1  # between two looks for connections that keep the service from ending
+STALLED_LOOKS = 10  # in which a client takes nothing of its answer
 UNREAD_MS = 30_000
 GRACE_SECONDS = 25  # longer than the writer takes to finish what it accepted
 
@@ -119,24 +120,35 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._closing.set()  # uvicorn waits for every answer, and a stream ends only when told
-        dropping = asyncio.create_task(self._drop_stalled())
+        dropping = asyncio.create_task(self._drop_stalled())  # uvicorn waits for those too
         try:
             await super().shutdown(sockets)
         finally:
             dropping.cancel()
 
     async def _drop_stalled(self) -> None:
-        """Drop connections whose answer was given up because the client takes nothing; uvicorn waits for those too."""
+        """Drop closing connections whose answer was given up, or whose client takes nothing of what is left of it."""
+        looks: dict[HttpToolsProtocol, tuple[int, int]] = {}  # bytes that are left, and how often they were as many
         while True:
-            for each in list(self.server_state.connections):
-                if isinstance(each, HttpToolsProtocol) and _is_given_up(each):
+            closing = [each for each in self._connections() if each.transport.is_closing()]
+            looks = {each: _looked(each, *looks.get(each, (-1, 0))) for each in closing}
+            for each, (_, count) in looks.items():
+                if _is_given_up(each) or count >= STALLED_LOOKS:
                     each.transport.abort()
-            await asyncio.sleep(STALLED_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _connections(self) -> list[HttpToolsProtocol]:
+        return [each for each in self.server_state.connections if isinstance(each, HttpToolsProtocol)]
+
+
+def _looked(connection: HttpToolsProtocol, left_before: int, count: int) -> tuple[int, int]:
+    left = connection.transport.get_write_buffer_size()
+    return (left, count + 1) if left == left_before else (left, 0)
 
 
 def _is_given_up(connection: HttpToolsProtocol) -> bool:
     # Before its first request a connection has no cycle at all.
-    return connection.transport.is_closing() and not getattr(connection.cycle, "response_complete", True)
+    return not getattr(connection.cycle, "response_complete", True)
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -1048,6 +1048,78 @@ async def test_forbidding_answers_who_waits_and_stops_every_process_at_the_head(
 
 
 @simulated
+async def test_a_second_reason_is_marked_beside_the_first_and_each_must_be_lifted() -> None:
+    async with ledger(sound=False) as bench:
+        archive = Stop(StopKind.ARCHIVE_AHEAD, "the archive has more", 90, bytes(32))
+        await mark(bench, archive)
+        bench.writer.forbid(AHEAD, at=bench.log.head.position)
+        await asyncio.sleep(2)
+        assert await standing(bench) == [archive.kind, AHEAD.kind]
+        bench.writer.release()
+        for kind in (AHEAD.kind, archive.kind):
+            await bench.writer.fresh()
+            assert bench.writer.fault is not None
+            assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
+            await lift(bench, kind)
+        await bench.do(bench.reserve())
+
+
+@simulated
+async def test_all_reasons_are_told() -> None:
+    async with ledger(sound=False) as bench:
+        archive = Stop(StopKind.ARCHIVE_AHEAD, "the archive has more", 90, bytes(32))
+        await mark(bench, archive, AHEAD)
+        with pytest.raises(Fault) as caught:
+            await bench.do(bench.reserve())
+        assert archive.text in caught.value.detail
+        assert AHEAD.text in caught.value.detail
+
+
+@simulated
+async def test_nothing_is_made_of_a_fault_while_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns are many, and faults few."""
+    async with ledger() as bench:
+        made: list[str] = []
+        init = Fault.__init__
+
+        def counted(self: Fault, code: Code, happened: str, **fields: Any) -> None:
+            made.append(happened)
+            init(self, code, happened, **fields)
+
+        monkeypatch.setattr(Fault, "__init__", counted)
+        for _ in range(5):
+            await bench.do(bench.reserve())
+            await bench.writer.fresh()
+            await asyncio.sleep(2)
+        assert made == []
+
+
+@simulated
+async def test_two_reasons_that_could_not_be_marked_are_both_marked_later() -> None:
+    """What the process knows by itself, and what it hears of the mirror."""
+    async with ledger(sound=False) as bench:
+        for _ in range(3):
+            await bench.do(bench.reserve())
+        whole = list(bench.log.records)
+        put(bench.log, whole[:-2])
+        bench.store.steps["begin"] = [DOWN] * 5
+        await asyncio.sleep(2)
+        bench.writer.forbid(AHEAD, at=bench.log.head.position)
+        await asyncio.sleep(30)
+        assert await standing(bench) == [StopKind.LOG_BEHIND, AHEAD.kind]
+
+
+@simulated
+async def test_half_a_ledger_is_marked_by_nobody_but_the_restore() -> None:
+    """What was found of the half is not true of the whole, and would still stand when it is whole."""
+    async with ledger(sound=False) as bench:
+        await mark(bench, Stop(StopKind.RESTORING, "run it again"))
+        bench.writer.forbid(AHEAD, at=bench.log.head.position)
+        await asyncio.sleep(2)
+        assert await standing(bench) == [StopKind.RESTORING]
+
+
+@simulated
 async def test_what_was_found_of_an_earlier_head_does_not_stop_a_later_one() -> None:
     async with ledger() as bench:
         bench.writer.forbid(AHEAD, at=bench.log.head.position - 1)
@@ -1135,9 +1207,16 @@ async def another(bench: Bench) -> AsyncIterator[Bench]:
     await neighbour.writer.stop()
 
 
-async def lift(bench: Bench) -> None:
+async def mark(bench: Bench, *stops: Stop) -> None:
     transaction = await MemoryStore(bench.log).begin()
-    assert await transaction.lift(lambda _: True) == []
+    for stop in stops:
+        await transaction.stop(stop)
+    await transaction.commit()
+
+
+async def lift(bench: Bench, *kinds: StopKind) -> None:
+    transaction = await MemoryStore(bench.log).begin()
+    await transaction.lift(lambda stop: stop.kind in (kinds or StopKind))
     await transaction.commit()
 
 

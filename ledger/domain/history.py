@@ -172,9 +172,9 @@ class NumberHistory:
             case Voiding(voided=voided, replacement=Replacement() as replacement):
                 mine = (self.reading.sequence, self.reading.value)
                 if mine == (voided.numbering.sequence, voided.value):
-                    self.replaced_by = _printed(replacement.confirmed.numbering, replacement.value, state)
+                    self.replaced_by = state.frame(replacement.confirmed.numbering).number(replacement.value)
                 elif mine == voided.replacement:
-                    self.replaces = _printed(voided.numbering, voided.value, state)
+                    self.replaces = state.frame(voided.numbering).number(voided.value)
 
 
 def confirmed_by(event: Event, values: BitMap) -> Iterator[tuple[int, Original]]:
@@ -185,8 +185,3 @@ def confirmed_by(event: Event, values: BitMap) -> Iterator[tuple[int, Original]]
                 original = event.original(value)
                 assert original is not None
                 yield value, original
-
-
-def _printed(numbering: Numbering, value: int, state: State) -> str:
-    series = state.series(numbering.series, numbering.series_version)
-    return series.frame(numbering.key, numbering.attributes, numbering.document_date).number(value)

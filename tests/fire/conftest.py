@@ -18,7 +18,7 @@ from tests.fire.load import SERIES
 from tests.fire.place import Place
 from tests.fire.service import Serve, Service
 from tests.servers import Database, MariaDB, ServerError
-from tests.stores import GRANTS
+from tests.stores import GRANTS, new_sqlite
 
 
 @pytest.fixture(scope="package")
@@ -54,9 +54,8 @@ def place_of_server(mariadb: MariaDB, database: Database) -> Place:
 
 @pytest.fixture
 def on_sqlite(tmp_path: Path) -> Place:
-    place = place_of_file(tmp_path / "ledger.db")
-    asyncio.run(migrate(place.url))
-    return place
+    new_sqlite(tmp_path / "ledger.db")
+    return place_of_file(tmp_path / "ledger.db")
 
 
 def place_of_file(file: Path) -> Place:
