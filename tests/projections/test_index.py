@@ -65,7 +65,7 @@ async def told(ledger: Service, numbers: Sequence[str]) -> list[object]:
                 )
                 found.append((sequence, accounting.accounts(), accounting.following, closed, position))
     originals = await ledger._preparation.originals(Void(number, REASON, "-") for number in numbers)
-    return [*found, sorted(originals.items()), [await history(ledger, number) for number in numbers]]
+    return [*found, sorted(originals.found.items()), [await history(ledger, number) for number in numbers]]
 
 
 async def history(ledger: Service, number: str) -> object:
