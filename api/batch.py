@@ -18,13 +18,13 @@ from ledger.codec import command_id
 from ledger.domain.commands import Command, DefineSeries, Envelope, Issue, Reserve
 from ledger.domain.decisions.series import MAX_DEFINED
 from ledger.domain.events import (
+    LedgerEvent,
     NumberEvent,
     NumbersConfirmed,
     NumbersReserved,
     PeriodOpened,
     ReservationEnded,
     ReservationExtended,
-    RestoreFenced,
     SequenceEvent,
     SeriesEvent,
 )
@@ -152,7 +152,7 @@ def _numbers_in(end: Outcome) -> int:
             return count_of(ranges)
         case NumbersConfirmed(ranges=ranges, released=released):
             return count_of(ranges) + count_of(released)
-        case ReservationExtended() | NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | RestoreFenced():
+        case ReservationExtended() | NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
             return 0
         case other:
             assert_never(other)

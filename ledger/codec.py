@@ -14,6 +14,7 @@ import orjson
 from ledger import chain
 from ledger.domain.commands import Envelope
 from ledger.domain.events import EVENT_TYPES, LEDGER_STREAM, Event, NumbersConfirmed, NumbersReserved
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.forms import Data, Form, derived, numbering_data, numbering_of, ranges_of
 from ledger.ports import Record
 from ledger.upcasters import upcast
@@ -153,6 +154,12 @@ def read(position: int, text: bytes) -> Entry:
         body.get("fingerprint"),
     )
     event = reader.read(data, body.get("token"))
+    if event.format > NEWEST_FORMAT:  # only one that raises it to that
+        raise UnknownEvent(
+            f"position {position} raises the ledger to format {event.format}, and this version of numbering-ledger "
+            f"knows those up to {NEWEST_FORMAT}: install the version that raised it, or a newer one"
+            + (f" (it was raised {envelope.reason})" if envelope.reason else "")
+        )
     return Entry(body["position"], event, envelope, body["ordinal"], body["recorded_at"])
 
 

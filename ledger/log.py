@@ -12,6 +12,7 @@ from ledger.domain.commands import Original
 from ledger.domain.events import (
     LEDGER_STREAM,
     Event,
+    LedgerEvent,
     MaximumAdjusted,
     NumberEvent,
     PeriodOpened,
@@ -130,7 +131,7 @@ class Log:
                     maximum = max_value if maximum is None else maximum
                 case SeriesRetired() | PeriodOpened():
                     pass
-                case SequenceEvent() | ReservationEvent() | NumberEvent() | RestoreFenced() as other:
+                case SequenceEvent() | ReservationEvent() | NumberEvent() | LedgerEvent() as other:
                     raise AssertionError(f"{other} is in the stream of series {code}")
                 case _:
                     assert_never(entry.event)

@@ -17,6 +17,7 @@ from api.app import create_app
 from ledger.domain.rejection import Code
 from ledger.ports import StoreFault
 from ledger.stores import migrate
+from numbering.census import other_holders
 from numbering.exits import FAULT
 from numbering.settings import Settings
 from numbering.wiring import Node, opened_store
@@ -29,23 +30,28 @@ _log = logging.getLogger(__name__)
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 30
 GC_THRESHOLDS = (50_000, 20, 50)  # of Python's three generations; its own are 700, 10 and 10
-STALLED_SECONDS = 0.1
+LOOK_SECONDS = 0.1  # between two looks for connections that keep the service from ending
+STALLED_LOOKS = 10  # in which a client takes nothing of its answer
 UNREAD_MS = 30_000
 GRACE_SECONDS = 25  # longer than the writer takes to finish what it accepted
 
 
-def prepare(settings: Settings, *, allow_unsafe: bool, start_unverified: bool) -> None:
+def prepare(settings: Settings, *, allow_unsafe: bool, start_unverified: bool) -> bool:
     """Migrate an SQLite ledger, and look at it once: a StoreFault or a Rejection when serving it would be wrong.
+
+    Says whether nobody else has it open, which nobody knows of a server.
 
     A database that is merely away is waited for by the service itself, which answers 503 until it is back; but not
     where there is an archive, with which it must be compared first.
     """
+    is_alone = settings.database_url.startswith("sqlite") and not other_holders(settings.database_url)
     try:
         asyncio.run(_look(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified))
     except StoreFault as fault:
         if settings.database_url.startswith("sqlite") or fault.code is Code.DATABASE_UNSAFE or settings.archive:
             raise
         _log.warning("%s: %s", fault.code.name, fault.detail)
+    return is_alone
 
 
 async def _look(settings: Settings, *, allow_unsafe: bool, start_unverified: bool) -> None:
@@ -67,10 +73,13 @@ def collect_less_often() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def serve(settings: Settings, *, allow_unsafe: bool, start_unverified: bool) -> int:
+def serve(settings: Settings, *, allow_unsafe: bool, start_unverified: bool, is_alone: bool) -> int:
     """Serve until SIGINT or SIGTERM, finish what was accepted, and give the exit code."""
     collect_less_often()
-    app = app_of(Node(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified, projects=True), settings)
+    node = Node(
+        settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified, projects=True, is_alone=is_alone
+    )
+    app = app_of(node, settings)
     try:
         listener = listen(settings)
     except OSError as error:
@@ -111,24 +120,35 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._closing.set()  # uvicorn waits for every answer, and a stream ends only when told
-        dropping = asyncio.create_task(self._drop_stalled())
+        dropping = asyncio.create_task(self._drop_stalled())  # uvicorn waits for those too
         try:
             await super().shutdown(sockets)
         finally:
             dropping.cancel()
 
     async def _drop_stalled(self) -> None:
-        """Drop connections whose answer was given up because the client takes nothing; uvicorn waits for those too."""
+        """Drop closing connections whose answer was given up, or whose client takes nothing of what is left of it."""
+        looks: dict[HttpToolsProtocol, tuple[int, int]] = {}  # bytes that are left, and how often they were as many
         while True:
-            for each in list(self.server_state.connections):
-                if isinstance(each, HttpToolsProtocol) and _is_given_up(each):
+            closing = [each for each in self._connections() if each.transport.is_closing()]
+            looks = {each: _looked(each, *looks.get(each, (-1, 0))) for each in closing}
+            for each, (_, count) in looks.items():
+                if _is_given_up(each) or count >= STALLED_LOOKS:
                     each.transport.abort()
-            await asyncio.sleep(STALLED_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _connections(self) -> list[HttpToolsProtocol]:
+        return [each for each in self.server_state.connections if isinstance(each, HttpToolsProtocol)]
+
+
+def _looked(connection: HttpToolsProtocol, left_before: int, count: int) -> tuple[int, int]:
+    left = connection.transport.get_write_buffer_size()
+    return (left, count + 1) if left == left_before else (left, 0)
 
 
 def _is_given_up(connection: HttpToolsProtocol) -> bool:
     # Before its first request a connection has no cycle at all.
-    return connection.transport.is_closing() and not getattr(connection.cycle, "response_complete", True)
+    return not getattr(connection.cycle, "response_complete", True)
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -19,6 +19,7 @@ from ledger.codec import Entry
 from ledger.domain.events import (
     DocumentLinked,
     Event,
+    LedgerEvent,
     MaximumAdjusted,
     NumberAssigned,
     NumberEvent,
@@ -33,7 +34,6 @@ from ledger.domain.events import (
     ReservationEnded,
     ReservationEvent,
     ReservationExtended,
-    RestoreFenced,
     SequenceAdjusted,
     SequenceEvent,
     SequenceFenced,
@@ -129,7 +129,7 @@ def needs(events: Iterable[Event]) -> Needs:
                 begun.add(event.token)
             case ReservationEvent():
                 found.tokens.add(event.token)
-            case NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | RestoreFenced():
+            case NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
                 pass
             case _:
                 assert_never(event)
@@ -154,7 +154,7 @@ def values_in(event: Event) -> int:
             return sum(count_of(each.ranges) for each in prints)
         case NumberAssigned() | NumberVoided() | DocumentLinked():
             return 1
-        case ReservationExtended() | SequenceEvent() | SeriesEvent() | PeriodOpened() | RestoreFenced():
+        case ReservationExtended() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
             return 0
         case _:
             assert_never(event)
@@ -170,7 +170,7 @@ def _taken(event: Event) -> list[Ranges]:
             return [((value, value),)]
         case NumbersConfirmed() | ReservationExtended() | ReservationEnded() | NumberVoided() | DocumentLinked():
             return []
-        case SequenceEvent() | SeriesEvent() | PeriodOpened() | RestoreFenced():
+        case SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
             return []
         case _:
             assert_never(event)
@@ -263,7 +263,7 @@ class Unit:
                 self._maximum(code, max_value)
             case SeriesRetired(series=code):
                 self._retired(code, cause)
-            case PeriodOpened() | RestoreFenced():
+            case PeriodOpened() | LedgerEvent():
                 pass  # its sequences begin with their first use, and what it ends has events of its own
             case _:
                 assert_never(event)

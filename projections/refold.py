@@ -16,6 +16,7 @@ from pyroaring import BitMap
 from ledger.codec import Entry
 from ledger.domain.events import (
     Event,
+    LedgerEvent,
     MaximumAdjusted,
     NumberAssigned,
     NumberEvent,
@@ -31,7 +32,6 @@ from ledger.domain.events import (
     ReservationEvent,
     ReservationExtended,
     ReservationFenced,
-    RestoreFenced,
     SequenceAdjusted,
     SequenceEvent,
     SequenceFenced,
@@ -138,7 +138,7 @@ class Forward:
                 self._defined[series.code, series.version] = entry
             case SeriesRetired(series=code):
                 self._retired[code] = entry.position
-            case MaximumAdjusted() | PeriodOpened() | RestoreFenced():
+            case MaximumAdjusted() | PeriodOpened() | LedgerEvent():
                 pass
             case ReservationEvent() | NumberEvent() | SequenceEvent():
                 pass
@@ -171,7 +171,7 @@ class Forward:
                 self._let_go(token, "CONFIRMED", entry)
             case ReservationEnded(token=token):
                 self._let_go(token, event.end.value, entry)
-            case NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | RestoreFenced():
+            case NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
                 pass
             case _:
                 assert_never(event)
@@ -193,9 +193,7 @@ class Forward:
             case NumbersReserved():
                 if self._voids:
                     self._note_replacing(event)
-            case (
-                ReservationEvent() | NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | RestoreFenced()
-            ):
+            case ReservationEvent() | NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
                 pass
             case _:
                 assert_never(event)
@@ -278,7 +276,7 @@ class Backward:
                 self._leave(of.sequence, ranges, event.end, entry)
             case SequenceAdjusted(sequence=id, skipped=skipped) | SequenceFenced(sequence=id, skipped=skipped):
                 self._leave(id, skipped, ValueState.SKIPPED, entry)
-            case ReservationExtended() | SequenceEvent() | SeriesEvent() | PeriodOpened() | RestoreFenced():
+            case ReservationExtended() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
                 pass
             case _:
                 assert_never(entry.event)

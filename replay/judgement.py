@@ -9,6 +9,7 @@ from typing import assert_never
 
 from ledger.codec import Entry
 from ledger.domain.events import (
+    FormatRaised,
     NumberEvent,
     NumbersConfirmed,
     NumbersImported,
@@ -107,7 +108,7 @@ class Judge:
             case ReservationFenced(token=token):
                 if entry.envelope.command_id != self._fence:
                     return f"reservation {token} is ended by no restore"
-            case ReservationEvent() | NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened():
+            case ReservationEvent() | NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | FormatRaised():
                 pass  # promises nothing
             case _:
                 assert_never(entry.event)

@@ -16,11 +16,11 @@ from ledger.domain.decisions.guards import reading_of
 from ledger.domain.events import (
     EVENT_TYPES,
     Event,
+    LedgerEvent,
     MaximumAdjusted,
     NumberEvent,
     PeriodOpened,
     ReservationEvent,
-    RestoreFenced,
     SequenceEvent,
     SeriesAmended,
     SeriesDefined,
@@ -109,7 +109,7 @@ def _put(state: State, event: Event) -> None:
             state.put_maximum(code, max_value)
         case SeriesRetired(series=code):
             state.put_retired(code)
-        case ReservationEvent() | NumberEvent() | SequenceEvent() | PeriodOpened() | RestoreFenced():
+        case ReservationEvent() | NumberEvent() | SequenceEvent() | PeriodOpened() | LedgerEvent():
             raise AssertionError(f"{event} changes no series")
         case _:
             assert_never(event)

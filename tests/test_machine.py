@@ -51,7 +51,7 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Attribute, DateOrder, Definition, Dimension, Overflow, Reuse, Series
 from ledger.ports import Head, Record, Store
 from ledger.service import Ledger
-from ledger.stores import MemoryLog, MemoryStore, migrate, open_store
+from ledger.stores import MemoryLog, MemoryStore, open_store
 from ledger.system import RandomIds, aside, spawn
 from ledger.writer import Outcome
 from tests.api.client import Time
@@ -60,7 +60,7 @@ from tests.invariants import check_store, read_log
 from tests.model import Model, Refused, Seq
 from tests.profiles import rounds
 from tests.servers import MariaDB
-from tests.stores import mariadb_ledger
+from tests.stores import empty_sqlite, mariadb_ledger
 
 START = at("2025-12-30T23:00:00Z")
 REASON = "because the test says so"
@@ -583,13 +583,11 @@ def test_memory_does_as_the_model() -> None:
 
 
 def test_memory_and_sqlite_do_as_the_model(tmp_path: Path) -> None:
-    empty = tmp_path / "empty.db"
-    assert asyncio.run(migrate(f"sqlite+aiosqlite:///{empty}"))
     numbers = iter(range(1_000_000))
 
     async def stores() -> Sequence[Store]:
         file = tmp_path / f"{next(numbers)}.db"
-        shutil.copy(empty, file)
+        shutil.copy(empty_sqlite(), file)
         return [MemoryStore(MemoryLog("test")), open_store(f"sqlite+aiosqlite:///{file}")]
 
     run(stores, examples=rounds(8, thorough=40), steps=30, phases=(Phase.generate, Phase.shrink))

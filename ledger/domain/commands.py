@@ -40,6 +40,7 @@ __all__ = [
     "Link",
     "OpenPeriod",
     "Original",
+    "RaiseFormat",
     "Reserve",
     "ResetSequence",
     "RetireSeries",
@@ -306,6 +307,17 @@ class Fence(BaseCommand):
     opened: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class RaiseFormat(BaseCommand):
+    """Let the ledger hold the events of another format: given by an administrator, when every process knows them.
+
+    `reason` names the build that asks.
+    """
+
+    format: int
+    reason: str = field()
+
+
 _Complete = (
     DefineSeries
     | AdjustMaximum
@@ -323,6 +335,7 @@ _Complete = (
     | ClosePeriod
     | Import
     | Fence
+    | RaiseFormat
 )
 
 Command = _Complete | Correction  # as it is asked for

@@ -22,12 +22,13 @@ from ledger.domain.commands import (
     Import,
     Issue,
     OpenPeriod,
+    RaiseFormat,
     Reserve,
     ResetSequence,
     RetireSeries,
     WithOriginal,
 )
-from ledger.domain.decisions import numbers, registers, reservations, restores, sequences, series
+from ledger.domain.decisions import formats, numbers, registers, reservations, restores, sequences, series
 from ledger.domain.events import Event
 from ledger.domain.rejection import Rejection
 from ledger.domain.state import State
@@ -78,5 +79,7 @@ def _events(state: State, command: Decidable, now: int) -> list[Event]:
             return series.retire(state, command)
         case Fence():
             return restores.fence(state, command)
+        case RaiseFormat():
+            return formats.raise_format(state, command)
         case _:
             assert_never(command)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, NamedTuple, get_args
 
+from ledger.domain.formats import FORMAT_STREAM
 from ledger.domain.places import Numbering, Original, Place, Print, Written
 from ledger.domain.ranges import Ranges, includes
 from ledger.domain.sequence import ValueState
@@ -25,6 +26,8 @@ __all__ = [
     "Change",
     "DocumentLinked",
     "Event",
+    "FormatRaised",
+    "LedgerEvent",
     "MaximumAdjusted",
     "NumberAssigned",
     "NumberEvent",
@@ -440,11 +443,17 @@ class DocumentLinked(_OfNumbering, NumberEvent):
         return Original.of(self.numbering, self.document, self.token) if value == self.value else None
 
 
-# Restores
+# The ledger as a whole
+
+
+class LedgerEvent(BaseEvent):
+    """What belongs to no series and no reservation."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
-class RestoreFenced(BaseEvent):
+class RestoreFenced(LedgerEvent):
     """The log was restored up to `cut_position`, of `cut_time`, and what came behind that may be lost.
 
     `opened` are series and periods that may have been opened there ahead of their time. What each sequence and each
@@ -460,6 +469,17 @@ class RestoreFenced(BaseEvent):
     @property
     def stream(self) -> str:
         return LEDGER_STREAM
+
+
+@dataclass(frozen=True, slots=True)
+class FormatRaised(LedgerEvent):
+    """From here on the events of another `format` may be written, this one as the first of them."""
+
+    format: int = field()  # type: ignore[misc]  # of each event of this type its own
+
+    @property
+    def stream(self) -> str:
+        return FORMAT_STREAM
 
 
 Event = (
@@ -481,6 +501,7 @@ Event = (
     | ReservationCancelled
     | ReservationExpired
     | RestoreFenced
+    | FormatRaised
     | SequenceFenced
     | ReservationFenced
 )

@@ -6,6 +6,7 @@ from typing import assert_never
 from ledger.domain.events import (
     DocumentLinked,
     Event,
+    FormatRaised,
     MaximumAdjusted,
     NumberAssigned,
     NumbersConfirmed,
@@ -64,6 +65,8 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
             state.put_passed(sequence)
         case RestoreFenced(generation=generation, margin=margin, opened=opened):
             state.put_fence(RestoreFence(generation, recorded_at, margin, frozenset(opened)))
+        case FormatRaised(format=format):
+            state.put_format(format)
         case SequenceReset():
             _begin(state, event, event.start)
         case PeriodClosed():

@@ -9,6 +9,7 @@ from pyroaring import BitMap
 from ledger.domain.accounting import Cause, among
 from ledger.domain.events import (
     Event,
+    LedgerEvent,
     NumberEvent,
     Numbering,
     NumbersConfirmed,
@@ -17,7 +18,6 @@ from ledger.domain.events import (
     PeriodOpened,
     ReservationEnded,
     ReservationExtended,
-    RestoreFenced,
     SequenceEvent,
     SeriesEvent,
 )
@@ -108,7 +108,7 @@ class ReservationHistory:
                 self.expires_at = event.expires_at
             case NumberEvent():
                 self._link(event)
-            case SequenceEvent() | SeriesEvent() | PeriodOpened() | RestoreFenced():
+            case SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
                 pass  # of no reservation
             case _:
                 assert_never(event)
@@ -187,9 +187,9 @@ class NumberHistory:
             case Voiding(voided=voided, replacement=Replacement() as replacement):
                 mine = (self.reading.sequence, self.reading.value)
                 if mine == (voided.numbering.sequence, voided.value):
-                    self.replaced_by = _printed(replacement.confirmed.numbering, replacement.value, state)
+                    self.replaced_by = state.frame(replacement.confirmed.numbering).number(replacement.value)
                 elif mine == voided.replacement:
-                    self.replaces = _printed(voided.numbering, voided.value, state)
+                    self.replaces = state.frame(voided.numbering).number(voided.value)
 
 
 def confirmed_by(event: Event, values: BitMap) -> Iterator[tuple[int, Original]]:
@@ -200,8 +200,3 @@ def confirmed_by(event: Event, values: BitMap) -> Iterator[tuple[int, Original]]
             original = event.original(value)
             assert original is not None
             yield value, original
-
-
-def _printed(numbering: Numbering, value: int, state: State) -> str:
-    series = state.series(numbering.series, numbering.series_version)
-    return series.frame(numbering.key, numbering.attributes, numbering.document_date).number(value)

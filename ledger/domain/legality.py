@@ -14,6 +14,7 @@ from typing import assert_never
 
 from ledger.domain.events import (
     Event,
+    FormatRaised,
     NumberEvent,
     PeriodOpened,
     ReservationEvent,
@@ -23,7 +24,7 @@ from ledger.domain.events import (
     SequenceFenced,
     SeriesEvent,
 )
-from ledger.domain.judgements import fences, numbers, reservations, sequences, series
+from ledger.domain.judgements import fences, formats, numbers, reservations, sequences, series
 from ledger.domain.state import State
 
 __all__ = ["flaw"]
@@ -31,6 +32,10 @@ __all__ = ["flaw"]
 
 def flaw(state: State, event: Event, recorded_at: int) -> str | None:
     """Say in words what is wrong with an event that is about to be folded onto `state`; None when it is legal."""
+    return formats.flaw_of_event(state, event) or _flaw(state, event, recorded_at)
+
+
+def _flaw(state: State, event: Event, recorded_at: int) -> str | None:
     match event:
         case RestoreFenced() | ReservationFenced() | SequenceFenced():
             return fences.flaw_of_event(state, event)
@@ -42,5 +47,7 @@ def flaw(state: State, event: Event, recorded_at: int) -> str | None:
             return sequences.flaw_of_event(state, event)
         case SeriesEvent():
             return series.flaw_of_event(state, event)
+        case FormatRaised():
+            return None
         case _:
             assert_never(event)

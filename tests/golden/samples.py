@@ -34,6 +34,7 @@ from ledger.domain.commands import (
     Link,
     OpenPeriod,
     Original,
+    RaiseFormat,
     Reserve,
     ResetSequence,
     RetireSeries,
@@ -42,6 +43,7 @@ from ledger.domain.commands import (
 )
 from ledger.domain.events import (
     DocumentLinked,
+    FormatRaised,
     MaximumAdjusted,
     NumberAssigned,
     Numbering,
@@ -237,6 +239,7 @@ SAMPLES = {
     "SequenceFenced-1": Entry(
         26, SequenceFenced(_LETTER.sequence, "LETTER", 1, _LETTER.key, "2025", ((13, 1_012),)), _ENVELOPE, 2, NOW
     ),
+    "FormatRaised-1": Entry(28, FormatRaised(2), _ENVELOPE, 0, NOW),
     "SequenceFenced-1-last": Entry(27, SequenceFenced("PLAIN:-", "PLAIN", 2, (), "-", ()), _ANONYMOUS, 0, NOW),
 }
 
@@ -299,6 +302,7 @@ _COMMANDS: list[tuple[int, Decidable]] = [
     (1, OpenPeriod("LETTER", "2029")),
     (1, Fence(0, 0, 4, "restored once more")),
     (1, Reserve("LETTER", "twice", {"ORIGINATOR": "สคฉ.3", "RECIPIENT": "สคฉ.3"}, document_date=date(2029, 1, 1))),
+    (1, RaiseFormat(2, "by numbering-ledger 0.1.0")),
     (1, WithOriginal(Link("คคง.-สคฉ.3-01-0004-2568", "D-8", "filed under another name"), _D_1)),
     (1, WithOriginal(Link("คคง.-สคฉ.3-01-0004-2568", "D-9", "and under another one"), _D_1)),
 ]

@@ -15,10 +15,11 @@ from ledger.stores import open_store
 from tests.forked import Forked
 from tests.servers import HOST, STOP_TIMEOUT_SECONDS, Server
 
-__all__ = ["NUMBERING", "Service", "run", "run_installed", "without_settings"]
+__all__ = ["GRACE_IS_OVER", "NUMBERING", "Service", "run", "run_installed", "without_settings"]
 
 NUMBERING = Path(sys.executable).with_name("numbering")
 RUN_TIMEOUT_SECONDS = 30.0
+GRACE_IS_OVER = "graceful shutdown exceeded"  # what uvicorn says when a connection kept it from ending in time
 
 
 def without_settings(**settings: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.invariants import check_store
-from tests.numbering.process import Service, run
+from tests.numbering.process import GRACE_IS_OVER, Service, run
 from tests.servers import HOST, free_port
 
 PLAIN = {"template": "P-{SEQ:6}"}
@@ -231,6 +231,23 @@ def queued(service: Service) -> int:
 def listens(service: Service) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((HOST, service.port)) == 0
+
+
+def test_ending_it_does_not_wait_for_a_client_that_takes_nothing() -> None:
+    with Service() as running, socket.socket() as connection:
+        with running.client() as http:
+            assert http.put("/v1/series/LONG", json={"template": "L" * 60 + "{SEQ:6}"}).status_code == 201
+        # A whole answer, larger than what the kernel takes of it for a client.
+        body = json.dumps({"commands": [{"op": "reserve", "series": "LONG", "count": 10_000}] * 10}).encode()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(WAIT_SECONDS)
+        connection.connect((HOST, running.port))
+        connection.sendall(
+            request("POST", "/v1/batch", body=body).replace(b"Connection: close", b"Connection: keep-alive")
+        )
+        assert connection.recv(1, socket.MSG_PEEK)
+        assert running.end(signal.SIGTERM) == 0
+        assert GRACE_IS_OVER not in running.said()
 
 
 def test_killing_it_under_load_loses_nothing_that_it_acknowledged() -> None:
