@@ -200,8 +200,3 @@ def confirmed_by(event: Event, values: BitMap) -> Iterator[tuple[int, Original]]
             original = event.original(value)
             assert original is not None
             yield value, original
-
-
-def _printed(numbering: Numbering, value: int, state: State) -> str:
-    series = state.series(numbering.series, numbering.series_version)
-    return series.frame(numbering.key, numbering.attributes, numbering.document_date).number(value)

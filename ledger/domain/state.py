@@ -102,11 +102,11 @@ class State:
         base._retired.update(self._retired)
         base._highest.update(self._highest)
         base._format = self._format
-        if self._series or self._first_used:
-            base._in_use = None
         base._links = self._links
         for (id, value), link in self._linked.items():
             base._remember(id, value, link)
+        if self._series or self._first_used:
+            base._in_use = None
         for token, reservation in self._reservations.items():
             base.put_reservation(token, reservation)
 
