@@ -2,14 +2,14 @@
 
 import asyncio
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ledger.stores import migrate
 from numbering.cli import session
-from numbering.settings import Settings
-from tests.numbering.command import LETTERS, said
+from tests.numbering.command import LETTERS, elsewhere_in, said
 
 
 @pytest.fixture(scope="session")
@@ -27,12 +27,10 @@ def _never_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """An empty directory and an environment without settings."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"NUMBERING_{name.upper()}", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    with elsewhere_in(tmp_path):
+        yield tmp_path
 
 
 @pytest.fixture
@@ -42,9 +40,19 @@ def empty(elsewhere: Path, migrated_file: Path) -> Path:
     return elsewhere
 
 
+@pytest.fixture(scope="session")
+def letters_directory(migrated_file: Path) -> Path:
+    """What `letters` is a copy of."""
+    directory = migrated_file.with_name("letters")
+    directory.mkdir()
+    shutil.copy(migrated_file, directory)
+    (directory / "letters.toml").write_text(LETTERS, encoding="utf-8")
+    with elsewhere_in(directory):
+        said("series", "apply", "letters.toml")
+    return directory
+
+
 @pytest.fixture
-def letters(empty: Path) -> Path:
+def letters(elsewhere: Path, letters_directory: Path) -> Path:
     """A directory with a ledger of the series LETTER and RFA, which letters.toml defines."""
-    (empty / "letters.toml").write_text(LETTERS, encoding="utf-8")
-    said("series", "apply", "letters.toml")
-    return empty
+    return Path(shutil.copytree(letters_directory, elsewhere, dirs_exist_ok=True))
