@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, assert_never
 
 import orjson
 from pyroaring import BitMap
@@ -21,13 +21,18 @@ from ledger.definitions import definition_data
 from ledger.domain.calendar import instant_text
 from ledger.domain.commands import AdjustMaximum, DefineSeries, Import
 from ledger.domain.events import (
+    LedgerEvent,
     MaximumAdjusted,
+    NumberEvent,
     Numbering,
     NumbersConfirmed,
     NumbersImported,
     NumbersReserved,
+    PeriodOpened,
     ReservationCancelled,
+    ReservationEvent,
     ReservationExtended,
+    SequenceEvent,
     SeriesAmended,
     SeriesDefined,
     SeriesRetired,
@@ -39,6 +44,8 @@ from ledger.domain.results import event_of
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
+from ledger.domain.template import Frame
+from ledger.views import Preview, SeriesView
 from ledger.writer import Outcome
 
 __all__ = [
@@ -126,12 +133,14 @@ def extended(outcome: Outcome, _: State) -> Answer:
     }
 
 
-def previewed(event: NumbersReserved, series: Series, position: int) -> Answer:
+def previewed(view: Preview) -> Answer:
+    numbering = view.event.numbering
+    frame = view.series.frame(numbering.key, numbering.attributes, numbering.document_date)
     return {
-        "numbers": _printed(series, event.numbering, event.ranges),
-        "sequence": event.numbering.sequence,
-        "period": event.numbering.period,
-        "position": position,
+        "numbers": _printed(frame, view.event.ranges),
+        "sequence": numbering.sequence,
+        "period": numbering.period,
+        "position": view.position,
     }
 
 
@@ -156,17 +165,17 @@ def history(told: ReservationHistory, series: Series) -> Answer:
     }
 
 
-def all_series(found: Iterable[tuple[Series, bool]], position: int) -> Answer:
-    return {"series": [series_answer(*each, position) for each in found], "position": position}
+def all_series(found: Iterable[SeriesView], position: int) -> Answer:
+    return {"series": [series_answer(each) for each in found], "position": position}
 
 
-def series_answer(series: Series, retired: bool, position: int) -> Answer:
+def series_answer(view: SeriesView) -> Answer:
     return {
-        "code": series.code,
-        "version": series.version,
-        **definition_data(series.definition),
-        **({"retired": True} if retired else {}),
-        "position": position,
+        "code": view.series.code,
+        "version": view.series.version,
+        **definition_data(view.series.definition),
+        **({"retired": True} if view.is_retired else {}),
+        "position": view.position,
     }
 
 
@@ -174,7 +183,7 @@ def defined(command: DefineSeries, outcome: Outcome, state: State) -> Answer:
     """Say what holds of a series that was to be defined or amended; one that is retired can only be left as it is."""
     ((present, done),) = applied(command.series, outcome, state)
     retired = done is Done.UNCHANGED and dict(outcome.found).get(present, False)
-    return series_answer(present, retired, outcome.position)
+    return series_answer(SeriesView(present, retired, outcome.position))
 
 
 def maximum_adjusted(command: AdjustMaximum, outcome: Outcome, state: State) -> Answer:
@@ -182,14 +191,14 @@ def maximum_adjusted(command: AdjustMaximum, outcome: Outcome, state: State) -> 
     for entry in outcome.entries:
         if isinstance(entry.event, MaximumAdjusted):
             series = state.series(entry.event.series, entry.event.series_version)
-            return series_answer(series.with_maximum(entry.event.max_value), False, outcome.position)
+            return series_answer(SeriesView(series.with_maximum(entry.event.max_value), False, outcome.position))
     series = outcome.found[0][0] if outcome.found else state.series_now(command.series)
-    return series_answer(series, False, outcome.position)
+    return series_answer(SeriesView(series, False, outcome.position))
 
 
 def series_retired(outcome: Outcome, state: State) -> Answer:
     event = event_of(SeriesRetired, outcome.events)
-    return series_answer(state.series(event.series, event.series_version), True, outcome.position)
+    return series_answer(SeriesView(state.series(event.series, event.series_version), True, outcome.position))
 
 
 class Done(StrEnum):
@@ -209,6 +218,12 @@ def applied(asked: Sequence[Series], outcome: Outcome, state: State) -> list[tup
                 done[series.code] = series, Done.DEFINED
             case SeriesAmended(series=series):
                 done[series.code] = series, Done.AMENDED
+            case MaximumAdjusted() | SeriesRetired() | PeriodOpened() | SequenceEvent():
+                pass
+            case ReservationEvent() | NumberEvent() | LedgerEvent():
+                pass
+            case _:
+                assert_never(entry.event)
     found = {series.code: series for series, _ in outcome.found}
     return [done.get(each.code) or (found.get(each.code) or _version_of(each, state), Done.UNCHANGED) for each in asked]
 
@@ -278,9 +293,8 @@ def _settled(
 
 
 def _numbers(numbering: Numbering, ranges: Ranges, state: State) -> list[Answer]:
-    return _printed(state.series(numbering.series, numbering.series_version), numbering, ranges)
+    return _printed(state.frame(numbering), ranges)
 
 
-def _printed(series: Series, numbering: Numbering, ranges: Ranges) -> list[Answer]:
-    frame = series.frame(numbering.key, numbering.attributes, numbering.document_date)
+def _printed(frame: Frame, ranges: Ranges) -> list[Answer]:
     return [{"number": frame.number(value), "value": value} for value in values_of(ranges)]

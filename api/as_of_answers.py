@@ -11,6 +11,7 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.state import Reservation, State
 from ledger.domain.utilisation import Utilisation
 from ledger.fold import Fold
+from ledger.views import SequenceView
 
 __all__ = ["moment_answer", "numbers_then", "reservation_then", "reservations_of", "sequence_then", "sequences_of"]
 
@@ -30,7 +31,7 @@ def sequence_then(fold: Fold, sequence: Counter) -> Answer:
     state = fold.state
     series = state.series_of(sequence)
     utilisation = Utilisation.of(sequence, series, fold.recorded_at, is_over=state.is_over(sequence))
-    return told_sequence(sequence, series, utilisation)
+    return told_sequence(SequenceView(sequence, series, utilisation, fold.position))
 
 
 def reservation_then(reservation: Reservation) -> Answer:

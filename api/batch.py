@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,7 +17,17 @@ from api.schemas import MAX_COMMANDS, BatchBody, checked, parse
 from ledger.codec import command_id
 from ledger.domain.commands import Command, DefineSeries, Envelope, Issue, Reserve
 from ledger.domain.decisions.series import MAX_DEFINED
-from ledger.domain.events import NumbersConfirmed, NumbersReserved, ReservationCancelled
+from ledger.domain.events import (
+    LedgerEvent,
+    NumberEvent,
+    NumbersConfirmed,
+    NumbersReserved,
+    PeriodOpened,
+    ReservationEnded,
+    ReservationExtended,
+    SequenceEvent,
+    SeriesEvent,
+)
 from ledger.domain.ranges import count_of
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.state import State
@@ -123,7 +133,7 @@ def _tell(items: list[Item | Rejection], ended: Sequence[Outcome | Rejection | F
 
 def _briefly(end: Outcome) -> Answer:
     """Say what was done, but for the numbers; `GET /v1/reservations/{token}` has them."""
-    token = getattr(end.last, "token", None)
+    token = end.last.token if end.last else None
     named = {} if token is None else {"token": token}
     return {**named, "position": end.position, "numbers_left_out": _numbers_in(end)}
 
@@ -136,11 +146,16 @@ def _refused(index: int, told: Outcome | Rejection | Fault) -> Answer:
 def _numbers_in(end: Outcome) -> int:
     """Count the numbers that an answer tells."""
     match end.last:
-        case NumbersReserved(ranges=ranges) | ReservationCancelled(ranges=ranges):
+        case None:
+            return 0
+        case NumbersReserved(ranges=ranges) | ReservationEnded(ranges=ranges):
             return count_of(ranges)
         case NumbersConfirmed(ranges=ranges, released=released):
             return count_of(ranges) + count_of(released)
-    return 0
+        case ReservationExtended() | NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
+            return 0
+        case other:
+            assert_never(other)
 
 
 # From what was sent to commands

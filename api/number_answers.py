@@ -83,10 +83,8 @@ def ranges_answer(ranges: Ranges) -> list[Answer]:
 
 
 def _number(numbering: Numbering, value: int, state: State) -> Answer:
-    series = state.series(numbering.series, numbering.series_version)
-    frame = series.frame(numbering.key, numbering.attributes, numbering.document_date)
     return {
-        "number": frame.number(value),
+        "number": state.frame(numbering).number(value),
         "value": value,
         "sequence": numbering.sequence,
         "period": numbering.period,

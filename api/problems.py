@@ -91,6 +91,8 @@ STATUSES: dict[Code, int] = {
     Code.EXPORT_UNUSABLE: 422,
     Code.STILL_FOLDING: 503,
     Code.DATABASE_TOO_NEW: 503,
+    Code.FORMAT_NOT_RAISED: 409,
+    Code.OLDER_PROCESSES: 409,
 }
 
 

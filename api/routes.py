@@ -55,7 +55,7 @@ class Endpoints:
             return await self._carry_out(OPERATIONS["define_series"], request)
         await read_query(request, Query, self._ledger)
         found = await self._ledger.series(decoded(request, "series"))
-        return found_response(request, answers.series_answer(*found))
+        return found_response(request, answers.series_answer(found))
 
     async def list_series(self, request: Request) -> Response:
         await read_query(request, Query, self._ledger)
@@ -72,7 +72,7 @@ class Endpoints:
     async def preview(self, request: Request) -> Response:
         body = parse(PreviewBody, await body_of(request))
         command = body.reserve(self._making.ids.token(), self._making.default_ttl_seconds)
-        return json_response(answers.previewed(*await self._ledger.preview(command)))
+        return json_response(answers.previewed(await self._ledger.preview(command)))
 
     async def reservation(self, request: Request) -> Response:
         await read_query(request, Query, self._ledger)
@@ -93,13 +93,13 @@ class Endpoints:
     async def sequence(self, request: Request) -> Response:
         await read_query(request, Query, self._ledger)
         found = await self._ledger.sequence(decoded(request, "sequence"))
-        return found_response(request, answers.sequence_answer(*found))
+        return found_response(request, answers.sequence_answer(found))
 
     async def gaps(self, request: Request) -> Response:
         query = await read_query(request, GapsQuery, self._ledger, lists=("state",))
         id, first, states = decoded(request, "sequence"), query.first, query.state
         found = await self._ledger.accounting(id, first=first, states=states, limit=query.limit)
-        return found_response(request, answers.gaps(*found, first=first, states=states))
+        return found_response(request, answers.gaps(found, first=first, states=states))
 
 
 def routes(ledger: Ledger, default_ttl_seconds: int, searches: Searches | None) -> list[Route]:

@@ -75,11 +75,16 @@ def _day(text: str) -> str:
     return text
 
 
-def _reason(text: str) -> str:
-    flaw = flaw_of_text(text, at_most=MAX_REASON_LENGTH)
-    if flaw:
-        raise ValueError(flaw)
-    return text
+def _sound_text(at_most: int) -> AfterValidator:
+    """Accept text as the ledger holds it."""
+
+    def check(text: str) -> str:
+        flaw = flaw_of_text(text, at_most=at_most)
+        if flaw:
+            raise ValueError(flaw)
+        return text
+
+    return AfterValidator(check)
 
 
 Text = Annotated[str, Field(max_length=500)]
@@ -88,7 +93,7 @@ Whole = Annotated[int, Field(ge=-MAX_WHOLE, le=MAX_WHOLE)]
 Name = Annotated[str, Field(max_length=50)]
 Fields = Annotated[dict[Name, Text], Field(max_length=50)]
 Day = Annotated[str, AfterValidator(_day)]
-Reason = Annotated[str, AfterValidator(_reason)]
+Reason = Annotated[str, _sound_text(MAX_REASON_LENGTH)]
 
 
 class Body(BaseModel):
@@ -261,14 +266,6 @@ def _whole(value: object) -> object:
     return value
 
 
-def _sought(value: str) -> str:
-    """What is sought is text as the ledger holds it: anything else could only find nothing, and not say why."""
-    flaw = flaw_of_text(value, at_most=MAX_SOUGHT_LENGTH)
-    if flaw:
-        raise ValueError(flaw)
-    return value
-
-
 def _instant(value: object) -> object:
     """An instant, in microseconds since 1970 UTC. A `+` that stands bare in a query is a blank when it arrives."""
     if not isinstance(value, str):
@@ -294,7 +291,8 @@ def _states(given: Iterable[str]) -> list[ValueState]:
 Instant = Annotated[int, BeforeValidator(_instant)]
 Before = Annotated[Instant, AfterValidator(lambda instant: instant - 1)]
 
-Sought = Annotated[str, AfterValidator(_sought)]
+# Anything but text as the ledger holds it could only find nothing, and not say why.
+Sought = Annotated[str, _sound_text(MAX_SOUGHT_LENGTH)]
 
 Position = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_WHOLE)]
 

@@ -36,19 +36,18 @@ class Searches:
         after = read_cursor(query.after, self._asked("numbers", query)) if query.after else None
         await self._wait(query)
         found = await self._projections.numbers(Filter(**query.asked()), after, query.limit)
-        return found_response(request, await self._page("numbers", found, number_answer, query))
+        return found_response(request, self._page("numbers", found, number_answer, query))
 
     async def reservations(self, request: Request) -> Response:
         query = await read_query(request, ReservationsQuery, self._ledger, lists=("state",))
         after = read_cursor(query.after, self._asked("reservations", query)).position if query.after else 0
         await self._wait(query)
         found = await self._projections.reservations(ReservationFilter(**query.asked()), after, query.limit)
-        return found_response(request, await self._page("reservations", found, _reservation, query))
+        return found_response(request, self._page("reservations", found, _reservation, query))
 
-    async def _page(self, name: str, found: Found[R], told: Callable[[R, str], Answer], query: Search) -> Answer:
-        ids = await self._projections.sequence_ids({row.sequence_at for row in found.rows})
+    def _page(self, name: str, found: Found[R], told: Callable[[R, str], Answer], query: Search) -> Answer:
         return {
-            name: [told(row, ids[row.sequence_at]) for row in found.rows],
+            name: [told(row, found.sequences[row.sequence_at]) for row in found.rows],
             "next": write_cursor(found.following, self._asked(name, query)) if found.following else None,
             "position": found.position,
         }

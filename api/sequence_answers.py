@@ -4,7 +4,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from api.number_answers import cause_answer, ranges_answer
-from ledger.domain.accounting import Account, Accounting, Cause
+from ledger.domain.accounting import Account
 from ledger.domain.events import PeriodClosed, PeriodOpened, Place, SequenceAdjusted, SequenceFenced, SequenceReset
 from ledger.domain.ranges import count_of
 from ledger.domain.results import event_of, event_of_if_any
@@ -13,6 +13,7 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Reuse, Series
 from ledger.domain.state import State
 from ledger.domain.utilisation import Utilisation
+from ledger.views import AccountView, SequenceView
 from ledger.writer import Outcome
 
 __all__ = [
@@ -32,32 +33,24 @@ Answer = dict[str, Any]
 # What there is
 
 
-def sequence_answer(sequence: Counter, series: Series, utilisation: Utilisation, position: int) -> Answer:
-    return told_sequence(sequence, series, utilisation) | {"position": position}
+def sequence_answer(view: SequenceView) -> Answer:
+    return told_sequence(view) | {"position": view.position}
 
 
-def sequences_answer(found: Sequence[tuple[Counter, Series, Utilisation]], limit: int, position: int) -> Answer:
+def sequences_answer(found: Sequence[SequenceView], limit: int, position: int) -> Answer:
     """Give a page of sequences, of which one more than `limit` was looked for; `next` is what the next comes after."""
-    page = [told_sequence(*each) for each in found[:limit]]
+    page = [told_sequence(each) for each in found[:limit]]
     return {"sequences": page, "next": page[-1]["sequence"] if found[limit:] else None, "position": position}
 
 
-def gaps(
-    sequence: Counter,
-    series: Series,
-    accounting: Accounting,
-    closed: tuple[PeriodClosed, Cause] | None,
-    position: int,
-    *,
-    first: int | None,
-    states: Container[ValueState],
-) -> Answer:
+def gaps(view: AccountView, *, first: int | None, states: Container[ValueState]) -> Answer:
     """Account for the values of a sequence; `next` is the `first` of the next part.
 
     `frozen` is what the closing of the period found, of the same part; it does not change any more.
     """
+    sequence, accounting = view.sequence, view.accounting
     answer = {
-        **_place(sequence, series),
+        **_place(sequence, view.series),
         "start": sequence.start,
         "high_water": sequence.high_water,
         "counts": _counts(sequence.counts()),
@@ -65,14 +58,13 @@ def gaps(
         "ranges": [_account(account) for account in accounting.accounts()],
         "next": accounting.following,
     }
-    if closed:
-        event, cause = closed
+    if view.closing:
         answer["frozen"] = {
-            **_frozen(event),
-            "ranges": list(_frozen_ranges(event, first or 0, accounting.following, states)),
-            "cause": cause_answer(cause),
+            **_frozen(view.closing.event),
+            "ranges": list(_frozen_ranges(view.closing.event, first or 0, accounting.following, states)),
+            "cause": cause_answer(view.closing.cause),
         }
-    return answer | {"position": position}
+    return answer | {"position": view.position}
 
 
 # What was done
@@ -115,7 +107,9 @@ def period_closed(outcome: Outcome, state: State) -> Answer:
 # Parts
 
 
-def told_sequence(sequence: Counter, series: Series, utilisation: Utilisation) -> Answer:
+def told_sequence(view: SequenceView) -> Answer:
+    """Tell a sequence, whatever the position is."""
+    sequence, series, utilisation = view.sequence, view.series, view.utilisation
     return {
         **_place(sequence, series),
         "start": sequence.start,

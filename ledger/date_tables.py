@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable
 from weakref import WeakSet
 
-from ledger.domain.decisions.guards import series_in_use
 from ledger.domain.reading import make_dates
 from ledger.domain.series import Series
 from ledger.domain.state import State
@@ -28,8 +27,8 @@ class DateTables:
 
     def are_made(self, state: State) -> bool:
         """Say whether any number can be read by a state without making a table."""
-        series = series_in_use(state)
-        if series != self._seen:  # nearly never, and then the tables may be there already
+        series = state.in_use()
+        if series is not self._seen:  # nearly never, and then the tables may be there already
             if self._missing(series):
                 return False
             self._seen = series
@@ -37,7 +36,7 @@ class DateTables:
 
     async def make(self, state: State) -> None:
         """Make the tables of a state's series as they are now."""
-        series = series_in_use(state)
+        series = state.in_use()
         async with self._making:
             missing = self._missing(series)
             if missing:

@@ -1,19 +1,27 @@
 """What is read from the log itself, by index: what the state forgets, of one reservation, sequence or command."""
 
 from collections.abc import AsyncIterator, Sequence
+from typing import assert_never
 
 from pyroaring import BitMap
 
 from ledger import codec
-from ledger.codec import LEDGER_STREAM, Entry
+from ledger.codec import Entry
 from ledger.domain.accounting import Cause
 from ledger.domain.commands import Original
 from ledger.domain.events import (
+    LEDGER_STREAM,
     Event,
+    LedgerEvent,
     MaximumAdjusted,
+    NumberEvent,
+    PeriodOpened,
+    ReservationEvent,
     RestoreFenced,
+    SequenceEvent,
     SeriesAmended,
     SeriesDefined,
+    SeriesRetired,
 )
 from ledger.domain.history import ReservationHistory, confirmed_by
 from ledger.domain.results import MAX_VOID_EVENTS, may_be_of_void
@@ -116,11 +124,17 @@ class Log:
         maximum: int | None = None
         async for entry in self.newest_first(code, position - 1):
             match entry.event:
-                case MaximumAdjusted(max_value=max_value) if maximum is None:
-                    maximum = max_value
                 case SeriesDefined(series=series) | SeriesAmended(series=series):
                     found = series.in_era(state.series(code, series.version).era)
                     return found if maximum is None else found.with_maximum(maximum)
+                case MaximumAdjusted(max_value=max_value):
+                    maximum = max_value if maximum is None else maximum
+                case SeriesRetired() | PeriodOpened():
+                    pass
+                case SequenceEvent() | ReservationEvent() | NumberEvent() | LedgerEvent() as other:
+                    raise AssertionError(f"{other} is in the stream of series {code}")
+                case _:
+                    assert_never(entry.event)
         raise AssertionError(f"series {code} was not defined in front of position {position}")
 
     async def reservation(self, token: str) -> ReservationHistory | None:
@@ -140,8 +154,9 @@ class Log:
 
 def cause_of(entry: Entry) -> Cause:
     """Say by what, by whom, when and why something came to be."""
-    kind, token = type(entry.event).__name__, getattr(entry.event, "token", None)
-    return Cause(entry.position, kind, entry.envelope.actor, entry.recorded_at, entry.envelope.reason, token)
+    event, envelope = entry.event, entry.envelope
+    kind = type(event).__name__
+    return Cause(entry.position, kind, envelope.actor, entry.recorded_at, envelope.reason, event.token)
 
 
 def _decoded(record: Record) -> Entry:

@@ -10,7 +10,7 @@ from pyroaring import BitMap
 
 from ledger.as_of import AsOf
 from ledger.date_tables import DateTables
-from ledger.domain.accounting import Accounting, Cause
+from ledger.domain.accounting import Accounting
 from ledger.domain.commands import Command, Correction, Envelope, Original, Reserve
 from ledger.domain.decide import decide
 from ledger.domain.decisions.guards import known_series, no_sequence, reading_of
@@ -32,6 +32,7 @@ from ledger.fold import Fold
 from ledger.log import Log, cause_of
 from ledger.ports import Aside, Clock, Fault, Ids, Index, Spawn, Store
 from ledger.preparation import Preparation, is_late
+from ledger.views import AccountView, Closing, Preview, SequenceView, SeriesView
 from ledger.writer import Limits, Outcome, Together, Writer
 from ledger.writer.batch import key_reused
 
@@ -160,48 +161,43 @@ class Ledger:
             state = await self.writer.fresh()
         return history, state.series(history.numbering.series, history.numbering.series_version)
 
-    async def series(self, code: str) -> tuple[Series, bool, int]:
-        """Give the present version of a series, whether it is retired, and the position at which that was so."""
+    async def series(self, code: str) -> SeriesView:
         state = await self.writer.fresh()
-        return known_series(state, code), state.is_retired(code), self.position
+        return SeriesView(known_series(state, code), state.is_retired(code), self.position)
 
-    async def all_series(self) -> tuple[list[tuple[Series, bool]], int]:
+    async def all_series(self) -> tuple[list[SeriesView], int]:
+        """Give all series, by code, and the position at which there were these."""
+        state, position = await self.writer.fresh(), self.position
+        return [SeriesView(each, state.is_retired(each.code), position) for each in state.all_series()], position
+
+    async def sequence(self, id: str) -> SequenceView:
         state = await self.writer.fresh()
-        return [(series, state.is_retired(series.code)) for series in state.all_series()], self.position
+        return self._view(state, _sequence(state, id))
 
-    async def sequence(self, id: str) -> tuple[Counter, Series, Utilisation, int]:
-        """Give a sequence, the version that counts in it, how full it is, and the position at which that was so."""
-        state = await self.writer.fresh()
-        return (*self._told(state, _sequence(state, id)), self.position)
-
-    async def sequences(
-        self, code: str | None, *, after: str, limit: int
-    ) -> tuple[list[tuple[Counter, Series, Utilisation]], int]:
-        """Give sequences, of one series or of all, in the order of their ids behind one of them."""
+    async def sequences(self, code: str | None, *, after: str, limit: int) -> tuple[list[SequenceView], int]:
+        """Give sequences, of one series or of all, in the order of their ids behind one of them; and the position."""
         state = await self.writer.fresh()
         if code is not None:
             known_series(state, code)
         found = [each for each in state.sequences() if each.id > after and code in (None, each.series)]
         chosen = nsmallest(limit, found, key=lambda each: each.id)
-        return [self._told(state, each) for each in chosen], self.position
+        return [self._view(state, each) for each in chosen], self.position
 
-    async def accounting(
-        self, id: str, *, first: int | None, states: Iterable[ValueState], limit: int
-    ) -> tuple[Counter, Series, Accounting, tuple[PeriodClosed, Cause] | None, int]:
-        """Account for the values of a sequence, a part of them from `first` on; with how it was closed, if it was."""
+    async def accounting(self, id: str, *, first: int | None, states: Iterable[ValueState], limit: int) -> AccountView:
+        """Account for the values of a sequence, a part of them from `first` on."""
         indexed = await self._log.indexed()
         state = await self.writer.fresh()
         sequence, position = _sequence(state, id).copy(), self.position
         series = state.series_of(sequence)
         accounting = Accounting(sequence, first=first or 0, states=states, limit=limit)
-        closed = None
+        closing = None
         async for entry, only in self._log.causes(id, accounting.sought, position, indexed):
             if isinstance(entry.event, PeriodClosed):
-                closed = entry.event, cause_of(entry)
+                closing = Closing(entry.event, cause_of(entry))
             accounting.take(entry.event, cause_of(entry), only)
-            if accounting.is_complete and (closed or not sequence.closed):
+            if accounting.is_complete and (closing or not sequence.closed):
                 break
-        return sequence, series, accounting, closed, position
+        return AccountView(sequence, series, accounting, closing, position)
 
     async def as_of(self, *, position: int | None, time: int | None) -> Fold:
         """Give the log folded up to a position, or the last event of a time; nobody may change it.
@@ -253,10 +249,14 @@ class Ledger:
         history.position = position
         return history
 
-    async def preview(self, command: Reserve) -> tuple[NumbersReserved, Series, int]:
-        """Give what `command` would reserve now, not held, and the position at which that was so."""
-        state = await self.writer.fresh()
-        return (*_preview(state, command, self._now()), self.position)
+    async def preview(self, command: Reserve) -> Preview:
+        """Give what `command` would reserve now, not held."""
+        state, position = await self.writer.fresh(), self.position
+        events = decide(state, replace(command, token="preview"), self._now())
+        if isinstance(events, Rejection):
+            raise events
+        reserved = event_of(NumbersReserved, events)
+        return Preview(reserved, state.series(reserved.numbering.series, reserved.numbering.series_version), position)
 
     async def register(self, codes: Collection[str]) -> Register:
         """Begin to read a register of numbers of these series, in their present versions."""
@@ -290,16 +290,16 @@ class Ledger:
         """Give the log's time as this process can tell it, for what is shown and not stored."""
         return max(self.clock.now(), self.writer.fold.recorded_at if self.writer.fold else 0)
 
-    def _told(self, state: State, sequence: Counter) -> tuple[Counter, Series, Utilisation]:
+    def _view(self, state: State, sequence: Counter) -> SequenceView:
         series = state.series_of(sequence)
         utilisation = Utilisation.of(sequence, series, self._now(), is_over=state.is_over(sequence))
-        return sequence, series, utilisation
+        return SequenceView(sequence, series, utilisation, self.position)
 
     async def _explained(self, rejection: Rejection, command: Command, *, is_together: bool = False) -> Rejection:
         """Say why a command was rejected where the log knows more than the state, or the batch more than the log."""
         if rejection.code is Code.RESERVATION_NOT_FOUND:
             # The state forgets closed reservations; the log does not, and what is closed stays closed.
-            history = await self._log.reservation(getattr(command, "token", ""))
+            history = await self._log.reservation(command.token or "")
             return history.closed(together=is_together) if history else rejection
         if not (is_together and rejection.code is Code.CHANGED_MEANWHILE and isinstance(command, Correction)):
             return rejection
@@ -313,8 +313,7 @@ class Ledger:
 
 def _with_reason(envelope: Envelope, command: Command) -> Envelope:
     """Store the command's reason with its events."""
-    reason = getattr(command, "reason", None)
-    return envelope if reason is None else envelope._replace(reason=reason)
+    return envelope if command.reason is None else envelope._replace(reason=command.reason)
 
 
 def _sequence(state: State, id: str) -> Counter:
@@ -322,11 +321,3 @@ def _sequence(state: State, id: str) -> Counter:
     if sequence is None:
         raise no_sequence(state, id)
     return sequence
-
-
-def _preview(state: State, command: Reserve, now: int) -> tuple[NumbersReserved, Series]:
-    events = decide(state, replace(command, token="preview"), now)
-    if isinstance(events, Rejection):
-        raise events
-    reserved = event_of(NumbersReserved, events)
-    return reserved, state.series(reserved.numbering.series, reserved.numbering.series_version)

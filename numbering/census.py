@@ -15,12 +15,12 @@ from sqlalchemy import make_url
 
 from ledger.stores.holders import UNSEEN, holders
 from ledger.stores.processes import Connection, Process, Processes
-from numbering.doctor.sqlite import file_of
+from ledger.stores.sqlite import file_of
 from numbering.presence import REFRESH_SECONDS
 from numbering.settings import Settings
 from numbering.wiring import opened_store
 
-__all__ = ["LATELY_SECONDS", "Census", "counted", "other_holders", "taken"]
+__all__ = ["LATELY_SECONDS", "PATIENCE_SECONDS", "Census", "counted", "other_holders", "taken"]
 
 LATELY_SECONDS = 60.0  # for which a process that was seen is believed to be there
 PATIENCE_SECONDS = 2 * REFRESH_SECONDS
@@ -39,8 +39,8 @@ class Census:
         return [each for each in self.processes if each.format < format]
 
 
-async def taken(settings: Settings, *, seconds: float = PATIENCE_SECONDS) -> Census:
-    """Look who is there, until there is no stranger or the time is over.
+async def taken(settings: Settings, *, seconds: float) -> Census:
+    """Look who is there, until there is no stranger or the time is over: usually PATIENCE_SECONDS.
 
     This process must not have SQLite's file open.
     """

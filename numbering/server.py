@@ -17,6 +17,7 @@ from api.app import create_app
 from ledger.domain.rejection import Code
 from ledger.ports import StoreFault
 from ledger.stores import migrate
+from numbering.census import other_holders
 from numbering.exits import FAULT
 from numbering.settings import Settings
 from numbering.wiring import Node, opened_store
@@ -35,18 +36,22 @@ UNREAD_MS = 30_000
 GRACE_SECONDS = 25  # longer than the writer takes to finish what it accepted
 
 
-def prepare(settings: Settings, *, allow_unsafe: bool, start_unverified: bool) -> None:
+def prepare(settings: Settings, *, allow_unsafe: bool, start_unverified: bool) -> bool:
     """Migrate an SQLite ledger, and look at it once: a StoreFault or a Rejection when serving it would be wrong.
+
+    Says whether nobody else has it open, which nobody knows of a server.
 
     A database that is merely away is waited for by the service itself, which answers 503 until it is back; but not
     where there is an archive, with which it must be compared first.
     """
+    is_alone = settings.database_url.startswith("sqlite") and not other_holders(settings.database_url)
     try:
         asyncio.run(_look(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified))
     except StoreFault as fault:
         if settings.database_url.startswith("sqlite") or fault.code is Code.DATABASE_UNSAFE or settings.archive:
             raise
         _log.warning("%s: %s", fault.code.name, fault.detail)
+    return is_alone
 
 
 async def _look(settings: Settings, *, allow_unsafe: bool, start_unverified: bool) -> None:
@@ -68,10 +73,13 @@ def collect_less_often() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def serve(settings: Settings, *, allow_unsafe: bool, start_unverified: bool) -> int:
+def serve(settings: Settings, *, allow_unsafe: bool, start_unverified: bool, is_alone: bool) -> int:
     """Serve until SIGINT or SIGTERM, finish what was accepted, and give the exit code."""
     collect_less_often()
-    app = app_of(Node(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified, projects=True), settings)
+    node = Node(
+        settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified, projects=True, is_alone=is_alone
+    )
+    app = app_of(node, settings)
     try:
         listener = listen(settings)
     except OSError as error:

@@ -12,6 +12,7 @@ from ledger.stores import SqlStore, open_store
 from ledger.system import RandomIds, SystemClock, aside, end, spawn
 from ledger.writer import Limits, Snapshotter
 from numbering.presence import Presence
+from numbering.raising import raise_or_say
 from numbering.settings import Settings
 from projections.index import ProjectedIndex
 from projections.mirror.relay import Relay
@@ -31,7 +32,7 @@ class Node:
 
     `start_unverified` lets it write before mirror and archive were compared with the log. One that `projects` takes its
     turn in keeping the projections, writes snapshots, keeps tables of dates, and says that it serves; a command that is
-    over in a moment does not.
+    over in a moment does not. One that `is_alone` raises the ledger's format.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Node:
         allow_unsafe: bool = False,
         start_unverified: bool = False,
         projects: bool = False,
+        is_alone: bool = False,
     ) -> None:
         self.store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout, allow_unsafe=allow_unsafe)
         self.projections = Projections(self.store)
@@ -58,6 +60,7 @@ class Node:
         )
         self.snapshotter = Snapshotter(self.store, self.ledger.writer, spawn=spawn, aside=aside) if projects else None
         self._presence = self._of_this_process() if projects else None
+        self._is_alone = is_alone
         self.relay = self._relay(settings, verified=start_unverified) if settings.redis_url else None
         self._archive = Path(settings.archive) if settings.archive and not start_unverified else None
         self._projects = projects
@@ -91,6 +94,8 @@ class Node:
             if self._presence:
                 self._presence.start()
                 stack.push_async_callback(self._presence.stop)
+                raising = spawn(raise_or_say(self.ledger, is_alone=self._is_alone), name="raising of the format")
+                stack.push_async_callback(end, raising)
             self._stack = stack.pop_all()
         return self
 

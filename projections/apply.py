@@ -11,31 +11,35 @@ number is not in memory, so it comes before the event that put it there, whose r
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import orjson
 
 from ledger.codec import Entry
 from ledger.domain.events import (
     Event,
+    LedgerEvent,
     MaximumAdjusted,
     NumberAssigned,
+    NumberEvent,
     Numbering,
     NumbersConfirmed,
     NumbersImported,
     NumbersReserved,
     NumberVoided,
     PeriodClosed,
+    PeriodOpened,
     Place,
-    ReservationCancelled,
-    ReservationExpired,
+    ReservationEnded,
+    ReservationEvent,
     ReservationExtended,
-    ReservationFenced,
     SequenceAdjusted,
+    SequenceEvent,
     SequenceFenced,
     SequenceReset,
     SeriesAmended,
     SeriesDefined,
+    SeriesEvent,
     SeriesRetired,
 )
 from ledger.domain.ranges import Ranges, count_of, includes, ranges_of, values_of, without
@@ -121,15 +125,13 @@ def needs(events: Iterable[Event]) -> Needs:
         match event:
             case NumbersReserved():
                 begun.add(event.token)
-            case (
-                NumbersConfirmed()
-                | ReservationCancelled()
-                | ReservationExpired()
-                | ReservationExtended()
-                | ReservationFenced()
-            ):
+            case ReservationEvent():
                 found.tokens.add(event.token)
-        sequence = getattr(getattr(event, "numbering", event), "sequence", None)
+            case NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
+                pass
+            case _:
+                assert_never(event)
+        sequence = event.sequence
         if sequence is not None:
             found.sequences.add(sequence)
             taken = _taken(event)
@@ -142,12 +144,7 @@ def needs(events: Iterable[Event]) -> Needs:
 def values_in(event: Event) -> int:
     """Count the numbers of which an event makes or changes the rows."""
     match event:
-        case (
-            NumbersReserved(ranges=ranges)
-            | ReservationCancelled(ranges=ranges)
-            | ReservationExpired(ranges=ranges)
-            | ReservationFenced(ranges=ranges)
-        ):
+        case NumbersReserved(ranges=ranges) | ReservationEnded(ranges=ranges):
             return count_of(ranges)
         case NumbersConfirmed(ranges=ranges, released=released):
             return count_of(ranges) + count_of(released)
@@ -155,8 +152,10 @@ def values_in(event: Event) -> int:
             return sum(count_of(each.ranges) for each in prints)
         case NumberAssigned() | NumberVoided():
             return 1
-        case _:
+        case ReservationExtended() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
             return 0
+        case _:
+            assert_never(event)
 
 
 def _taken(event: Event) -> list[Ranges]:
@@ -167,8 +166,12 @@ def _taken(event: Event) -> list[Ranges]:
             return [each.ranges for each in prints]
         case NumberAssigned(value=value):
             return [((value, value),)]
-        case _:
+        case NumbersConfirmed() | ReservationExtended() | ReservationEnded() | NumberVoided():
             return []
+        case SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
+            return []
+        case _:
+            assert_never(event)
 
 
 def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -228,12 +231,8 @@ class Unit:
                 self._reserved(event, cause)
             case NumbersConfirmed():
                 self._confirmed(event, cause)
-            case ReservationCancelled(ranges=ranges):
-                self._settled(event.numbering.sequence, event.token, ranges, CANCELLED, cause)
-            case ReservationExpired(ranges=ranges):
-                self._settled(event.numbering.sequence, event.token, ranges, EXPIRED, cause)
-            case ReservationFenced(ranges=ranges):
-                self._settled(event.numbering.sequence, event.token, ranges, SKIPPED, cause)
+            case ReservationEnded(token=token, ranges=ranges):
+                self._settled(event.sequence, token, ranges, event.end.value, cause)
             case ReservationExtended(expires_at=expires_at):
                 self._reservation(event.token).expires_at = expires_at
             case NumbersImported():
@@ -249,7 +248,7 @@ class Unit:
                 self._skip(row, skipped, SKIPPED, cause)
                 self._empty(row)
             case SequenceReset():
-                self._begun(event, cause)
+                self._begun(event, cause, event.start)
             case PeriodClosed():
                 self._close(event, cause)
             case SeriesDefined() | SeriesAmended():
@@ -258,6 +257,10 @@ class Unit:
                 self._maximum(code, max_value)
             case SeriesRetired(series=code):
                 self._retired(code, cause)
+            case PeriodOpened() | LedgerEvent():
+                pass  # its sequences begin with their first use, and what it ends has events of its own
+            case _:
+                assert_never(event)
 
     # Giving numbers out
 
@@ -444,20 +447,20 @@ class Unit:
 
     # Sequences
 
-    def _begun(self, of: Place, cause: _Cause) -> SequenceRow:
+    def _begun(self, of: Place, cause: _Cause, start: int | None = None) -> SequenceRow:
         """Give the sequence to change; that of a series that never resets begins with what first happens to it."""
         row = self.known.sequences.get(of.sequence)
         if row is None:
-            row = self.known.sequences[of.sequence] = self._begin(of, cause)
+            row = self.known.sequences[of.sequence] = self._begin(of, cause, start)
         return self._touch(row, cause)
 
-    def _begin(self, of: Place, cause: _Cause) -> SequenceRow:
+    def _begin(self, of: Place, cause: _Cause, start: int | None) -> SequenceRow:
         is_first = self.known.state.first_used(of.series) is None
         series = self.known.use(of)
         if is_first:
             for row in self._versions(of.series):
                 row.first_used = series.version
-        start = of.start if isinstance(of, SequenceReset | PeriodClosed) else series.definition.start
+        start = series.definition.start if start is None else start
         key = orjson.dumps(dict(zip(series.key, of.key, strict=True))).decode()
         return SequenceRow(cause.position, of.sequence, of.series, of.series_version, key, of.period, start, start - 1)
 
@@ -467,7 +470,7 @@ class Unit:
         return row
 
     def _close(self, event: PeriodClosed, cause: _Cause) -> None:
-        row = self._begun(event, cause)
+        row = self._begun(event, cause, event.start)
         row.closed = cause.position
         self._empty(row)
 

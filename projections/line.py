@@ -34,7 +34,6 @@ class Line:
     def __init__(self, store: SqlStore, connection: AsyncConnection, driver: Any) -> None:
         self._store = store
         self._connection = connection
-        self._driver = driver
         self.is_sqlite = store.writers.dialect.name == "sqlite"
         self._many: Callable[[str, Any], Awaitable[Any]] = (
             driver.executemany if self.is_sqlite else driver.cursor().executemany

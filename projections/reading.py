@@ -6,7 +6,7 @@ counting each up to a bound, because neither database knows: SQLite has no stati
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -73,9 +73,13 @@ class ReservationFilter:
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[R]):
-    """Rows as of a position; `following` goes on behind them, None when there are no more."""
+    """Rows as of a position, with the ids of the sequences that they are of, all from one moment.
+
+    `following` goes on behind them, None when there are no more.
+    """
 
     rows: Sequence[R]
+    sequences: Mapping[int, str]
     position: int
     following: Cursor | None = None
 
@@ -134,17 +138,7 @@ class Projections:
             chosen = select(*_number).select_from(_by(seen, index)).where(*where).order_by(_position, _value)
             rows = _rows(NumberRow, await seen.fetch(chosen.limit(limit + 1)))
             following = Cursor(rows[limit - 1].position, rows[limit - 1].value) if len(rows) > limit else None
-            return Found(rows[:limit], seen.position, following)
-
-    async def sequence_ids(self, sequences_at: Collection[int]) -> Mapping[int, str]:
-        """Give the ids of sequences, which never change."""
-        async with snapshot(self._store) as seen:
-            sequences = seen.slot.sequences
-            found: dict[int, str] = {}
-            for part in _parts(sorted(sequences_at)):
-                asked = select(sequences.c.sequence_at, sequences.c.id).where(sequences.c.sequence_at.in_(part))
-                found.update((row.sequence_at, row.id) for row in await seen.fetch(asked))
-            return found
+            return Found(rows[:limit], await _ids(seen, rows), seen.position, following)
 
     async def reservations(self, filter: ReservationFilter, after: int = 0, limit: int = 100) -> Found[ReservationRow]:
         """Give reservations in the order in which they were made, behind the position of one."""
@@ -159,7 +153,17 @@ class Projections:
             asked = select(table).where(*where).order_by(table.c.position).limit(limit + 1)
             rows = _rows(ReservationRow, await seen.fetch(asked))
             following = Cursor(rows[limit - 1].position, 0) if len(rows) > limit else None
-            return Found(rows[:limit], seen.position, following)
+            return Found(rows[:limit], await _ids(seen, rows), seen.position, following)
+
+
+async def _ids(seen: Snapshot, rows: Iterable[NumberRow | ReservationRow]) -> Mapping[int, str]:
+    """Give the ids of the sequences that rows are of."""
+    sequences = seen.slot.sequences
+    found: dict[int, str] = {}
+    for part in _parts(sorted({row.sequence_at for row in rows})):
+        asked = select(sequences.c.sequence_at, sequences.c.id).where(sequences.c.sequence_at.in_(part))
+        found.update((row.sequence_at, row.id) for row in await seen.fetch(asked))
+    return found
 
 
 async def _narrowest(seen: Snapshot, filter: Filter, asked: Mapping[str, ColumnElement[bool]]) -> str:

@@ -8,6 +8,7 @@ is reached, and only what waits for that is kept in memory, beside a bitmap of t
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from typing import assert_never
 
 import orjson
 from pyroaring import BitMap
@@ -15,21 +16,28 @@ from pyroaring import BitMap
 from ledger.codec import Entry
 from ledger.domain.events import (
     Event,
+    LedgerEvent,
     MaximumAdjusted,
     NumberAssigned,
+    NumberEvent,
     Numbering,
     NumbersConfirmed,
     NumbersImported,
     NumbersReserved,
     NumberVoided,
     PeriodClosed,
+    PeriodOpened,
     Place,
-    ReservationCancelled,
-    ReservationExpired,
+    ReservationEnded,
+    ReservationEvent,
     ReservationExtended,
     ReservationFenced,
+    SequenceAdjusted,
+    SequenceEvent,
+    SequenceFenced,
     SeriesAmended,
     SeriesDefined,
+    SeriesEvent,
     SeriesRetired,
 )
 from ledger.domain.evolve import evolve
@@ -67,7 +75,7 @@ class Forward:
 
     def take(self, entry: Entry) -> None:
         event = entry.event
-        if isinstance(event, SeriesDefined | SeriesAmended | MaximumAdjusted | SeriesRetired):
+        if isinstance(event, SeriesEvent):
             self._evaluate()
         evolve(self.state, event, entry.recorded_at)
         self._note_series(event, entry)
@@ -130,11 +138,17 @@ class Forward:
                 self._defined[series.code, series.version] = entry
             case SeriesRetired(series=code):
                 self._retired[code] = entry.position
+            case MaximumAdjusted() | PeriodOpened() | LedgerEvent():
+                pass
+            case ReservationEvent() | NumberEvent() | SequenceEvent():
+                pass
+            case _:
+                assert_never(event)
 
     def _note_sequence(self, event: Event, entry: Entry) -> None:
-        id = getattr(getattr(event, "numbering", event), "sequence", None)
-        if id is None or isinstance(event, ReservationExtended):
+        if event.place is None:
             return
+        id = event.place.sequence
         self.sequence_at.setdefault(id, entry.position)
         self._last[id] = entry
         self._unevaluated.add(id)
@@ -155,12 +169,12 @@ class Forward:
             case NumbersConfirmed(token=token, ranges=ranges):
                 self._open[token].confirmed += count_of(ranges)
                 self._let_go(token, "CONFIRMED", entry)
-            case ReservationCancelled(token=token):
-                self._let_go(token, "CANCELLED", entry)
-            case ReservationExpired(token=token):
-                self._let_go(token, "EXPIRED", entry)
-            case ReservationFenced(token=token):
-                self._let_go(token, "SKIPPED", entry)
+            case ReservationEnded(token=token):
+                self._let_go(token, event.end.value, entry)
+            case NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
+                pass
+            case _:
+                assert_never(event)
 
     def _let_go(self, token: str, state: str, entry: Entry) -> None:
         row, left = self._open[token], self.state.reservation(token)
@@ -172,16 +186,26 @@ class Forward:
 
     def _note_replacement(self, event: Event) -> None:
         match event:
-            case NumberVoided(numbering=of, value=value, replacement=replacement) if replacement:
-                number = self.number(of, of.document_date, of.attributes, value)
-                self._voids[replacement] = (of.sequence, value, number)
-            case NumbersReserved(numbering=of, ranges=ranges) if self._voids:
-                for value in values_of(ranges):
-                    if (of.sequence, value) in self._voids:
-                        id, voided, number = self._voids.pop((of.sequence, value))
-                        # Not before: until then the value may still have the row of a number that was cancelled.
-                        self.replaces[of.sequence, value] = number
-                        self.replaced_by[id, voided] = self.number(of, of.document_date, of.attributes, value)
+            case NumberVoided(numbering=of, value=value, replacement=replacement):
+                if replacement:
+                    number = self.number(of, of.document_date, of.attributes, value)
+                    self._voids[replacement] = (of.sequence, value, number)
+            case NumbersReserved():
+                if self._voids:
+                    self._note_replacing(event)
+            case ReservationEvent() | NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
+                pass
+            case _:
+                assert_never(event)
+
+    def _note_replacing(self, event: NumbersReserved) -> None:
+        of = event.numbering
+        for value in values_of(event.ranges):
+            if (of.sequence, value) in self._voids:
+                id, voided, number = self._voids.pop((of.sequence, value))
+                # Not before: until then the value may still have the row of a number that was cancelled.
+                self.replaces[of.sequence, value] = number
+                self.replaced_by[id, voided] = self.number(of, of.document_date, of.attributes, value)
 
     def _evaluate(self) -> None:
         for id in self._unevaluated:
@@ -244,15 +268,14 @@ class Backward:
                 self._leave(event.numbering.sequence, event.released, ValueState.CANCELLED, entry)
             case NumberVoided(numbering=of, value=value):
                 self._meet(of.sequence, ((value, value),), ValueState.VOIDED, entry)
-            case ReservationCancelled(numbering=of, ranges=ranges):
-                self._leave(of.sequence, ranges, ValueState.CANCELLED, entry)
-            case ReservationExpired(numbering=of, ranges=ranges):
-                self._leave(of.sequence, ranges, ValueState.EXPIRED, entry)
-            case ReservationFenced(numbering=of, ranges=ranges):
-                self._leave(of.sequence, ranges, ValueState.SKIPPED, entry)
-            case event:
-                if skipped := getattr(event, "skipped", ()):
-                    self._leave(event.sequence, skipped, ValueState.SKIPPED, entry)  # type: ignore[union-attr]
+            case ReservationEnded(numbering=of, ranges=ranges) as event:
+                self._leave(of.sequence, ranges, event.end, entry)
+            case SequenceAdjusted(sequence=id, skipped=skipped) | SequenceFenced(sequence=id, skipped=skipped):
+                self._leave(id, skipped, ValueState.SKIPPED, entry)
+            case ReservationExtended() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
+                pass
+            case _:
+                assert_never(entry.event)
 
     def _meet(self, id: str, ranges: Ranges, state: ValueState, entry: Entry) -> BitMap:
         """Note the cause of the values that were not met yet; gives those."""
@@ -273,7 +296,7 @@ class Backward:
             return
         if id not in self._pools:
             self._pools[id] = self.forward.pool(id)
-        pool, token = self._pools[id], getattr(entry.event, "token", "")
+        pool, token = self._pools[id], entry.event.token or ""
         envelope = entry.envelope
         for first, last in runs(new):
             gap = GapRow(

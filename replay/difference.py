@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from ledger import codec
 from ledger.codec import Entry
-from ledger.domain.events import MaximumAdjusted, SeriesAmended, SeriesDefined, SeriesRetired
+from ledger.domain.events import SeriesEvent
 from ledger.domain.sequence import Sequence, ValueState
 from ledger.domain.state import Reservation
 from ledger.fold import Fold
@@ -19,8 +19,6 @@ from replay.moments import Moment, Past, before_all, row_of, understood
 from replay.sources import Extent, Source, Stored, event_at
 
 __all__ = ["Between", "Comparison", "Standing", "Verdict", "between", "compare"]
-
-OF_SERIES = (SeriesDefined, SeriesAmended, MaximumAdjusted, SeriesRetired)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ class Between:
         entry = codec.decode(record)
         self.types[record.type] += 1
         self.actors[entry.envelope.actor] += 1
-        if isinstance(entry.event, OF_SERIES):
+        if isinstance(entry.event, SeriesEvent):
             self.series.append(entry)
         if record.token in self._reservations:
             self._endings[record.token] = entry

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from ledger import chain
-from ledger.codec import Entry, UnknownEvent, canonical, fields_of, flaw_of_columns, read, row_of
+from ledger.codec import Entry, UnknownEvent, flaw_of_columns, read, rewritten, row_of
 from ledger.domain.state import State
 from ledger.ports import Record
 from replay.judgement import Judge
@@ -96,7 +96,7 @@ class Examination:
             if event[0] != position:
                 return index, f"position {position} is missing: the log goes on at {event[0]}", written
             row = rows[index] if rows else None
-            fields, body = _written(entry)
+            fields, body = _written(entry, event[1])
             is_right = body == event[1] and entry.position == position and chain.link(hash, event[1]) == event[2]
             if not is_right or (row and not _is_row_of(row, entry, fields)):
                 return index, _flaw(event, entry, body, row), written
@@ -119,11 +119,10 @@ def _read(events: Sequence[Stored]) -> tuple[list[Entry], str | None]:
     return entries, None
 
 
-def _written(entry: Entry) -> tuple[Mapping[str, Any], bytes | None]:
-    """Write an event; None when what was read could not have been written."""
+def _written(entry: Entry, text: bytes) -> tuple[Mapping[str, Any], bytes | None]:
+    """Write an event that was read from `text`; None when what was read could not have been written."""
     try:
-        fields = fields_of(entry)
-        return fields, canonical(fields)
+        return rewritten(entry, text)
     except Exception:
         return {}, None
 

@@ -5,16 +5,24 @@ fold holds, not with the number of events. So it is not asked here whether a com
 unique key of the database holds that.
 """
 
+from typing import assert_never
+
 from ledger.codec import Entry
 from ledger.domain.events import (
+    FormatRaised,
+    NumberEvent,
     NumbersConfirmed,
     NumbersImported,
     NumbersReserved,
     NumberVoided,
+    PeriodOpened,
+    ReservationEvent,
     ReservationFenced,
     RestoreFenced,
+    SequenceEvent,
     SeriesAmended,
     SeriesDefined,
+    SeriesEvent,
 )
 from ledger.domain.evolve import evolve
 from ledger.domain.judgements.numbers import begins, is_replacement
@@ -88,16 +96,22 @@ class Judge:
                     self._voided = [each for each in self._voided if not is_replacement(self.state, each[1], event)]
             case SeriesDefined(series=series) | SeriesAmended(series=series):
                 self._defined.append((entry.position, series.code))
-            case NumberVoided(replacement=replacement) as event if replacement:
-                self._voided.append((entry.position, event))
+            case NumberVoided() as event:
+                if event.replacement:
+                    self._voided.append((entry.position, event))
             case NumbersImported() as event:
                 return self._flaw_of_import(event)
             case RestoreFenced(cut_position=cut):
                 self._fence, self._fenced = entry.envelope.command_id, entry.position
                 if cut >= entry.position:
                     return f"it says that position {cut}, which is to come, was restored"
-            case ReservationFenced(token=token) if entry.envelope.command_id != self._fence:
-                return f"reservation {token} is ended by no restore"
+            case ReservationFenced(token=token):
+                if entry.envelope.command_id != self._fence:
+                    return f"reservation {token} is ended by no restore"
+            case ReservationEvent() | NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | FormatRaised():
+                pass  # promises nothing
+            case _:
+                assert_never(entry.event)
         return None
 
     def _flaw_of_import(self, event: NumbersImported) -> str | None:

@@ -6,20 +6,25 @@ passed over by their bytes alone, and only what concerns the number is kept.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import assert_never
 
 import orjson
 
 from ledger import codec
 from ledger.codec import Entry
-from ledger.domain.accounting import touched
 from ledger.domain.decisions.guards import reading_of
 from ledger.domain.events import (
+    EVENT_TYPES,
     Event,
+    LedgerEvent,
     MaximumAdjusted,
-    Place,
-    RestoreFenced,
+    NumberEvent,
+    PeriodOpened,
+    ReservationEvent,
+    SequenceEvent,
     SeriesAmended,
     SeriesDefined,
+    SeriesEvent,
     SeriesRetired,
 )
 from ledger.domain.history import NumberHistory
@@ -36,7 +41,9 @@ from replay.sources import Source, Stored
 __all__ = ["Story", "story_of"]
 
 _STREAM = b'"stream":"'
-_OF_SERIES = (b'"type":"Series', b'"type":"MaximumAdjusted"')
+_OF_SERIES = tuple(
+    b'"type":"%s"' % name.encode() for name, kind in EVENT_TYPES.items() if issubclass(kind, SeriesEvent)
+)
 
 
 @dataclass(slots=True)
@@ -82,8 +89,8 @@ def _know(known: Known, used: set[bytes], event: Stored) -> None:
     if any(kind in body for kind in _OF_SERIES):
         _put(known.state, _entry(event).event)
     elif (code := _code(body)) not in used:
-        told = _entry(event).event
-        if not isinstance(told, RestoreFenced) and (place := _place(told)) is not None:
+        place = _entry(event).event.place
+        if place is not None:
             known.use(place)
             used.add(code)
 
@@ -95,11 +102,6 @@ def _code(body: bytes) -> bytes:
     return stream.partition(b":")[0].partition(b"~")[0]
 
 
-def _place(event: Event) -> Place | None:
-    """Give the sequence that an event is of; None when it can begin none."""
-    return event if isinstance(event, Place) else getattr(event, "numbering", None)
-
-
 def _put(state: State, event: Event) -> None:
     match event:
         case SeriesDefined(series=series) | SeriesAmended(series=series):
@@ -108,6 +110,10 @@ def _put(state: State, event: Event) -> None:
             state.put_maximum(code, max_value)
         case SeriesRetired(series=code):
             state.put_retired(code)
+        case ReservationEvent() | NumberEvent() | SequenceEvent() | PeriodOpened() | LedgerEvent():
+            raise AssertionError(f"{event} changes no series")
+        case _:
+            assert_never(event)
 
 
 # The number
@@ -128,7 +134,7 @@ async def _read(source: Source, past: Past, story: Story, progress: Progress) ->
 
 
 def _is_about(event: Event, value: int) -> bool:
-    return any(includes(ranges, value) for _, ranges in touched(event))
+    return any(includes(ranges, value) for _, ranges in event.changes)
 
 
 async def _command(source: Source, entry: Entry, end: int) -> Sequence[Event]:

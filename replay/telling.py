@@ -6,9 +6,8 @@ from typing import Any
 import orjson
 
 from ledger import codec
-from ledger.codec import LEDGER_STREAM
-from ledger.domain.accounting import touched
 from ledger.domain.calendar import instant_text
+from ledger.domain.events import LEDGER_STREAM
 from projections.rows import text_of
 from replay.moments import row_of
 from replay.sources import Stored
@@ -73,4 +72,4 @@ def documents_of(said: Said) -> set[str]:
 def _ranges(event: Stored) -> str:
     """Say which values became what: `CONFIRMED 1-2; CANCELLED 3,5`."""
     told = codec.decode(row_of(event)).event
-    return "; ".join(f"{state} {text_of(ranges)}" for state, ranges in touched(told) if ranges)
+    return "; ".join(f"{state} {text_of(ranges)}" for state, ranges in told.changes if ranges)

@@ -227,6 +227,9 @@ class SequenceModel:
                 self.released.update([value] if gapless else [])
 
 
+FORMATS = {"DocumentLinked": 2}  # in which a type of event is written, where that is not the first
+
+
 class Model:
     """All sequences, folded from the bytes of the log by other means than the ledger's."""
 
@@ -236,6 +239,7 @@ class Model:
         self._gapless: dict[str, bool] = {}
         self._starts: dict[tuple[str, int], int] = {}
         self._retired: set[str] = set()
+        self._format = 1
         self._margins: list[int] = []
         self._to_fence: set[str] = set()
         self._promised: list[tuple[str, int]] = []  # whose replacement the present command names
@@ -263,9 +267,13 @@ class Model:
         data, token, position = json.loads(record.body)["data"], record.token or "", record.position
         if record.ordinal == 0:
             self._end_command(is_cut=record.type == "RestoreFenced")
+        assert record.type == "FormatRaised" or FORMATS.get(record.type, 1) <= self._format, f"position {position}"
         self._check_allowed(record.type, data, position)
         self._check_whole(record)
         match record.type:
+            case "FormatRaised":
+                assert data["format"] > self._format, f"position {position} lowers the format, or leaves it as it is"
+                self._format = data["format"]
             case "SeriesRetired":
                 self._retired.add(data["series"])
             case "MaximumAdjusted" | "PeriodOpened":

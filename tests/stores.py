@@ -4,13 +4,20 @@ Run as a module it is another process that appends: python -m tests.stores URL B
 """
 
 import asyncio
+import atexit
 import os
+import shutil
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -104,14 +111,33 @@ class Ledger:
             await store.close()
 
 
+@cache
+def empty_sqlite() -> Path:
+    """The file of a ledger that the migrations have just made, to be copied: they take longer than most tests."""
+    file = Path(mkdtemp(prefix="empty-ledger-")) / "numbering.db"
+    atexit.register(shutil.rmtree, file.parent, ignore_errors=True)
+    with ThreadPoolExecutor(1) as aside:  # where no loop runs
+        assert aside.submit(asyncio.run, migrate(f"sqlite+aiosqlite:///{file}")).result()
+    return file
+
+
+def new_sqlite(file: Path) -> None:
+    """Make a new ledger with an id of its own, as `migrate` does."""
+    shutil.copy(empty_sqlite(), file)
+    id = str(uuid4())
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE ledger_head SET ledger_id = ?, hash = ?", (id, chain.genesis(id)))
+
+
 def memory_ledger() -> Ledger:
     log = MemoryLog()
     return Ledger("memory", lambda **options: MemoryStore(log, **options))
 
 
 async def sqlite_ledger(directory: Path) -> Ledger:
-    url = f"sqlite+aiosqlite:///{directory}/ledger.db"
-    assert await migrate(url)
+    file = directory / "ledger.db"
+    new_sqlite(file)
+    url = f"sqlite+aiosqlite:///{file}"
     return Ledger("sqlite", lambda **options: open_store(url, **options), url)
 
 

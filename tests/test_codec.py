@@ -19,6 +19,7 @@ from ledger.domain.commands import Envelope
 from ledger.domain.decisions.sequences import MAX_CLOSED_RANGES
 from ledger.domain.events import (
     Event,
+    FormatRaised,
     MaximumAdjusted,
     NumberAssigned,
     Numbering,
@@ -41,6 +42,7 @@ from ledger.domain.events import (
     SeriesDefined,
     SeriesRetired,
 )
+from ledger.domain.formats import FIRST_FORMAT, NEWEST_FORMAT
 from ledger.domain.ranges import ranges_of
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import MAX_VALUE, Attribute, DateOrder, Definition, Dimension, Overflow, Reuse, Series
@@ -153,6 +155,7 @@ KINDS: dict[type[Any], st.SearchStrategy[Event]] = {
     ),
     SequenceFenced: st.builds(SequenceFenced, TEXT, TEXT, NUMBERS, KEYS, TEXT, st.just(()) | RANGES),
     ReservationFenced: st.builds(ReservationFenced, NUMBERINGS, TEXT, RANGES),
+    FormatRaised: st.builds(FormatRaised, st.integers(FIRST_FORMAT, NEWEST_FORMAT)),
 }
 OPTIONAL = st.none() | TEXT
 ENVELOPES = st.builds(Envelope, st.binary(min_size=32, max_size=32), TEXT, OPTIONAL, OPTIONAL, OPTIONAL, OPTIONAL)
@@ -177,6 +180,19 @@ def test_every_event_type_is_tried_here_and_has_golden_bytes() -> None:
     assert set(KINDS) == set(get_args(Event))
     golden = {path.name.split("-")[0] for path in EVENTS.iterdir()}
     assert golden == {kind.__name__ for kind in KINDS}
+
+
+def test_every_event_is_of_a_format_that_this_version_knows() -> None:
+    formats = {kind.format for kind in get_args(Event) if kind is not FormatRaised}
+    assert formats <= set(range(FIRST_FORMAT, NEWEST_FORMAT + 1))
+
+
+def test_a_later_format_is_unknown_and_says_what_to_install() -> None:
+    envelope = Envelope(bytes(32), "somchai", "by numbering-ledger 9.9.9")
+    later = encode(Entry(7, FormatRaised(NEWEST_FORMAT + 1), envelope, 0, 1), PREVIOUS)
+    with pytest.raises(UnknownEvent, match=r"position 7 .* install .*9\.9\.9"):
+        decode(later)
+    assert decode(encode(Entry(7, FormatRaised(NEWEST_FORMAT), envelope, 0, 1), PREVIOUS)).position == 7
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -212,7 +228,7 @@ def test_a_body_holds_every_column_but_the_hash(entry: Entry, previous: bytes) -
     held = ("position", "type", "version", "stream", "token", "command_id", "ordinal", "recorded_at")
     assert {name: body.get(name) for name in held} == {name: columns[name] for name in held}
     assert row.hash == chain.link(previous, row.body)
-    assert row.token == getattr(entry.event, "token", None)
+    assert row.token == entry.event.token
 
 
 @QUICK

@@ -24,7 +24,6 @@ from hypothesis.stateful import (
 )
 
 from ledger.codec import Entry, decode
-from ledger.domain.accounting import touched
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
     AdjustMaximum,
@@ -52,7 +51,7 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Attribute, DateOrder, Definition, Dimension, Overflow, Reuse, Series
 from ledger.ports import Head, Record, Store
 from ledger.service import Ledger
-from ledger.stores import MemoryLog, MemoryStore, migrate, open_store
+from ledger.stores import MemoryLog, MemoryStore, open_store
 from ledger.system import RandomIds, aside, spawn
 from ledger.writer import Outcome
 from tests.api.client import Time
@@ -61,7 +60,7 @@ from tests.invariants import check_store, read_log
 from tests.model import Model, Refused, Seq
 from tests.profiles import rounds
 from tests.servers import MariaDB
-from tests.stores import mariadb_ledger
+from tests.stores import empty_sqlite, mariadb_ledger
 
 START = at("2025-12-30T23:00:00Z")
 REASON = "because the test says so"
@@ -515,7 +514,7 @@ class Machine(RuleBasedStateMachine):
     async def _check_numbers(self, ledger: Ledger, sequence: Seq, events: list[Entry]) -> None:
         for value, printed in sequence.prints.items():
             told = await ledger.number(printed.number)
-            about = [each.position for each in events if any(value in values_of(of) for _, of in touched(each.event))]
+            about = [each.position for each in events if any(value in values_of(of) for _, of in each.event.changes)]
             assert [step.cause.position for step in told.steps] == about
             assert (told.state.value, told.reading.value) == (sequence.states[value], value)
             documents = {step.state.value: step.original.document for step in told.steps if step.original}
@@ -546,8 +545,7 @@ CAUSES = {
 
 
 def sequence_of(entry: Entry) -> str | None:
-    numbering = getattr(entry.event, "numbering", entry.event)
-    return getattr(numbering, "sequence", None)
+    return entry.event.sequence
 
 
 def states_of(sequence: Any) -> dict[int, str]:
@@ -585,13 +583,11 @@ def test_memory_does_as_the_model() -> None:
 
 
 def test_memory_and_sqlite_do_as_the_model(tmp_path: Path) -> None:
-    empty = tmp_path / "empty.db"
-    assert asyncio.run(migrate(f"sqlite+aiosqlite:///{empty}"))
     numbers = iter(range(1_000_000))
 
     async def stores() -> Sequence[Store]:
         file = tmp_path / f"{next(numbers)}.db"
-        shutil.copy(empty, file)
+        shutil.copy(empty_sqlite(), file)
         return [MemoryStore(MemoryLog("test")), open_store(f"sqlite+aiosqlite:///{file}")]
 
     run(stores, examples=rounds(8, thorough=40), steps=30, phases=(Phase.generate, Phase.shrink))

@@ -6,17 +6,21 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData
+from sqlalchemy import text as sql
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ledger import chain
 from ledger.domain.rejection import Code
 from ledger.migrations import NEWEST
-from ledger.ports import Record
+from ledger.ports import Record, Stop, StopKind
 from ledger.stores import migrate
+from ledger.stores.earlier import read_text
 from ledger.stores.migration import migrations
 from ledger.stores.schema import events, metadata
 from projections.schema import metadata as projections_metadata
@@ -153,6 +157,151 @@ async def test_a_step_that_broke_off_runs_again(tmp_path: Path) -> None:
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT count(*) FROM ledger_head").fetchone() == (1,)
         assert connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'").fetchone() == (3,)
+
+
+# Why writing was stopped, in the words of the builds of before the table of stops: stored data, so they never change.
+SEEN_HASH = bytes(range(32))
+SEEN = f"(seen: position 20, hash {SEEN_HASH.hex()})"
+TEXTS = {
+    "the ledger was moved to another database, by `numbering restore --move`": StopKind.MOVED,
+    "a restore into this database was not finished: run `numbering restore` again, it goes on where it was": (
+        StopKind.RESTORING
+    ),
+    "this is a copy of the ledger as of position 8, 2026-11-28T20:39:19.129436Z, for reading only": StopKind.COPY,
+    "the mirror goes on to position 20, but the log ends at 10: the database has lost its end; run `numbering mirror "
+    "adopt` to take it back from the mirror": StopKind.MIRROR_AHEAD,
+    "the mirror, which ends at position 20, is no part of this log, which ends at 10: one of them is a stale or "
+    "foreign copy; restore the ledger; or, if this database is known to be whole and the newest, run `numbering mirror "
+    "rebuild --discard`": StopKind.MIRROR_FORKED,
+    "the mirror of a later generation is there: the ledger was restored since, to another database; serve the restored "
+    "one; this database is a stale copy": StopKind.MIRROR_SUPERSEDED,
+    "the archive /srv/archive (old) goes on to position 20, but the log ends at 10: this is a stale copy; restore the "
+    f"ledger from its archive {SEEN}": StopKind.ARCHIVE_AHEAD,
+    "the archive /srv/archive tells another history than this log, at position 20 at the latest: this is a stale copy; "
+    f"restore the ledger from its archive {SEEN}": StopKind.ARCHIVE_FORKED,
+    "the log ends at position 10, but this process has seen 20: an older copy of the database was put in its place "
+    f"{SEEN}": StopKind.LOG_BEHIND,
+    f"the head says 21, but the log ends at position 20 {SEEN}": StopKind.LOG_BEHIND,
+    f"the event at position 20 is not the one that this process has seen {SEEN}": StopKind.LOG_FORKED,
+    f"the event at position 21 does not chain from the one before it {SEEN}": StopKind.LOG_FORKED,
+    f"position 21 is missing: the log goes on at 22 {SEEN}": StopKind.LOG_FORKED,
+}
+OTHER_TEXTS = ["an operator looks at it", "the mirror", "the log ends at position 10, but this process has seen 20", ""]
+
+
+def revised(connection: Connection, revision: str) -> None:
+    """Migrate as a build of before did."""
+    config = migrations()
+    config.attributes.update(connection=connection, ledger_id=None)
+    command.upgrade(config, revision)
+
+
+async def execute(url: str, statement: str, **values: object) -> None:
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        await connection.execute(sql(statement), values)
+    await engine.dispose()
+
+
+async def write_text(url: str, text: str) -> None:
+    """Stop the ledger as a build of before does."""
+    await execute(url, "UPDATE ledger_head SET stopped = :text WHERE id = 1", text=text)
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+async def earlier_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty ledger as the build of before the table of stops has made it."""
+    if request.param == "sqlite":
+        url = f"sqlite+aiosqlite:///{tmp_path}/earlier.db"
+    else:
+        url = request.getfixturevalue("mariadb").new_database().admin_url
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        await connection.exec_driver_sql("BEGIN" if request.param == "sqlite" else "SET SESSION max_error_count = 0")
+        await connection.run_sync(revised, "0002")
+        await connection.commit()
+    await engine.dispose()
+    return url
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_a_build_of_before_wrote_is_understood(text: str) -> None:
+    stop = read_text(text)
+    assert stop is not None
+    assert stop.kind is TEXTS[text]
+    has_seen = text.endswith(SEEN)
+    assert (stop.position, stop.hash) == ((20, SEEN_HASH) if has_seen else (None, None))
+    assert stop.text == text.replace("the mirror, which ends", "the mirror ends"), "it reads it as before"
+
+
+@pytest.mark.parametrize("text", OTHER_TEXTS)
+def test_what_no_build_wrote_is_left_as_it_is(text: str) -> None:
+    assert read_text(text) is None
+
+
+async def test_an_earlier_schema_and_its_text_become_this_one(earlier_url: str) -> None:
+    text = next(text for text, kind in TEXTS.items() if kind is StopKind.LOG_BEHIND)
+    await write_text(earlier_url, text)
+    assert await migrate(earlier_url)
+    assert await ask(earlier_url, differences) == []
+    async with opened(earlier_url) as store:
+        (stop,) = await store.stops()
+        head = await store.head()
+        assert (stop.kind, stop.position, stop.hash) == (StopKind.LOG_BEHIND, 20, SEEN_HASH)
+        assert (head.stops, head.stopped) == (1, text)
+    assert await migrate(earlier_url) is False
+    async with opened(earlier_url) as store:
+        assert await store.stops() == [stop]
+
+
+async def test_an_earlier_ledger_that_was_not_stopped_is_not(earlier_url: str) -> None:
+    assert await migrate(earlier_url)
+    async with opened(earlier_url) as store:
+        assert await store.stops() == []
+        assert not (await store.head()).is_stopped
+        await append(store, 1)
+
+
+async def test_what_a_build_of_before_writes_later_is_read_by_the_next_run(sql_ledger: Ledger) -> None:
+    url, texts = admin_url(sql_ledger), {kind: text for text, kind in TEXTS.items()}
+    store = sql_ledger.open()
+    kinds: list[StopKind] = []
+    for kind in (StopKind.MIRROR_AHEAD, StopKind.ARCHIVE_AHEAD, StopKind.MIRROR_FORKED):
+        await write_text(url, texts[kind])
+        assert [stop.kind for stop in await store.stops()] == [*kinds, StopKind.EARLIER_BUILD]
+        kinds.append(kind)
+        for is_read in (True, False):
+            assert await migrate(url) is is_read
+            assert [stop.kind for stop in await store.stops()] == kinds
+    await write_text(url, texts[StopKind.MIRROR_AHEAD])
+    assert await migrate(url), "the same once more is no row more"
+    assert [stop.kind for stop in await store.stops()] == kinds
+    head = await store.head()
+    assert (head.stops, head.stopped) == (3, texts[StopKind.ARCHIVE_AHEAD])
+
+
+async def test_what_a_build_of_before_has_lifted_is_lifted_by_the_next_run(sql_ledger: Ledger) -> None:
+    """It knew of one reason, the one that it was shown; the others stand, and it is shown the next of them."""
+    store, url = sql_ledger.open(), admin_url(sql_ledger)
+    transaction = await store.begin()
+    for kind in (StopKind.MIRROR_AHEAD, StopKind.RESTORING, StopKind.COPY):
+        await transaction.stop(Stop(kind, "some reason"))
+    await transaction.commit()
+    for left in ([StopKind.MIRROR_AHEAD, StopKind.COPY], [StopKind.MIRROR_AHEAD], []):
+        await execute(url, "UPDATE ledger_head SET stopped = NULL WHERE id = 1")
+        assert (await store.head()).is_stopped, "until then all stand"
+        assert await migrate(url)
+        assert [stop.kind for stop in await store.stops()] == left
+        assert (await store.head()).stops == len(left)
+        assert await migrate(url) is False
+    assert not (await store.head()).is_stopped
+
+
+async def test_an_operator_s_words_stay(sql_ledger: Ledger) -> None:
+    url = admin_url(sql_ledger)
+    await write_text(url, "an operator looks at it")
+    assert await migrate(url) is False
+    assert await sql_ledger.open().stops() == [Stop(StopKind.EARLIER_BUILD, "an operator looks at it")]
 
 
 class TestMariaDB:

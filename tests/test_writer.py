@@ -10,11 +10,22 @@ from typing import Any
 
 import pytest
 
-from ledger.codec import command_id
-from ledger.domain.commands import Cancel, Confirm, Decidable, DefineSeries, Envelope, Extend, Issue, Reserve
+from ledger.codec import Entry, command_id, encode
+from ledger.domain.commands import (
+    Cancel,
+    Confirm,
+    Decidable,
+    DefineSeries,
+    Envelope,
+    Extend,
+    Issue,
+    RaiseFormat,
+    Reserve,
+)
 from ledger.domain.decide import decide
-from ledger.domain.events import NumbersConfirmed, NumbersReserved
+from ledger.domain.events import FormatRaised, NumbersConfirmed, NumbersReserved, SeriesDefined
 from ledger.domain.evolve import evolve
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.ranges import values_of
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import Definition, Series
@@ -1037,6 +1048,78 @@ async def test_forbidding_answers_who_waits_and_stops_every_process_at_the_head(
 
 
 @simulated
+async def test_a_second_reason_is_marked_beside_the_first_and_each_must_be_lifted() -> None:
+    async with ledger(sound=False) as bench:
+        archive = Stop(StopKind.ARCHIVE_AHEAD, "the archive has more", 90, bytes(32))
+        await mark(bench, archive)
+        bench.writer.forbid(AHEAD, at=bench.log.head.position)
+        await asyncio.sleep(2)
+        assert await standing(bench) == [archive.kind, AHEAD.kind]
+        bench.writer.release()
+        for kind in (AHEAD.kind, archive.kind):
+            await bench.writer.fresh()
+            assert bench.writer.fault is not None
+            assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
+            await lift(bench, kind)
+        await bench.do(bench.reserve())
+
+
+@simulated
+async def test_all_reasons_are_told() -> None:
+    async with ledger(sound=False) as bench:
+        archive = Stop(StopKind.ARCHIVE_AHEAD, "the archive has more", 90, bytes(32))
+        await mark(bench, archive, AHEAD)
+        with pytest.raises(Fault) as caught:
+            await bench.do(bench.reserve())
+        assert archive.text in caught.value.detail
+        assert AHEAD.text in caught.value.detail
+
+
+@simulated
+async def test_nothing_is_made_of_a_fault_while_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns are many, and faults few."""
+    async with ledger() as bench:
+        made: list[str] = []
+        init = Fault.__init__
+
+        def counted(self: Fault, code: Code, happened: str, **fields: Any) -> None:
+            made.append(happened)
+            init(self, code, happened, **fields)
+
+        monkeypatch.setattr(Fault, "__init__", counted)
+        for _ in range(5):
+            await bench.do(bench.reserve())
+            await bench.writer.fresh()
+            await asyncio.sleep(2)
+        assert made == []
+
+
+@simulated
+async def test_two_reasons_that_could_not_be_marked_are_both_marked_later() -> None:
+    """What the process knows by itself, and what it hears of the mirror."""
+    async with ledger(sound=False) as bench:
+        for _ in range(3):
+            await bench.do(bench.reserve())
+        whole = list(bench.log.records)
+        put(bench.log, whole[:-2])
+        bench.store.steps["begin"] = [DOWN] * 5
+        await asyncio.sleep(2)
+        bench.writer.forbid(AHEAD, at=bench.log.head.position)
+        await asyncio.sleep(30)
+        assert await standing(bench) == [StopKind.LOG_BEHIND, AHEAD.kind]
+
+
+@simulated
+async def test_half_a_ledger_is_marked_by_nobody_but_the_restore() -> None:
+    """What was found of the half is not true of the whole, and would still stand when it is whole."""
+    async with ledger(sound=False) as bench:
+        await mark(bench, Stop(StopKind.RESTORING, "run it again"))
+        bench.writer.forbid(AHEAD, at=bench.log.head.position)
+        await asyncio.sleep(2)
+        assert await standing(bench) == [StopKind.RESTORING]
+
+
+@simulated
 async def test_what_was_found_of_an_earlier_head_does_not_stop_a_later_one() -> None:
     async with ledger() as bench:
         bench.writer.forbid(AHEAD, at=bench.log.head.position - 1)
@@ -1124,11 +1207,91 @@ async def another(bench: Bench) -> AsyncIterator[Bench]:
     await neighbour.writer.stop()
 
 
-async def lift(bench: Bench) -> None:
+async def mark(bench: Bench, *stops: Stop) -> None:
     transaction = await MemoryStore(bench.log).begin()
-    assert await transaction.lift(lambda _: True) == []
+    for stop in stops:
+        await transaction.stop(stop)
+    await transaction.commit()
+
+
+async def lift(bench: Bench, *kinds: StopKind) -> None:
+    transaction = await MemoryStore(bench.log).begin()
+    await transaction.lift(lambda stop: stop.kind in (kinds or StopKind))
     await transaction.commit()
 
 
 async def standing(bench: Bench) -> list[StopKind]:
     return [stop.kind for stop in await MemoryStore(bench.log).stops()]
+
+
+class TestFormat:
+    """A ledger of before: its log begins with no FormatRaised."""
+
+    @pytest.fixture
+    def later(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let confirmations be of the newest format."""
+        monkeypatch.setattr(NumbersConfirmed, "format", NEWEST_FORMAT)
+
+    @simulated
+    async def test_what_it_does_not_allow_is_refused_and_changes_nothing(self, later: None) -> None:
+        async with ledger(log_of_before()) as bench:
+            reserved = await bench.do(bench.reserve())
+            confirm = Confirm(token_of(reserved), "D")
+            assert await answer(bench.do(confirm)) is Code.FORMAT_NOT_RAISED
+            assert bench.log.head.position == reserved.position
+            assert values(await bench.do(bench.reserve())) == [2]
+
+    @simulated
+    async def test_all_of_an_atomic_batch_is_refused(self, later: None) -> None:
+        async with ledger(log_of_before()) as bench:
+            reserve = bench.reserve()
+            both = together(reserve, Confirm(reserve.token, "D"))
+            assert await answer(bench.writer.submit(both, envelope())) is Code.FORMAT_NOT_RAISED
+            assert types(bench.log) == ["SeriesDefined"]
+
+    @simulated
+    async def test_once_it_is_raised_it_is_allowed_in_the_same_batch(self, later: None) -> None:
+        async with ledger(log_of_before()) as bench:
+            reserve = bench.reserve()
+            raising = RaiseFormat(NEWEST_FORMAT, "by a test")
+            await bench.writer.submit(together(raising, reserve, Confirm(reserve.token, "D")), envelope())
+            assert types(bench.log)[-3:] == ["FormatRaised", "NumbersReserved", "NumbersConfirmed"]
+
+    @simulated
+    async def test_it_is_raised_once(self) -> None:
+        async with ledger(log_of_before()) as bench:
+            command = RaiseFormat(NEWEST_FORMAT, "by a test")
+            first, second = await bench.do(command), await bench.do(command)
+            assert [entry.event for entry in first.entries] == [FormatRaised(NEWEST_FORMAT)]
+            assert (second.entries, second.position) == ((), first.position)
+
+    @simulated
+    async def test_a_process_that_does_not_know_it_stops_and_marks_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with ledger(log_of_before(), sound=False) as bench:
+            monkeypatch.setattr("ledger.codec.NEWEST_FORMAT", NEWEST_FORMAT + 1)
+            record = encode(
+                Entry(2, FormatRaised(NEWEST_FORMAT + 1), envelope()._replace(reason="by a later build"), 0, 1),
+                bench.log.head.hash,
+            )
+            bench.log.commit([record], bench.log.head._replace(position=2, hash=record.hash, recorded_at=1))
+            monkeypatch.setattr("ledger.codec.NEWEST_FORMAT", NEWEST_FORMAT)
+            assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
+            assert bench.writer.fault
+            assert "by a later build" in bench.writer.fault.detail
+            assert not bench.log.head.is_stopped
+
+
+def log_of_before() -> MemoryLog:
+    """A log that an earlier build began, with the series S."""
+    log = MemoryLog("test")
+    record = encode(Entry(1, SeriesDefined(SERIES), envelope(), 0, 0), log.head.hash)
+    log.commit([record], log.head._replace(position=1, hash=record.hash))
+    return log
+
+
+def token_of(outcome: Outcome) -> str:
+    token = outcome.entries[-1].event.token
+    assert token is not None
+    return token

@@ -4,28 +4,16 @@ The bitmaps say which state each value is in; the last event that touched a valu
 are read from the newest back, until each value that was asked for has met its cause.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pyroaring import BitMap
 
-from ledger.domain.events import (
-    Event,
-    NumberAssigned,
-    NumbersConfirmed,
-    NumbersImported,
-    NumbersReserved,
-    NumberVoided,
-    ReservationCancelled,
-    ReservationExpired,
-    ReservationFenced,
-    SequenceAdjusted,
-    SequenceFenced,
-)
+from ledger.domain.events import Event
 from ledger.domain.ranges import Ranges, runs
 from ledger.domain.sequence import Sequence, ValueState
 
-__all__ = ["Account", "Accounting", "Cause", "among", "touched"]
+__all__ = ["Account", "Accounting", "Cause", "among"]
 
 # States into which one event may take any number of values; in the others, each value may have a cause of its own.
 _WIDE = (ValueState.SKIPPED, ValueState.PRE_CONTROL)
@@ -82,7 +70,7 @@ class Accounting:
     def take(self, event: Event, cause: Cause, only: BitMap | None = None) -> None:
         """Look at the event before the one taken last, or at that which is the cause of `only` some values."""
         sought = self.sought if only is None else self.sought & only
-        for state, ranges in touched(event):
+        for state, ranges in event.changes:
             for low, high in among(sought, ranges):
                 self._accounts.append(Account(low, high, state, cause))
                 self.sought.remove_range(low, high + 1)
@@ -90,33 +78,6 @@ class Accounting:
     def accounts(self) -> list[Account]:
         """Give the ranges in order; when complete, they are all values that were asked for."""
         return sorted(self._accounts, key=lambda account: account.first)
-
-
-def touched(event: Event) -> Iterator[tuple[ValueState, Ranges]]:
-    """Say into which states an event took which values."""
-    match event:
-        case NumbersReserved(ranges=ranges):
-            yield ValueState.RESERVED, ranges
-        case NumbersConfirmed(ranges=ranges, released=released):
-            yield ValueState.CONFIRMED, ranges
-            yield ValueState.CANCELLED, released
-        case NumbersImported(prints=prints, pre_control=pre_control, skipped=skipped):
-            yield from ((ValueState.CONFIRMED, each.ranges) for each in prints)
-            yield ValueState.PRE_CONTROL, pre_control
-            yield ValueState.SKIPPED, skipped
-        case NumberAssigned(value=value, skipped=skipped):
-            yield ValueState.CONFIRMED, ((value, value),)
-            yield ValueState.SKIPPED, skipped
-        case NumberVoided(value=value):
-            yield ValueState.VOIDED, ((value, value),)
-        case SequenceAdjusted(skipped=skipped) | SequenceFenced(skipped=skipped):
-            yield ValueState.SKIPPED, skipped
-        case ReservationCancelled(ranges=ranges):
-            yield ValueState.CANCELLED, ranges
-        case ReservationExpired(ranges=ranges):
-            yield ValueState.EXPIRED, ranges
-        case ReservationFenced(ranges=ranges):
-            yield ValueState.SKIPPED, ranges
 
 
 def among(sought: BitMap, ranges: Ranges) -> Ranges:

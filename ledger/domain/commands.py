@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pyroaring import BitMap
 
-from ledger.domain.events import Print
+from ledger.domain.places import Original, Print
 from ledger.domain.ranges import Ranges
 from ledger.domain.rejection import Code
 from ledger.domain.series import Series
@@ -21,6 +21,7 @@ __all__ = [
     "AdjustSequence",
     "Assign",
     "BadRow",
+    "BaseCommand",
     "Cancel",
     "Choice",
     "ClosePeriod",
@@ -38,6 +39,7 @@ __all__ = [
     "Issue",
     "OpenPeriod",
     "Original",
+    "RaiseFormat",
     "Reserve",
     "ResetSequence",
     "RetireSeries",
@@ -62,19 +64,48 @@ class Envelope(NamedTuple):
     fingerprint: str | None = None
 
 
+class BaseCommand:
+    """What every command says of itself."""
+
+    __slots__ = ()
+
+    @property
+    def token(self) -> str | None:
+        """The reservation that the command makes or is about."""
+        return None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is asked for, as its events shall say."""
+        return None
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The series that its answer tells even if it leaves them as they are."""
+        return ()
+
+
+# A field below that is named as one of the properties above is declared by `field()`: without it, a dataclass would
+# take the property for its default.
+
+
 @dataclass(frozen=True, slots=True)
-class DefineSeries:
+class DefineSeries(BaseCommand):
     """Define each series, or amend the one of its code; all or nothing."""
 
     series: tuple[Series, ...]
 
+    @property
+    def told(self) -> tuple[str, ...]:
+        return tuple(series.code for series in self.series)
+
 
 @dataclass(frozen=True, slots=True)
-class Reserve:
+class Reserve(BaseCommand):
     """`ttl_seconds` None means the series' own, and where that is not given either, `default_ttl_seconds`."""
 
     series: str
-    token: str
+    token: str = field()
     key: Mapping[str, str] = field(default_factory=dict)
     count: int = 1
     ttl_seconds: int | None = None
@@ -92,69 +123,59 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Confirm:
+class Confirm(BaseCommand):
     """`numbers` None means all that the reservation still holds."""
 
-    token: str
+    token: str = field()
     document: str | None = None
     numbers: tuple[Choice, ...] | None = None
     release_rest: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Extend:
-    token: str
+class Extend(BaseCommand):
+    token: str = field()
     ttl_seconds: int
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel:
-    token: str
+class Cancel(BaseCommand):
+    token: str = field()
     reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Expire:
+class Expire(BaseCommand):
     """Given by the writer alone, for a reservation that is due."""
 
-    token: str
+    token: str = field()
 
 
 @dataclass(frozen=True, slots=True)
-class Issue:
+class Issue(BaseCommand):
     reserve: Reserve
     document: str
 
 
 @dataclass(frozen=True, slots=True)
-class Assign:
+class Assign(BaseCommand):
     """Give a certain number, which nobody holds, to a document."""
 
     number: str
     document: str
-    reason: str
+    reason: str = field()
 
 
 @dataclass(frozen=True, slots=True)
-class Original:
-    """How a confirmed number was printed, and for which document, as the log has it."""
-
-    series_version: int
-    document_date: date
-    attributes: tuple[tuple[str, str], ...]
-    document: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Void:
+class Void(BaseCommand):
     """Take a confirmed number out of use; with `replace`, confirm another of its sequence for the same document.
 
     `token` is the replacement's.
     """
 
     number: str
-    reason: str
-    token: str
+    reason: str = field()
+    token: str = field()
     replace: bool = False
     document_date: date | None = None
 
@@ -164,7 +185,7 @@ Correction = Void
 
 
 @dataclass(frozen=True, slots=True)
-class WithOriginal:
+class WithOriginal(BaseCommand):
     """A correction, with what the log says of its number; None when that was not confirmed when it was looked up."""
 
     command: Correction
@@ -172,23 +193,27 @@ class WithOriginal:
 
 
 @dataclass(frozen=True, slots=True)
-class AdjustSequence:
+class AdjustSequence(BaseCommand):
     """Let a sequence, which need not have begun, go on at `next_value`."""
 
     sequence: str
     next_value: int
-    reason: str
+    reason: str = field()
 
 
 @dataclass(frozen=True, slots=True)
-class AdjustMaximum:
+class AdjustMaximum(BaseCommand):
     series: str
     max_value: int
-    reason: str
+    reason: str = field()
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        return (self.series,)
 
 
 @dataclass(frozen=True, slots=True)
-class OpenPeriod:
+class OpenPeriod(BaseCommand):
     """Begin a period before its time: of one sequence, or without `key`, of a series, whatever the key."""
 
     series: str
@@ -198,7 +223,7 @@ class OpenPeriod:
 
 
 @dataclass(frozen=True, slots=True)
-class ResetSequence:
+class ResetSequence(BaseCommand):
     """Begin another period for the key of a sequence; None means the one that follows the sequence's own."""
 
     sequence: str
@@ -207,13 +232,13 @@ class ResetSequence:
 
 
 @dataclass(frozen=True, slots=True)
-class ClosePeriod:
+class ClosePeriod(BaseCommand):
     sequence: str
     reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class RetireSeries:
+class RetireSeries(BaseCommand):
     series: str
     reason: str | None = None
 
@@ -245,7 +270,7 @@ class ImportedSequence:
 
 
 @dataclass(frozen=True, slots=True)
-class Import:
+class Import(BaseCommand):
     """Take over a register: the numbers of its good rows. Refused while a row is bad, unless told to skip those."""
 
     sequences: tuple[ImportedSequence, ...]
@@ -254,7 +279,7 @@ class Import:
 
 
 @dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(BaseCommand):
     """Given by a restore alone, when events behind the last one that it found may be lost.
 
     No sequence may have come further than `margin` values in them; `opened` are the series and periods that they may
@@ -264,8 +289,19 @@ class Fence:
     cut_position: int
     cut_time: int
     margin: int
-    reason: str
+    reason: str = field()
     opened: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseFormat(BaseCommand):
+    """Let the ledger hold the events of another format: given by an administrator, when every process knows them.
+
+    `reason` names the build that asks.
+    """
+
+    format: int
+    reason: str = field()
 
 
 _Complete = (
@@ -285,6 +321,7 @@ _Complete = (
     | ClosePeriod
     | Import
     | Fence
+    | RaiseFormat
 )
 
 Command = _Complete | Correction  # as it is asked for

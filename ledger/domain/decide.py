@@ -5,6 +5,8 @@ What each command asks for is in `decisions`. The guards stand in the order in w
 and tests hold that order.
 """
 
+from typing import assert_never
+
 from ledger.domain.commands import (
     AdjustMaximum,
     AdjustSequence,
@@ -20,13 +22,14 @@ from ledger.domain.commands import (
     Import,
     Issue,
     OpenPeriod,
+    RaiseFormat,
     Reserve,
     ResetSequence,
     RetireSeries,
     Void,
     WithOriginal,
 )
-from ledger.domain.decisions import numbers, registers, reservations, restores, sequences, series
+from ledger.domain.decisions import formats, numbers, registers, reservations, restores, sequences, series
 from ledger.domain.events import Event
 from ledger.domain.rejection import Rejection
 from ledger.domain.state import State
@@ -77,3 +80,7 @@ def _events(state: State, command: Decidable, now: int) -> list[Event]:
             return series.retire(state, command)
         case Fence():
             return restores.fence(state, command)
+        case RaiseFormat():
+            return formats.raise_format(state, command)
+        case _:
+            assert_never(command)

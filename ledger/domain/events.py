@@ -1,135 +1,353 @@
-"""What has happened. Stored events are public API: a changed field means a new version, never a changed meaning."""
+"""What has happened. Stored events are public API: a changed field means a new version, never a changed meaning.
 
-from dataclasses import dataclass
-from datetime import date
+Every event describes itself by the base that all share: the sequence, the reservation and the stream that it belongs
+to, the values whose state it changes, and how the numbers that it tells of were printed. Whoever needs no more asks
+the base, and knows of new events without being changed.
 
-from ledger.domain.ranges import Ranges
+What is of one family has the same base class: a `match` over events names families where all of their events are
+alike to it, and ends in `assert_never`, so that mypy names each place that an event outside of them was not thought
+of in. How a new event is added is told, with a real one, in docs/extending.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, NamedTuple, get_args
+
+from ledger.domain.formats import FORMAT_STREAM
+from ledger.domain.places import Numbering, Original, Place, Print, Written
+from ledger.domain.ranges import Ranges, includes
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 
 __all__ = [
+    "EVENT_TYPES",
+    "LEDGER_STREAM",
+    "BaseEvent",
+    "Change",
     "Event",
+    "FormatRaised",
+    "LedgerEvent",
     "MaximumAdjusted",
     "NumberAssigned",
+    "NumberEvent",
     "NumberVoided",
     "Numbering",
     "NumbersConfirmed",
     "NumbersImported",
     "NumbersReserved",
+    "Original",
     "PeriodClosed",
     "PeriodOpened",
     "Place",
     "Print",
     "ReservationCancelled",
+    "ReservationEnded",
+    "ReservationEvent",
     "ReservationExpired",
     "ReservationExtended",
     "ReservationFenced",
     "RestoreFenced",
     "SequenceAdjusted",
+    "SequenceEvent",
     "SequenceFenced",
     "SequenceReset",
+    "SequenceValue",
     "SeriesAmended",
     "SeriesDefined",
+    "SeriesEvent",
     "SeriesRetired",
 ]
 
+# The stream of what belongs to no series; no series' code and no sequence's id is written so.
+LEDGER_STREAM = "*"
+
+Change = tuple[ValueState, Ranges]
+
+
+class BaseEvent:
+    """What every event says of itself.
+
+    `version` is that of the type: it is raised when a field changes, with an upcaster for what is stored already.
+    `format` is the first format of the ledger in which the type may be written at this version.
+    """
+
+    __slots__ = ()
+
+    version: ClassVar[int] = 1
+    format: ClassVar[int] = 1
+
+    @property
+    def stream(self) -> str:
+        """Name what the event belongs to: a sequence by its id, a series by its code (which holds no `:`)."""
+        raise NotImplementedError
+
+    @property
+    def place(self) -> Place | None:
+        """The sequence that the event happened in, which may begin with it."""
+        return None
+
+    @property
+    def sequence(self) -> str | None:
+        """The id of the sequence that the event is about."""
+        return None
+
+    @property
+    def token(self) -> str | None:
+        """The reservation that the event belongs to."""
+        return None
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The states into which the event took values, each with the values; of each it is the cause."""
+        return ()
+
+    def original(self, value: int) -> Original | None:
+        """Say how the number of a value was printed, and its document if the event gives it one.
+
+        None when nobody was to get the value by this event.
+        """
+        return None
+
+
+# Series
+
+
+class SeriesEvent(BaseEvent):
+    """What changes a series; its stream is the code."""
+
+    __slots__ = ()
+
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The sequence that an event is about: its id, and what it is made of; `key` is in the order of the series' key."""
-
-    sequence: str
-    series: str
-    series_version: int
-    key: tuple[str, ...]
-    period: str
-
-
-@dataclass(frozen=True, slots=True)
-class Numbering(Place):
-    """All that, with a value, prints a number again years later."""
-
-    document_date: date
-    attributes: tuple[tuple[str, str], ...]
-    tzdata: str
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesDefined:
+class SeriesDefined(SeriesEvent):
     series: Series
 
+    @property
+    def stream(self) -> str:
+        return self.series.code
+
 
 @dataclass(frozen=True, slots=True)
-class SeriesAmended:
+class SeriesAmended(SeriesEvent):
     """A new version of a series; numbers already issued keep theirs."""
 
     series: Series
 
+    @property
+    def stream(self) -> str:
+        return self.series.code
+
 
 @dataclass(frozen=True, slots=True)
-class MaximumAdjusted:
+class MaximumAdjusted(SeriesEvent):
     """The present version of a series goes up to another value."""
 
     series: str
     series_version: int
     max_value: int
 
+    @property
+    def stream(self) -> str:
+        return self.series
+
 
 @dataclass(frozen=True, slots=True)
-class SeriesRetired:
+class SeriesRetired(SeriesEvent):
     """The series gives out no more numbers."""
 
     series: str
     series_version: int
 
+    @property
+    def stream(self) -> str:
+        return self.series
+
 
 @dataclass(frozen=True, slots=True)
-class PeriodOpened:
+class PeriodOpened(BaseEvent):
     """A period of a series may be used before its time, whatever the key; its sequences begin with their first use."""
 
     series: str
     series_version: int
     period: str
 
+    @property
+    def stream(self) -> str:
+        return self.series
+
+
+# Sequences
+
 
 @dataclass(frozen=True, slots=True)
-class SequenceReset(Place):
+class SequenceEvent(Place, BaseEvent):
+    """What happens to a sequence as a whole."""
+
+    @property
+    def stream(self) -> str:
+        return self.sequence
+
+    @property
+    def place(self) -> Place:
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceReset(SequenceEvent):
     """A sequence of a new period began, before its first value."""
 
     start: int
 
 
 @dataclass(frozen=True, slots=True)
-class NumbersReserved:
+class SequenceAdjusted(SequenceEvent):
+    """The sequence goes on above `skipped`, which it passed over."""
+
+    skipped: Ranges
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return ((ValueState.SKIPPED, self.skipped),)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceFenced(SequenceEvent):
+    """A restore passed over `skipped`, and what was released is given out no more: lost events may have done so."""
+
+    skipped: Ranges
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return ((ValueState.SKIPPED, self.skipped),)
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodClosed(SequenceEvent):
+    """The period of a sequence ended; `accounting` is what became of every value, and is not changed by later voids.
+
+    Each state's count is stored beside its ranges, for those who read the log without us.
+    """
+
+    start: int
+    high_water: int
+    accounting: Annotated[tuple[Change, ...], Written.WITH_COUNTS]
+
+
+# Reservations
+
+
+@dataclass(frozen=True, slots=True)
+class _OfNumbering(BaseEvent):
+    """What happens to values that are all printed alike."""
+
     numbering: Numbering
-    token: str
+
+    @property
+    def stream(self) -> str:
+        return self.numbering.sequence
+
+    @property
+    def place(self) -> Place:
+        return self.numbering
+
+    @property
+    def sequence(self) -> str:
+        return self.numbering.sequence
+
+    def original(self, value: int) -> Original | None:
+        return Original.of(self.numbering)
+
+
+class ReservationEvent(BaseEvent):
+    """What happens to a reservation: each has its `token`, which the log keeps beside the data."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NumbersReserved(_OfNumbering, ReservationEvent):
+    # `field()` here and below: without it, a dataclass would take the base's property for the default.
+    token: str = field()
     ranges: Ranges
     expires_at: int
 
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return ((ValueState.RESERVED, self.ranges),)
+
 
 @dataclass(frozen=True, slots=True)
-class NumbersConfirmed:
+class NumbersConfirmed(_OfNumbering, ReservationEvent):
     """`documents` pairs values with their own documents; `released` is what the confirmation let go."""
 
-    numbering: Numbering
-    token: str
+    token: str = field()
     ranges: Ranges
     document: str | None = None
-    documents: tuple[tuple[int, str], ...] = ()
-    released: Ranges = ()
+    documents: Annotated[tuple[tuple[int, str], ...], Written.SPARSE] = ()
+    released: Annotated[Ranges, Written.SPARSE] = ()
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return (ValueState.CONFIRMED, self.ranges), (ValueState.CANCELLED, self.released)
+
+    def original(self, value: int) -> Original | None:
+        given = dict(self.documents).get(value, self.document) if includes(self.ranges, value) else None
+        return Original.of(self.numbering, given)
 
 
 @dataclass(frozen=True, slots=True)
-class Print:
-    """Values whose numbers were printed with the same date and attributes."""
+class ReservationExtended(ReservationEvent):
+    sequence: str = field()
+    token: str = field()
+    expires_at: int
 
-    document_date: date
-    attributes: tuple[tuple[str, str], ...]
+    @property
+    def stream(self) -> str:
+        return self.sequence
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationEnded(_OfNumbering, ReservationEvent):
+    """A reservation lost all that it still held, to the state `end`."""
+
+    end: ClassVar[ValueState]
+
+    token: str = field()
     ranges: Ranges
 
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return ((self.end, self.ranges),)
+
 
 @dataclass(frozen=True, slots=True)
-class NumbersImported(Place):
+class ReservationCancelled(ReservationEnded):
+    end = ValueState.CANCELLED
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationExpired(ReservationEnded):
+    end = ValueState.EXPIRED
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationFenced(ReservationEnded):
+    """A restore ended a reservation and passed over what it held: lost events may have confirmed it."""
+
+    end = ValueState.SKIPPED
+
+
+# Single numbers
+
+
+class NumberEvent(BaseEvent):
+    """What happens to numbers that no reservation holds."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NumbersImported(Place, NumberEvent):
     """Numbers that a register held before the ledger, confirmed as they stand.
 
     The holes between them are `pre_control` in a sequence that the import begins, else `skipped`.
@@ -137,68 +355,73 @@ class NumbersImported(Place):
 
     tzdata: str
     prints: tuple[Print, ...]
-    pre_control: Ranges
-    skipped: Ranges
+    pre_control: Annotated[Ranges, Written.SPARSE]
+    skipped: Annotated[Ranges, Written.SPARSE]
+
+    @property
+    def stream(self) -> str:
+        return self.sequence
+
+    @property
+    def place(self) -> Place:
+        return self
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        confirmed = ((ValueState.CONFIRMED, each.ranges) for each in self.prints)
+        return *confirmed, (ValueState.PRE_CONTROL, self.pre_control), (ValueState.SKIPPED, self.skipped)
+
+    def original(self, value: int) -> Original | None:
+        mine = (each for each in self.prints if includes(each.ranges, value))
+        return next((Original(self.series_version, each.document_date, each.attributes, None) for each in mine), None)
 
 
 @dataclass(frozen=True, slots=True)
-class NumberAssigned:
+class NumberAssigned(_OfNumbering, NumberEvent):
     """One number was given by hand; `skipped` is what the sequence passed over to reach it."""
 
-    numbering: Numbering
     value: int
     document: str
-    skipped: Ranges = ()
+    skipped: Annotated[Ranges, Written.SPARSE] = ()
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return (ValueState.CONFIRMED, ((self.value, self.value),)), (ValueState.SKIPPED, self.skipped)
+
+    def original(self, value: int) -> Original | None:
+        return Original.of(self.numbering, self.document) if value == self.value else None
 
 
-@dataclass(frozen=True, slots=True)
-class NumberVoided:
-    """A confirmed number is out of use; `replacement` is the sequence and value that took its place."""
+class SequenceValue(NamedTuple):
+    """A value, with the sequence that it is of."""
 
-    numbering: Numbering
-    value: int
-    replacement: tuple[str, int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceAdjusted(Place):
-    """The sequence goes on above `skipped`, which it passed over."""
-
-    skipped: Ranges
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodClosed(Place):
-    """The period of a sequence ended; `accounting` is what became of every value, and is not changed by later voids."""
-
-    start: int
-    high_water: int
-    accounting: tuple[tuple[ValueState, Ranges], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReservationExtended:
     sequence: str
-    token: str
-    expires_at: int
+    value: int
 
 
 @dataclass(frozen=True, slots=True)
-class ReservationCancelled:
-    numbering: Numbering
-    token: str
-    ranges: Ranges
+class NumberVoided(_OfNumbering, NumberEvent):
+    """A confirmed number is out of use; `replacement` took its place."""
+
+    value: int
+    replacement: SequenceValue | None = None
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return ((ValueState.VOIDED, ((self.value, self.value),)),)
+
+
+# The ledger as a whole
+
+
+class LedgerEvent(BaseEvent):
+    """What belongs to no series and no reservation."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
-class ReservationExpired:
-    numbering: Numbering
-    token: str
-    ranges: Ranges
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreFenced:
+class RestoreFenced(LedgerEvent):
     """The log was restored up to `cut_position`, of `cut_time`, and what came behind that may be lost.
 
     `opened` are series and periods that may have been opened there ahead of their time. What each sequence and each
@@ -211,21 +434,20 @@ class RestoreFenced:
     margin: int
     opened: tuple[tuple[str, str], ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class SequenceFenced(Place):
-    """A restore passed over `skipped`, and what was released is given out no more: lost events may have done so."""
-
-    skipped: Ranges
+    @property
+    def stream(self) -> str:
+        return LEDGER_STREAM
 
 
 @dataclass(frozen=True, slots=True)
-class ReservationFenced:
-    """A restore ended a reservation and passed over what it held: lost events may have confirmed it."""
+class FormatRaised(LedgerEvent):
+    """From here on the events of another `format` may be written, this one as the first of them."""
 
-    numbering: Numbering
-    token: str
-    ranges: Ranges
+    format: int = field()  # type: ignore[misc]  # of each event of this type its own
+
+    @property
+    def stream(self) -> str:
+        return FORMAT_STREAM
 
 
 Event = (
@@ -246,6 +468,10 @@ Event = (
     | ReservationCancelled
     | ReservationExpired
     | RestoreFenced
+    | FormatRaised
     | SequenceFenced
     | ReservationFenced
 )
+
+# The one registry: every type by the name under which it is stored, with its present version and its format.
+EVENT_TYPES: Mapping[str, type[Event]] = {each.__name__: each for each in get_args(Event)}

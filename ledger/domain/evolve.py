@@ -1,9 +1,11 @@
 """Fold one event into the state. History has already happened: nothing here judges."""
 
 from dataclasses import replace
+from typing import assert_never
 
 from ledger.domain.events import (
     Event,
+    FormatRaised,
     MaximumAdjusted,
     NumberAssigned,
     NumbersConfirmed,
@@ -13,10 +15,8 @@ from ledger.domain.events import (
     PeriodClosed,
     PeriodOpened,
     Place,
-    ReservationCancelled,
-    ReservationExpired,
+    ReservationEnded,
     ReservationExtended,
-    ReservationFenced,
     RestoreFenced,
     SequenceAdjusted,
     SequenceFenced,
@@ -47,12 +47,8 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
         case ReservationExtended(token=token, expires_at=expires_at):
             reservation = _open(state, token)
             state.put_reservation(token, replace(reservation, expires_at=expires_at))
-        case ReservationCancelled(token=token, ranges=ranges):
-            _settle(state, token, ranges, ValueState.CANCELLED)
-        case ReservationExpired(token=token, ranges=ranges):
-            _settle(state, token, ranges, ValueState.EXPIRED)
-        case ReservationFenced(token=token, ranges=ranges):
-            _settle(state, token, ranges, ValueState.SKIPPED)
+        case ReservationEnded(token=token, ranges=ranges):
+            _settle(state, token, ranges, event.end)
         case NumberAssigned():
             _assigned(state, event)
         case NumberVoided(numbering=numbering, value=value):
@@ -66,10 +62,12 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
             state.put_passed(sequence)
         case RestoreFenced(generation=generation, margin=margin, opened=opened):
             state.put_fence(RestoreFence(generation, recorded_at, margin, frozenset(opened)))
+        case FormatRaised(format=format):
+            state.put_format(format)
         case SequenceReset():
-            _begin(state, event)
+            _begin(state, event, event.start)
         case PeriodClosed():
-            _begun(state, event).close()
+            _begun(state, event, event.start).close()
         case SeriesDefined(series=series) | SeriesAmended(series=series):
             state.put_series(series)
         case MaximumAdjusted(series=code, max_value=max_value):
@@ -78,6 +76,8 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
             state.put_opened(state.series(code, version), period)
         case SeriesRetired(series=code):
             state.put_retired(code)
+        case _:
+            assert_never(event)
 
 
 def _reserved(state: State, event: NumbersReserved, recorded_at: int) -> None:
@@ -120,16 +120,17 @@ def _used(state: State, of: Place) -> Sequence:
     return sequence
 
 
-def _begun(state: State, of: Place) -> Sequence:
+def _begun(state: State, of: Place, start: int | None = None) -> Sequence:
     """Give the sequence to change; that of a series that never resets begins with what first happens to it."""
     if state.sequence(of.sequence) is None:
-        _begin(state, of)
+        _begin(state, of, start)
     return state.sequence_to_change(of.sequence)
 
 
-def _begin(state: State, of: Place) -> None:
+def _begin(state: State, of: Place, start: int | None = None) -> None:
+    """Let a sequence begin; at the start of its series, if the event does not say where."""
     series = state.series(of.series, of.series_version)
-    start = of.start if isinstance(of, SequenceReset | PeriodClosed) else series.definition.start
+    start = series.definition.start if start is None else start
     sequence = Sequence(of.sequence, of.series, of.key, of.period, start)
     sequence.generation = 0 if state.passed_over(series, of.period) else state.generation
     state.put_sequence(sequence, series)

@@ -2,23 +2,24 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from pyroaring import BitMap
 
-from ledger.domain.accounting import Cause, among, touched
-from ledger.domain.commands import Original
+from ledger.domain.accounting import Cause, among
 from ledger.domain.events import (
     Event,
-    NumberAssigned,
+    LedgerEvent,
+    NumberEvent,
     Numbering,
     NumbersConfirmed,
-    NumbersImported,
     NumbersReserved,
-    NumberVoided,
-    ReservationCancelled,
-    ReservationExpired,
+    Original,
+    PeriodOpened,
+    ReservationEnded,
     ReservationExtended,
-    ReservationFenced,
+    SequenceEvent,
+    SeriesEvent,
 )
 from ledger.domain.ranges import Ranges, includes, values_of
 from ledger.domain.reading import Reading
@@ -28,7 +29,7 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Reuse
 from ledger.domain.state import State
 
-__all__ = ["NumberHistory", "ReservationHistory", "Step", "confirmed_by", "original_of"]
+__all__ = ["NumberHistory", "ReservationHistory", "Step", "confirmed_by"]
 
 
 @dataclass(slots=True)
@@ -51,8 +52,7 @@ class ReservationHistory:
         for event, position, recorded_at in events:
             if isinstance(event, NumbersReserved):
                 history = cls(event.token, event.numbering, recorded_at, event.expires_at, position)
-                history._put(event.ranges, ValueState.RESERVED)
-            elif history is not None:
+            if history is not None:
                 history._fold(event)
                 history.position = position
         return history
@@ -95,14 +95,16 @@ class ReservationHistory:
                 for value, document in event.documents:
                     self.values[value] = (ValueState.CONFIRMED, document)
                 self._put(event.released, ValueState.CANCELLED)
-            case ReservationCancelled(ranges=ranges):
-                self._put(ranges, ValueState.CANCELLED)
-            case ReservationExpired(ranges=ranges):
-                self._put(ranges, ValueState.EXPIRED)
-            case ReservationFenced(ranges=ranges):
-                self._put(ranges, ValueState.SKIPPED)
-            case ReservationExtended(expires_at=expires_at):
-                self.expires_at = expires_at
+            case NumbersReserved():
+                self._put(event.ranges, ValueState.RESERVED)
+            case ReservationEnded():
+                self._put(event.ranges, event.end)
+            case ReservationExtended():
+                self.expires_at = event.expires_at
+            case NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
+                pass  # of no reservation
+            case _:
+                assert_never(event)
 
     def _put(self, ranges: Ranges, state: ValueState, document: str | None = None) -> None:
         self.values.update(dict.fromkeys(values_of(ranges), (state, document)))
@@ -149,7 +151,7 @@ class NumberHistory:
         """Look at the event before the one taken last; says whether it was about this value."""
         value = self.reading.value
         about = [
-            Step(state, cause, original_of(event, value)) for state, ranges in touched(event) if includes(ranges, value)
+            Step(state, cause, event.original(value)) for state, ranges in event.changes if includes(ranges, value)
         ]
         self.steps[:0] = about
         return bool(about)
@@ -170,42 +172,16 @@ class NumberHistory:
             case Voiding(voided=voided, replacement=Replacement() as replacement):
                 mine = (self.reading.sequence, self.reading.value)
                 if mine == (voided.numbering.sequence, voided.value):
-                    self.replaced_by = _printed(replacement.confirmed.numbering, replacement.value, state)
+                    self.replaced_by = state.frame(replacement.confirmed.numbering).number(replacement.value)
                 elif mine == voided.replacement:
-                    self.replaces = _printed(voided.numbering, voided.value, state)
+                    self.replaces = state.frame(voided.numbering).number(voided.value)
 
 
 def confirmed_by(event: Event, values: BitMap) -> Iterator[tuple[int, Original]]:
     """Give those of some values that an event confirmed, and how their numbers were printed."""
-    for state, ranges in touched(event):
+    for state, ranges in event.changes:
         if state is ValueState.CONFIRMED:
             for value in values_of(among(values, ranges)):
-                original = original_of(event, value)
+                original = event.original(value)
                 assert original is not None
                 yield value, original
-
-
-def original_of(event: Event, value: int) -> Original | None:
-    """Say how a value was printed by an event, and for which document; None when nobody was to get it."""
-    match event:
-        case NumbersConfirmed(numbering=of, ranges=ranges, document=document, documents=documents):
-            given = dict(documents).get(value, document) if includes(ranges, value) else None
-            return _of_numbering(of, given)
-        case NumberAssigned(numbering=of, value=assigned, document=document) if assigned == value:
-            return _of_numbering(of, document)
-        case NumbersReserved() | NumberVoided() | ReservationCancelled() | ReservationExpired() | ReservationFenced():
-            return _of_numbering(event.numbering, None)
-        case NumbersImported(series_version=version, prints=prints):
-            mine = (each for each in prints if includes(each.ranges, value))
-            return next((Original(version, each.document_date, each.attributes, None) for each in mine), None)
-        case _:
-            return None
-
-
-def _of_numbering(numbering: Numbering, document: str | None) -> Original:
-    return Original(numbering.series_version, numbering.document_date, numbering.attributes, document)
-
-
-def _printed(numbering: Numbering, value: int, state: State) -> str:
-    series = state.series(numbering.series, numbering.series_version)
-    return series.frame(numbering.key, numbering.attributes, numbering.document_date).number(value)

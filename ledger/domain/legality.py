@@ -10,29 +10,21 @@ A definition alone is judged here; whether it is proved is asked of all those of
 is told by a command as a whole is judged by `replay.judgement`.
 """
 
+from typing import assert_never
+
 from ledger.domain.events import (
     Event,
-    MaximumAdjusted,
-    NumberAssigned,
-    NumbersConfirmed,
-    NumbersImported,
-    NumbersReserved,
-    NumberVoided,
-    PeriodClosed,
+    FormatRaised,
+    NumberEvent,
     PeriodOpened,
-    ReservationCancelled,
-    ReservationExpired,
-    ReservationExtended,
+    ReservationEvent,
     ReservationFenced,
     RestoreFenced,
-    SequenceAdjusted,
+    SequenceEvent,
     SequenceFenced,
-    SequenceReset,
-    SeriesAmended,
-    SeriesDefined,
-    SeriesRetired,
+    SeriesEvent,
 )
-from ledger.domain.judgements import fences, numbers, reservations, sequences, series
+from ledger.domain.judgements import fences, formats, numbers, reservations, sequences, series
 from ledger.domain.state import State
 
 __all__ = ["flaw"]
@@ -40,42 +32,22 @@ __all__ = ["flaw"]
 
 def flaw(state: State, event: Event, recorded_at: int) -> str | None:
     """Say in words what is wrong with an event that is about to be folded onto `state`; None when it is legal."""
+    return formats.flaw_of_event(state, event) or _flaw(state, event, recorded_at)
+
+
+def _flaw(state: State, event: Event, recorded_at: int) -> str | None:
     match event:
-        case NumbersReserved():
-            return reservations.reserved(state, event, recorded_at)
-        case NumbersConfirmed():
-            return reservations.confirmed(state, event, recorded_at)
-        case ReservationCancelled():
-            return reservations.cancelled(state, event, recorded_at)
-        case ReservationExpired():
-            return reservations.expired(state, event, recorded_at)
-        case ReservationExtended():
-            return reservations.extended(state, event, recorded_at)
-        case NumberAssigned():
-            return numbers.assigned(state, event)
-        case NumbersImported():
-            return numbers.imported(state, event)
-        case NumberVoided():
-            return numbers.voided(state, event)
-        case SequenceReset():
-            return sequences.reset(state, event)
-        case SequenceAdjusted():
-            return sequences.adjusted(state, event)
-        case PeriodOpened():
-            return sequences.opened(state, event)
-        case PeriodClosed():
-            return sequences.closed(state, event)
-        case SeriesDefined():
-            return series.defined(state, event)
-        case SeriesAmended():
-            return series.amended(state, event)
-        case MaximumAdjusted():
-            return series.maximum_adjusted(state, event)
-        case SeriesRetired():
-            return series.retired(state, event)
-        case RestoreFenced():
-            return fences.restore_fenced(state, event)
-        case ReservationFenced():
-            return fences.reservation_fenced(state, event)
-        case SequenceFenced():
-            return fences.sequence_fenced(state, event)
+        case RestoreFenced() | ReservationFenced() | SequenceFenced():
+            return fences.flaw_of_event(state, event)
+        case ReservationEvent():
+            return reservations.flaw_of_event(state, event, recorded_at)
+        case NumberEvent():
+            return numbers.flaw_of_event(state, event)
+        case SequenceEvent() | PeriodOpened():
+            return sequences.flaw_of_event(state, event)
+        case SeriesEvent():
+            return series.flaw_of_event(state, event)
+        case FormatRaised():
+            return None
+        case _:
+            assert_never(event)

@@ -88,6 +88,8 @@ class Code(Enum):
     EXPORT_UNUSABLE = "NB064", False, "The directory is no export, or its manifest is not one that an export writes."
     STILL_FOLDING = "NB065", True, "The state of then is not computed yet: the same request finds it later."
     DATABASE_TOO_NEW = "NB066", False, "A newer version made the database's tables, and this one cannot work on them."
+    FORMAT_NOT_RAISED = "NB067", False, "The ledger is kept readable for earlier versions: run `numbering upgrade`."
+    OLDER_PROCESSES = "NB068", True, "The format is not raised while an earlier version may write to the ledger."
 
 
 class Hint(Enum):

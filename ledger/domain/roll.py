@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap
 
-from ledger.domain.accounting import Accounting, Cause, among, touched
-from ledger.domain.commands import Original
-from ledger.domain.events import Event
-from ledger.domain.history import original_of
+from ledger.domain.accounting import Accounting, Cause, among
+from ledger.domain.events import Event, Original
 from ledger.domain.ranges import values_of
 from ledger.domain.sequence import Sequence, ValueState
 
@@ -36,9 +34,9 @@ class Roll(Accounting):
 
     def take(self, event: Event, cause: Cause, only: BitMap | None = None) -> None:
         sought = self.sought if only is None else self.sought & only
-        for state, ranges in touched(event):
+        for state, ranges in event.changes:
             for value in values_of(among(sought, ranges)):
-                original = original_of(event, value)
+                original = event.original(value)
                 assert original is not None
                 document = original.document if state is ValueState.CONFIRMED else None
                 self.told[value] = Told(state, cause, original, document)

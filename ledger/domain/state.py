@@ -17,6 +17,7 @@ from ledger.domain.formats import FIRST_FORMAT
 from ledger.domain.ranges import Ranges
 from ledger.domain.sequence import Sequence
 from ledger.domain.series import Series
+from ledger.domain.template import Frame
 
 __all__ = ["FOLD_VERSION", "PARTS", "Reservation", "RestoreFence", "State"]
 
@@ -69,6 +70,7 @@ class State:
         self._format: int = base._format if base else FIRST_FORMAT
         self._expiries: list[tuple[int, str]] = []
         self._kept: Mapping[str, Sequence] = {}
+        self._in_use: tuple[Series, ...] | None = None  # None: to be made anew
 
     def branch(self) -> "State":
         return State(self)
@@ -86,6 +88,8 @@ class State:
         base._retired.update(self._retired)
         base._highest.update(self._highest)
         base._format = self._format
+        if self._series or self._first_used:
+            base._in_use = None
         for token, reservation in self._reservations.items():
             base.put_reservation(token, reservation)
 
@@ -144,6 +148,10 @@ class State:
         """Give the versions of a series that printed numbers or may: from the first one in use to the present one."""
         versions = self.versions(code) or ()
         return versions[(self.first_used(code) or len(versions)) - 1 :]
+
+    def frame(self, of: Numbering) -> Frame:
+        """Give how the numbers of an event are printed: nothing is missing but the value."""
+        return self.series(of.series, of.series_version).frame(of.key, of.attributes, of.document_date)
 
     def series_of(self, sequence: Sequence) -> Series:
         """Give the latest version that counts in a sequence."""
@@ -226,6 +234,14 @@ class State:
         found = self._opened.get((series.code, series.counting, period))
         return self._base._opened_after(series, period) if found is None and self._base else found
 
+    def in_use(self) -> tuple[Series, ...]:
+        """Give all series, by code, in the versions that printed numbers or may; the same tuple while none changes."""
+        if self._base and not self._series and not self._first_used:
+            return self._base.in_use()
+        if self._in_use is None:
+            self._in_use = tuple(version for series in self.all_series() for version in self.printing(series.code))
+        return self._in_use
+
     def all_series(self) -> list[Series]:
         """Give the present version of each series, by code."""
         return [versions[-1] for _, versions in sorted(self._all(lambda state: state._series).items())]
@@ -261,11 +277,13 @@ class State:
             alike = (each.era for each in self.printing(series.code) if each.counting == series.counting)
             series = series.in_era(next(alike, series.version))
         self._series[series.code] = (*versions, series)
+        self._in_use = None
 
     def put_maximum(self, code: str, max_value: int) -> None:
         versions = self.versions(code)
         assert versions is not None
         self._series[code] = (*versions[:-1], versions[-1].with_maximum(max_value))
+        self._in_use = None
 
     def put_opened(self, series: Series, period: str) -> None:
         self._opened[series.code, series.counting, period] = self.generation
@@ -283,6 +301,7 @@ class State:
         self._sequences[sequence.id] = sequence
         if self.first_used(series.code) is None:
             self._first_used[series.code] = series.version
+            self._in_use = None
 
     def put_used(self, sequence: Sequence, series: Series) -> None:
         """Note that a sequence gave out its first number."""

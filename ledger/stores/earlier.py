@@ -2,16 +2,17 @@
 
 They knew one reason, a sentence, and told its kind by how it began. Those sentences are stored data: they are matched
 here and nowhere else, when a database is migrated, and what is here never changes. A sentence that is none of theirs,
-as an operator may write it, stays where it is.
+as an operator may write it, stays where it is. A text that one of them has cleared lifts the reason that it was shown.
 """
 
 import re
+from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
 from ledger.ports import Stop, StopKind
-from ledger.stores.sql import ADD_STOP, HEAD, NOTE_STOPS, STOPS, head_of
-from ledger.stores.stops import foreign_text, stop_of, text_of
+from ledger.stores.sql import ADD_STOP, HEAD, LIFT, NOTE_STOPS, STOPS, head_of
+from ledger.stores.stops import foreign_text, hardest, stop_of, text_of
 
 __all__ = ["read_text", "take_text_over"]
 
@@ -45,22 +46,36 @@ def read_text(text: str) -> Stop | None:
 
 
 def take_text_over(connection: Connection) -> bool:
-    """Make a row of what such a build has written; says whether there was something to read."""
+    """Do in the rows what such a build has done to the text; says whether that was anything."""
     row = connection.execute(HEAD.with_for_update()).one_or_none()
     if row is None:
         return False
     head = head_of(row)
     # Under the head's lock they do not change; a reading that locks is never of an older state of the database.
     rows = {each.id: stop_of(*each[1:]) for each in connection.execute(STOPS.with_for_update())}
-    before = list(rows.values())
-    text = foreign_text(before, head.stopped)
+    if head.stopped is None:
+        return bool(rows) and _lift_shown(connection, rows)
+    text = foreign_text(list(rows.values()), head.stopped)
     stop = None if text is None else read_text(text)
-    if stop is None:
-        return False
-    after = before if any(each.is_as(stop) for each in before) else [*before, stop]
-    if after is not before:
-        # When it was written nobody knows, but for that the log did not grow since.
-        added = stop._replace(stopped_at=head.recorded_at)
-        connection.execute(ADD_STOP, {"id": max(rows, default=0) + 1} | added._asdict())
-    connection.execute(NOTE_STOPS, {"text": text_of(after), "count": len(after)})
+    # When it was written nobody knows, but for that the log did not grow since.
+    return stop is not None and _add(connection, rows, stop._replace(stopped_at=head.recorded_at))
+
+
+def _lift_shown(connection: Connection, rows: dict[int, Stop]) -> bool:
+    """Lift the reason that such a build was shown, which it has lifted by clearing the text."""
+    shown = hardest(list(rows.values()))
+    connection.execute(LIFT, {"ids": [id for id, stop in rows.items() if stop == shown]})
+    return _note(connection, [stop for stop in rows.values() if stop != shown])
+
+
+def _add(connection: Connection, rows: dict[int, Stop], stop: Stop) -> bool:
+    before = list(rows.values())
+    if any(each.is_as(stop) for each in before):
+        return _note(connection, before)
+    connection.execute(ADD_STOP, {"id": max(rows, default=0) + 1} | stop._asdict())
+    return _note(connection, [*before, stop])
+
+
+def _note(connection: Connection, rows: Sequence[Stop]) -> bool:
+    connection.execute(NOTE_STOPS, {"text": text_of(rows), "count": len(rows)})
     return True

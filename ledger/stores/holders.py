@@ -36,6 +36,8 @@ def holders(file: Path) -> set[int]:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return set()
+    except OSError:  # it may not be read from here
+        return {UNSEEN}
     try:
         pid = _one(descriptor)
         if pid is None:

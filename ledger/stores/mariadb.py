@@ -65,8 +65,10 @@ class MariaDBStore(SqlStore):
         readers = self._engine(url, pool_size=READ_CONNECTIONS, max_overflow=0, isolation_level="AUTOCOMMIT")
         super().__init__(writers, readers, lock_timeout_ms=lock_timeout_ms)
         self._cursor: Any = None
+        self._move = _Statement(MOVE_HEAD, writers.dialect)
+        lock = _Statement(LOCK_HEAD, writers.dialect)
+        self._lock = lock.text, lock.values({})
         self._opened: list[Any] = []
-        self._lock, self._move = (_Statement(each, writers.dialect) for each in (LOCK_HEAD, MOVE_HEAD))
 
     # What every transaction does goes to the driver's own cursor: SQLAlchemy's execution around a statement costs more
     # than the statement, four times for each batch. Its pool, and its Core for the text of the statements, stay.
@@ -77,7 +79,7 @@ class MariaDBStore(SqlStore):
 
     async def lock(self, connection: AsyncConnection) -> tuple[Columns | None, int]:
         # With autocommit off the first statement begins the transaction; a BEGIN would be a round trip more.
-        await self._cursor.execute(self._lock.text, self._lock.values({}))
+        await self._cursor.execute(*self._lock)
         row = await self._cursor.fetchone()
         return row, row[-1] if row else 0
 

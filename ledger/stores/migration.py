@@ -44,7 +44,7 @@ def migrations() -> Config:
 async def migrate(url: str, *, ledger_id: str | None = None) -> bool:
     """Bring a database to the newest schema, and say whether anything was changed.
 
-    What an earlier build wrote of why writing is stopped, perhaps since the last time, is read into rows.
+    What an earlier build wrote of why writing is stopped, or lifted, perhaps since the last time, is taken over.
 
     A new ledger gets `ledger_id`, which only a restore gives, or one of its own. StoreFault says what to do.
     """

@@ -25,6 +25,7 @@ __all__ = [
     "ADD_STOP",
     "CLOSE_SECONDS",
     "HEAD",
+    "LIFT",
     "MIGRATE",
     "MOVE_HEAD",
     "NOTE_STOPS",
@@ -215,8 +216,7 @@ class SqlStore(ABC):
         is_kept = self._connection is not None
         while True:
             try:
-                async with asyncio.timeout(self.deadline):
-                    connection = self._connection or await self._connect()
+                connection = self._connection or await self._connect()
                 async with asyncio.timeout(self.deadline):
                     row, now = await self.lock(connection)
                 self._transaction = SqlTransaction(self, connection, head_of(row), now)
@@ -267,11 +267,12 @@ class SqlStore(ABC):
         raise_as(self.meaning(error), error)
 
     async def _connect(self) -> AsyncConnection:
-        self.driver = None
-        connection = self._connection = await self.writers.connect()
-        self.driver = (await connection.get_raw_connection()).driver_connection
-        await self.prepare(connection)
-        return connection
+        async with asyncio.timeout(self.deadline):
+            self.driver = None
+            connection = self._connection = await self.writers.connect()
+            self.driver = (await connection.get_raw_connection()).driver_connection
+            await self.prepare(connection)
+            return connection
 
     async def _read(self, statement: Executable, **parameters: object) -> Sequence[Row[Any]]:
         """Read outside the lock; safe to cancel, for SQLAlchemy's pool drops a connection that was interrupted."""

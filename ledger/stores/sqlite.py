@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import aiosqlite
 from sqlalchemy import URL, AsyncAdaptedQueuePool, BigInteger, ColumnElement, NullPool, bindparam, delete, false
@@ -23,7 +23,7 @@ from ledger.ports import StoreFault
 from ledger.stores.schema import ledger_head
 from ledger.stores.sql import CLOSE_SECONDS, HEAD, MIGRATE, READ_CONNECTIONS, Columns, SqlStore
 
-__all__ = ["CHECK_URL", "SQLiteStore", "fault", "file_fault"]
+__all__ = ["CHECK_URL", "SQLiteStore", "fault", "file_fault", "file_of"]
 
 CHECK_URL = "check the database URL"
 CLOSE_POLL_SECONDS = 0.005
@@ -112,6 +112,12 @@ class _Connection(sqlite3.Connection):
         if self.in_transaction:
             self.rollback()
         super().close()
+
+
+def file_of(url: URL) -> Path:
+    """Give the path of the file that a URL names."""
+    (name,), _ = url.get_dialect()().create_connect_args(url)
+    return Path(unquote(urlsplit(name).path) if name.startswith("file:") else name)
 
 
 def file_fault(file: str) -> StoreFault | None:

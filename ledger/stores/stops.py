@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ledger.ports import Head, Stop, StopKind
 
-__all__ = ["all_stops", "foreign_text", "stop_of", "text_after", "text_of"]
+__all__ = ["all_stops", "foreign_text", "hardest", "stop_of", "text_after", "text_of"]
 
 _GONE = Stop(StopKind.LATER_BUILD, "for a reason that is counted, and whose row is missing")
 _HARDEST = {kind: place for place, kind in enumerate(StopKind)}
@@ -29,7 +29,11 @@ def foreign_text(rows: Sequence[Stop], text: str | None) -> str | None:
 
 def text_of(rows: Sequence[Stop]) -> str | None:
     """Give what earlier builds are shown: the reason that is hardest to lift, None when there is none."""
-    return min(rows, key=_hardness).text if rows else None
+    return hardest(rows).text if rows else None
+
+
+def hardest(rows: Sequence[Stop]) -> Stop:
+    return min(rows, key=_hardness)
 
 
 def text_after(

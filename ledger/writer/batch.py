@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
 from ledger.codec import Entry, canonical, encode
-from ledger.domain.commands import AdjustMaximum, Decidable, DefineSeries, Envelope, Expire, WithOriginal
+from ledger.domain.commands import Decidable, Envelope, Expire, WithOriginal
 from ledger.domain.decide import decide
-from ledger.domain.events import Event
+from ledger.domain.decisions.formats import not_raised
+from ledger.domain.events import Event, FormatRaised
 from ledger.domain.evolve import evolve
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.rejection import Code, Hint, Rejection
 from ledger.domain.series import Series
 from ledger.domain.state import State
@@ -137,6 +139,10 @@ class Batch:
         events = decide(self._branch, command, self.now)
         if isinstance(events, Rejection):
             return events
+        format = self._branch.format if self._position else NEWEST_FORMAT
+        for event in events:
+            if event.format > format and type(event) is not FormatRaised:
+                return not_raised(event, format)
         found = _series_of(command, self._branch)
         entries = self._record(events, envelope)
         if envelope.idempotency_key is not None and entries:
@@ -164,14 +170,7 @@ def _name(of: Decidable | Together) -> str:
 
 def _series_of(command: Decidable, state: State) -> tuple[tuple[Series, bool], ...]:
     """Give the series that a command may leave as they are, which no event of it would tell."""
-    match command:
-        case DefineSeries(series=all_series):
-            codes = [series.code for series in all_series]
-        case AdjustMaximum(series=code):
-            codes = [code]
-        case _:
-            return ()
-    return tuple((state.series_now(code), state.is_retired(code)) for code in codes if state.versions(code))
+    return tuple((state.series_now(code), state.is_retired(code)) for code in command.told if state.versions(code))
 
 
 def _of_request(waiting: Waiting, together: Together) -> list[Envelope]:

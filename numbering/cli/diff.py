@@ -97,9 +97,7 @@ def _ended(reservation: Reservation, entry: Entry) -> Answer:
 
 
 def _of_series(entry: Entry) -> Answer:
-    event = entry.event
-    code = getattr(event, "series", None)
-    return {"series": getattr(code, "code", code)} | _event(entry)
+    return {"series": entry.event.stream} | _event(entry)
 
 
 def _event(entry: Entry) -> Answer:

@@ -16,6 +16,7 @@ __all__ = ["main"]
 COMMANDS: Mapping[str, str] = {
     "serve": "serve:serve",
     "migrate": "migrate:migrate",
+    "upgrade": "upgrade:upgrade",
     "series": "series:series",
     "preview": "numbers:preview",
     "reserve": "numbers:reserve",

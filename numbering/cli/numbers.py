@@ -43,7 +43,7 @@ def preview(session: Session, **options: Any) -> None:
     command = body.reserve(making.ids.token(), making.default_ttl_seconds)
 
     async def previewed(ledger: Ledger) -> Answer:
-        return answers.previewed(*await ledger.preview(command))
+        return answers.previewed(await ledger.preview(command))
 
     session.tell(session.read(previewed), _show)
 

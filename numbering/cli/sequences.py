@@ -54,7 +54,7 @@ def sequence(session: Session, sequence: str) -> None:
     """Show one SEQUENCE, by its id."""
 
     async def shown(ledger: Ledger) -> Answer:
-        return answers.sequence_answer(*await ledger.sequence(sequence))
+        return answers.sequence_answer(await ledger.sequence(sequence))
 
     session.tell(session.read(shown), say_facts)
 
@@ -87,7 +87,7 @@ def gaps(
 
     async def accounted(ledger: Ledger) -> Answer:
         found = await ledger.accounting(sequence, first=query.first, states=query.state, limit=query.limit)
-        return answers.gaps(*found, first=query.first, states=query.state)
+        return answers.gaps(found, first=query.first, states=query.state)
 
     session.tell(session.read(accounted), _show_gaps)
 

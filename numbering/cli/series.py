@@ -78,7 +78,7 @@ def show(session: Session, code: str) -> None:
     """Show the present version of the series CODE."""
 
     async def shown(ledger: Ledger) -> Answer:
-        return answers.series_answer(*await ledger.series(code))
+        return answers.series_answer(await ledger.series(code))
 
     session.tell(session.read(shown), _show_series)
 

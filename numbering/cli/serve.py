@@ -32,7 +32,9 @@ def serve(allow_unsafe: bool, start_unverified: bool, **options: str | None) -> 
     for noisy in ("uvicorn", "alembic", "aiosqlite"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
     try:
-        server.prepare(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified)
+        is_alone = server.prepare(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified)
     except (StoreFault, Rejection) as fault:
         fail(fault)
-    raise SystemExit(server.serve(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified))
+    raise SystemExit(
+        server.serve(settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified, is_alone=is_alone)
+    )

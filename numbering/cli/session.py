@@ -45,7 +45,7 @@ class Session:
     def __init__(self, settings: Settings, *, json: bool, idempotency_key: str | None = None) -> None:
         self.settings = settings
         self.making = Making(RandomIds(), settings.reservation_ttl)
-        self._json = json
+        self.json = json
         self._key = idempotency_key
         self._interrupted = "interrupted"
         self._watch: threading.Timer | None = None
@@ -110,7 +110,7 @@ class Session:
 
     def tell(self, answer: Answer, show: Callable[[Answer], None]) -> None:
         """Say the answer: as JSON when that was asked for, else as `show` does."""
-        say_json(answer) if self._json else show(answer)
+        say_json(answer) if self.json else show(answer)
 
     async def _with_ledger(self, work: Callable[[Ledger], Awaitable[Result]]) -> Result:
         async with Node(self.settings) as node:
@@ -127,7 +127,7 @@ class Session:
         """End at once: a database that hangs would keep us until its timeouts end. To the ledger this is a crash."""
         exit_code = INTERRUPTED
         try:
-            fail(error, json=self._json) if isinstance(error, Fault) else note(self._interrupted)
+            fail(error, json=self.json) if isinstance(error, Fault) else note(self._interrupted)
         except SystemExit as end:
             exit_code = int(end.code or 0)
         finally:

@@ -56,7 +56,7 @@ IS_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM events)"
 UPGRADE = "upgrade numbering-ledger"
 MIGRATE = "run `numbering migrate`"
 MICROSECONDS = 1_000_000
-TRIGGER_WORDS = "append-only"  # what a trigger of ours says when it refuses
+REFUSALS = ("SIGNAL SQLSTATE '45000'", "raise(ABORT")  # the statements by which a trigger refuses, as 0001 has them
 RESTORE = "issue nothing more: the log or its head was edited or lost; restore the ledger from its backup"
 
 
@@ -102,7 +102,7 @@ def migrations_applied(check: str, noted: Mapping[str, Sequence[str]]) -> Findin
 
 def triggers(check: str, found: Mapping[str, str], expected: set[str]) -> Finding:
     """`found` maps the name of each trigger on the events to what it does."""
-    sound = {name for name, body in found.items() if TRIGGER_WORDS in body}
+    sound = {name for name, body in found.items() if any(refusal in body for refusal in REFUSALS)}
     if missing := sorted(expected - sound):
         advice = "find out who removed it and why, then make it again as ledger/migrations/versions/0001_events.py does"
         return error(check, f"the log can be edited: {', '.join(missing)} is missing or changed", advice)

@@ -17,17 +17,17 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from sqlalchemy import URL
 
 from ledger.stores import sqlite
-from ledger.stores.sqlite import CHECK_URL, file_fault
+from ledger.stores.sqlite import CHECK_URL, file_fault, file_of
 from numbering.doctor import ledger
 from numbering.doctor.findings import CHECK_SECONDS, Check, Finding, error, fault, in_order, in_thread, ok, warning
 from numbering.doctor.machine import MOUNTS, disk, filesystem_of
 
-__all__ = ["examine", "file_of", "journal_mode", "local_disk", "version", "writable"]
+__all__ = ["examine", "journal_mode", "local_disk", "version", "writable"]
 
 MIN_VERSION = (3, 37)
 TRIGGERS = {"events_refuse_update", "events_refuse_delete", "events_refuse_insert"}
@@ -53,11 +53,6 @@ async def examine(url: URL) -> list[Finding]:
         if before == await _traces_in_time(file):
             break
     return findings
-
-
-def file_of(url: URL) -> Path:
-    (name,), _ = url.get_dialect()().create_connect_args(url)
-    return Path(unquote(urlsplit(name).path) if name.startswith("file:") else name)
 
 
 async def _traces_in_time(file: Path) -> list[object] | None:

@@ -22,7 +22,7 @@ def told(*commands: Decidable, count: int = 3) -> ReservationHistory:
         due = isinstance(command, Expire) and reservation is not None
         story.now = reservation.expires_at if due and reservation is not None else story.now + SECOND
         story.when(command)
-    events = [(event, position, at) for position, (event, at) in enumerate(story.log, 1) if hasattr(event, "token")]
+    events = [(event, position, at) for position, (event, at) in enumerate(story.log, 1) if event.token == "T"]
     history = ReservationHistory.of(events)
     assert history is not None
     return history

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
+    AdjustMaximum,
     Cancel,
     Choice,
     Confirm,
@@ -95,8 +96,10 @@ class Writer:
     def write(self, steps: list[Step], *, keep: bool) -> None:
         before = dump(self.root)
         branch = self.root.branch()
+        check_in_use(branch)
         events = [event for step in steps for event in self.carry_out(step, branch)]
         assert dump(self.root) == before
+        check_in_use(self.root)
         if not keep:
             return
         for event, now in events:
@@ -104,6 +107,8 @@ class Writer:
         assert dump(branch) == dump(self.direct)
         branch.merge()
         assert dump(self.root) == dump(self.direct)
+        check_in_use(self.root)
+        check_in_use(self.direct)
 
     def carry_out(self, step: Step, branch: State) -> list[tuple[Event, int]]:
         self.now += step.wait * SECOND
@@ -114,7 +119,15 @@ class Writer:
             return []
         for event in events:
             evolve(branch, event, self.now)
+            check_in_use(branch)
         return [(event, self.now) for event in events]
+
+
+def check_in_use(state: State) -> None:
+    """What is remembered of the series in use is what they are."""
+    series = state.in_use()
+    assert series == tuple(version for each in state.all_series() for version in state.printing(each.code))
+    assert state.in_use() is series
 
 
 @QUICK
@@ -146,6 +159,32 @@ def test_a_branch_of_a_branch_lists_all_that_both_hold() -> None:
     story.when(Reserve("PLAIN", "T1"))
     nested = story.state.branch().branch()
     assert dump(nested) == dump(story.state)
+
+
+def test_the_series_in_use_follow_all_that_changes_them() -> None:
+    root = State()
+    steps: tuple[tuple[Decidable, list[tuple[str, int]]], ...] = (
+        (DefineSeries((PLAIN,)), [("PLAIN", 1)]),
+        (DefineSeries((series("P{SEQ:4}", "PLAIN"),)), [("PLAIN", 2)]),
+        (Reserve("PLAIN", "T1"), [("PLAIN", 2)]),
+        (DefineSeries((series("Q{SEQ:4}", "PLAIN"), GAPLESS)), [("GAPLESS", 1), ("PLAIN", 2), ("PLAIN", 3)]),
+        (AdjustMaximum("PLAIN", 900, "so it was ordered"), [("GAPLESS", 1), ("PLAIN", 2), ("PLAIN", 3)]),
+    )
+    for command, expected in steps:
+        check_in_use(root)
+        branch = root.branch()
+        nested = branch.branch()
+        for event in decide_all(nested, command):
+            evolve(nested, event, NOW)
+        for state in (nested, branch, root):
+            check_in_use(state)
+        nested.merge()
+        for state in (branch, root):
+            check_in_use(state)
+        branch.merge()
+        check_in_use(root)
+        assert [(each.code, each.version) for each in root.in_use()] == expected
+    assert root.in_use()[-1].max_value == 900
 
 
 def decide_all(branch: State, *commands: Decidable) -> list[Event]:

@@ -17,8 +17,8 @@ from ledger.stores import migrate
 from tests.fire.load import SERIES
 from tests.fire.place import Place
 from tests.fire.service import Serve, Service
-from tests.servers import MariaDB, ServerError
-from tests.stores import GRANTS
+from tests.servers import Database, MariaDB, ServerError
+from tests.stores import GRANTS, new_sqlite
 
 
 @pytest.fixture(scope="package")
@@ -33,6 +33,11 @@ def on_mariadb(mariadb: MariaDB) -> Place:
     database = mariadb.new_database()
     asyncio.run(migrate(database.admin_url))
     database.grant_service(GRANTS)
+    return place_of_server(mariadb, database)
+
+
+def place_of_server(mariadb: MariaDB, database: Database) -> Place:
+    """What a ledger in a database of a server is to tests, whoever migrated it."""
 
     def execute(sql: str) -> str:
         return mariadb.execute(sql, database=database.name)
@@ -49,9 +54,12 @@ def on_mariadb(mariadb: MariaDB) -> Place:
 
 @pytest.fixture
 def on_sqlite(tmp_path: Path) -> Place:
-    file = tmp_path / "ledger.db"
+    new_sqlite(tmp_path / "ledger.db")
+    return place_of_file(tmp_path / "ledger.db")
+
+
+def place_of_file(file: Path) -> Place:
     url = f"sqlite+aiosqlite:///{file}"
-    asyncio.run(migrate(url))
 
     def execute(sql: str, *, timeout: float = 10) -> None:
         with closing(sqlite3.connect(file, timeout=timeout)) as connection:

@@ -31,6 +31,7 @@ ANSWER_SECONDS = 30.0  # longer than the service takes to say that it does not k
 SETTLE_SECONDS = 40.0  # in which every request with a key gets an answer once the load ends
 PROGRESS_SECONDS = 40.0
 RETRY_SECONDS = 0.05
+REST_SECONDS = 0.05  # between two lives of a client: enough of them are in every batch, and others need the processor
 LONG_TTL, SHORT_TTL = 600, 1
 
 KEYED = 0.7
@@ -164,6 +165,7 @@ class Load:
     async def _live(self, client: httpx.AsyncClient, random: Random) -> None:
         while not self._ending.is_set():
             await self._one_life(client, random)
+            await asyncio.sleep(REST_SECONDS)
 
     async def _one_life(self, client: httpx.AsyncClient, random: Random) -> None:
         """Issue a number; or reserve some, then confirm all or one, cancel, or leave them to expire."""

@@ -33,6 +33,7 @@ from ledger.domain.commands import (
     Issue,
     OpenPeriod,
     Original,
+    RaiseFormat,
     Reserve,
     ResetSequence,
     RetireSeries,
@@ -40,6 +41,7 @@ from ledger.domain.commands import (
     WithOriginal,
 )
 from ledger.domain.events import (
+    FormatRaised,
     MaximumAdjusted,
     NumberAssigned,
     Numbering,
@@ -58,6 +60,7 @@ from ledger.domain.events import (
     SequenceAdjusted,
     SequenceFenced,
     SequenceReset,
+    SequenceValue,
     SeriesAmended,
     SeriesDefined,
     SeriesRetired,
@@ -222,7 +225,7 @@ SAMPLES = {
     "PeriodClosed-1-unused": Entry(19, PeriodClosed("PLAIN:-", "PLAIN", 1, (), "-", 0, -1, ()), _ANONYMOUS, 0, NOW),
     "NumberAssigned-1": Entry(20, NumberAssigned(_RFA, 42, "D-1", ((3, 41),)), _ENVELOPE, 0, NOW),
     "NumberAssigned-1-free": Entry(21, NumberAssigned(_RFA, 3, "ด-3"), _ANONYMOUS, 0, NOW),
-    "NumberVoided-1": Entry(22, NumberVoided(_LETTER, 3, (_LETTER.sequence, 9)), _ENVELOPE, 0, NOW),
+    "NumberVoided-1": Entry(22, NumberVoided(_LETTER, 3, SequenceValue(_LETTER.sequence, 9)), _ENVELOPE, 0, NOW),
     "NumberVoided-1-alone": Entry(23, NumberVoided(_RFA, 3), _ANONYMOUS, 0, NOW),
     "RestoreFenced-1": Entry(
         24, RestoreFenced(2, 23, NOW - SECOND, 1_000, (("LETTER", "2026"), ("LETTER", "2027"))), _ENVELOPE, 0, NOW
@@ -232,6 +235,7 @@ SAMPLES = {
     "SequenceFenced-1": Entry(
         26, SequenceFenced(_LETTER.sequence, "LETTER", 1, _LETTER.key, "2025", ((13, 1_012),)), _ENVELOPE, 2, NOW
     ),
+    "FormatRaised-1": Entry(28, FormatRaised(2), _ENVELOPE, 0, NOW),
     "SequenceFenced-1-last": Entry(27, SequenceFenced("PLAIN:-", "PLAIN", 2, (), "-", ()), _ANONYMOUS, 0, NOW),
 }
 
@@ -293,6 +297,7 @@ _COMMANDS: list[tuple[int, Decidable]] = [
     (1, OpenPeriod("LETTER", "2029")),
     (1, Fence(0, 0, 4, "restored once more")),
     (1, Reserve("LETTER", "twice", {"ORIGINATOR": "สคฉ.3", "RECIPIENT": "สคฉ.3"}, document_date=date(2029, 1, 1))),
+    (1, RaiseFormat(2, "by numbering-ledger 0.1.0")),
 ]
 
 

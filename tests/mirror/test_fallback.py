@@ -1,6 +1,7 @@
 """Redis fails in every way that it can, below a real service: numbers are given out, and the mirror comes back.
 
-Each test looks afterwards: the mirror holds the log's events, whole and in order.
+Each test looks afterwards: the mirror holds the log's events, whole and in order. That takes a second a test, in which
+the service finds out that Redis is away, and that it is back.
 """
 
 import asyncio
@@ -18,13 +19,13 @@ import pytest
 from ledger.ports import Record
 from projections.mirror.redis import RedisStream
 from projections.mirror.stream import Entry, stream_key
+from tests.fire.service import IMPATIENT_MS
 from tests.invariants import check_store, read_log
 from tests.numbering.process import Service, run
 from tests.servers import Redis
 
 PLAIN = {"template": "P-{SEQ:6}"}
-NOTICED_SECONDS = 2.0
-RECOVERED_SECONDS = 20.0
+PATIENCE_SECONDS = 20.0
 POLL_SECONDS = 0.01
 PASSWORD = "0123456789abcdef"
 
@@ -50,22 +51,22 @@ class Mirrored:
         return body
 
     def falls_back(self) -> dict[str, Any]:
-        """Expect that the service notices, soon."""
-        return self._becomes(True, NOTICED_SECONDS)
+        """Expect that the service notices; the tests of the relay say how soon, in simulated time."""
+        return self._becomes(True)
 
     def recovers(self) -> dict[str, Any]:
         """Expect that the mirror is back and holds all that was written."""
-        health = self._becomes(False, RECOVERED_SECONDS)
-        deadline = time.monotonic() + RECOVERED_SECONDS
+        health = self._becomes(False)
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while health["mirror"]["lag"]:
             assert time.monotonic() < deadline, health
             time.sleep(POLL_SECONDS)
-            health = self._becomes(False, RECOVERED_SECONDS)
+            health = self._becomes(False)
         return health
 
     def said(self, pattern: str) -> None:
-        """Expect a line in the service's log, soon: what is over in milliseconds is too short to be asked for."""
-        deadline = time.monotonic() + NOTICED_SECONDS
+        """Expect a line in the service's log: what is over in milliseconds is too short to be asked for."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not re.search(pattern, self.service.said()):
             assert time.monotonic() < deadline, self.service.said()
             time.sleep(POLL_SECONDS)
@@ -75,8 +76,8 @@ class Mirrored:
         records, entries = asyncio.run(self._both())
         assert entries == [Entry(record.position, record.body, record.hash) for record in records]
 
-    def _becomes(self, fallback_mode: bool, within: float) -> dict[str, Any]:
-        deadline = time.monotonic() + within
+    def _becomes(self, fallback_mode: bool) -> dict[str, Any]:
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while (health := self.health())["fallback_mode"] is not fallback_mode:
             assert time.monotonic() < deadline, health
             time.sleep(POLL_SECONDS)
@@ -254,7 +255,7 @@ def test_by_unix_socket_and_with_a_password(redis: Redis) -> None:
 
 @pytest.mark.parametrize("fail", [Redis.stop, Redis.pause], ids=["away", "hung"])
 def test_a_service_that_cannot_compare_reads_only(redis: Redis, fail: Callable[[Redis], None]) -> None:
-    with mirrored(redis) as mirror:
+    with mirrored(redis, "--lock-timeout", f"{IMPATIENT_MS}") as mirror:
         mirror.issue(3)
         mirror.recovers()
         mirror.service.stop()
@@ -302,6 +303,7 @@ def test_the_command_line_mirrors_what_it_writes(redis: Redis) -> None:
         mirror.recovers()
         mirror.service.stop()
         settings = {"redis_url": redis.url, "database_url": f"sqlite+aiosqlite:///{mirror.service.file}"}
+        settings["lock_timeout"] = f"{IMPATIENT_MS}"  # so long a command waits for the comparison
         issued = run("issue", "PLAIN", "--document", "D", cwd=mirror.service.directory, **settings)
         assert issued.returncode == 0, issued.stderr
         mirror.is_whole()
@@ -317,7 +319,7 @@ def test_the_command_line_mirrors_what_it_writes(redis: Redis) -> None:
 
 
 def _until_ready(mirror: Mirrored) -> None:
-    deadline = time.monotonic() + RECOVERED_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while mirror.http.get("/health/ready").status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(POLL_SECONDS)

@@ -11,10 +11,11 @@ from ledger.domain.rejection import Code
 from ledger.stores.memory import MemoryLog
 from ledger.writer import Outcome
 from projections.mirror.memory import MemoryEntries, MemoryStream
+from projections.mirror.redis import ANSWER_SECONDS
 from projections.mirror.relay import Limits, Relay
 from projections.mirror.stream import Entry, StreamFault, Tail
 from tests.mirror.test_upkeep import Place
-from tests.test_writer import Bench, LoopClock, answer, ledger, simulated, spawn
+from tests.test_writer import Bench, LoopClock, answer, ledger, now, simulated, spawn
 
 
 class Line(MemoryStream):
@@ -22,11 +23,18 @@ class Line(MemoryStream):
 
     failing: frozenset[str] = frozenset()
     seconds: float = 0.0
+    is_hung: bool = False
 
     def __getattribute__(self, name: str) -> Any:
         if name in Line.failing:
             raise StreamFault(f"{name} fails")
         return super().__getattribute__(name)
+
+    async def probe(self) -> Tail:
+        if Line.is_hung:
+            await asyncio.sleep(ANSWER_SECONDS)
+            raise StreamFault("no answer")
+        return await super().probe()
 
     async def append(self, *arguments: Any, **options: Any) -> bool:
         await asyncio.sleep(Line.seconds)
@@ -37,6 +45,7 @@ class Line(MemoryStream):
 def whole_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Line, "failing", frozenset())
     monkeypatch.setattr(Line, "seconds", 0.0)
+    monkeypatch.setattr(Line, "is_hung", False)
 
 
 @asynccontextmanager
@@ -115,6 +124,18 @@ async def test_a_process_writes_nothing_before_what_it_has_seen_mirrored() -> No
         place.cut(seen)
         assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
         assert bench.log.head.position == seen
+
+
+@simulated
+async def test_a_mirror_that_hangs_is_noticed_although_nobody_writes() -> None:
+    """Within the time to the next probe and that of its answer."""
+    async with ledger() as bench, mirrored(bench) as (relay, _):
+        await until(lambda: not relay.status.fallback_mode)
+        Line.is_hung, began = True, now()
+        await until(lambda: relay.status.fallback_mode)
+        assert now() - began <= Limits().probe_seconds + ANSWER_SECONDS + 0.1
+        Line.is_hung = False
+        await until(lambda: not relay.status.fallback_mode)
 
 
 @simulated

@@ -35,7 +35,9 @@ def test_a_fault_as_json_is_a_problem(elsewhere: Path) -> None:
 def test_a_file_without_tables_is_not_migrated(elsewhere: Path) -> None:
     with closing(sqlite3.connect(elsewhere / "numbering.db")) as made:
         made.execute("CREATE TABLE other (x)")
-    assert fault(*READ).startswith("NB021 DATABASE_NOT_MIGRATED: run `numbering migrate`")
+    assert fault(*READ).startswith(
+        "NB021 DATABASE_NOT_MIGRATED: a table of the ledger is missing: run `numbering migrate`"
+    )
 
 
 def test_the_ledger_is_the_one_that_the_option_names(letters: Path) -> None:

@@ -105,5 +105,8 @@ async def test_without_the_table_it_serves_all_the_same(
                 return bool(caplog.records)
 
             await until(said)
-    assert "the row of this process was not written: run `numbering migrate`" in caplog.text
+    assert (
+        "the row of this process was not written: a table of the ledger is missing: run `numbering migrate`"
+        in caplog.text
+    )
     assert (await store.head()).position == 0

@@ -1,6 +1,5 @@
 """Runs of the machine of all commands on one ledger in SQL, each on a fresh one; a subclass says what to check then."""
 
-import asyncio
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,22 +9,20 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from ledger.ports import Store
-from ledger.stores import migrate, open_store
+from ledger.stores import open_store
 from tests.servers import MariaDB
-from tests.stores import mariadb_ledger
+from tests.stores import empty_sqlite, mariadb_ledger
 from tests.test_machine import Machine
 
 __all__ = ["run_on_mariadb", "run_on_sqlite"]
 
 
 def run_on_sqlite(machine: type[Machine], directory: Path, *, examples: int, steps: int) -> None:
-    empty = directory / "empty.db"
-    assert asyncio.run(migrate(f"sqlite+aiosqlite:///{empty}"))
     numbers = iter(range(1_000_000))
 
     async def stores() -> Sequence[Store]:
         file = directory / f"{next(numbers)}.db"
-        shutil.copy(empty, file)
+        shutil.copy(empty_sqlite(), file)
         return [open_store(f"sqlite+aiosqlite:///{file}")]
 
     _run(machine, stores, examples, steps)

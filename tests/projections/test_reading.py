@@ -1,11 +1,11 @@
 """Reading: filters, cursors, values, gaps and reservations, on both databases, beside what plain loops find."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Executable, text
 
 from ledger.domain.commands import Assign, Cancel, Confirm, DefineSeries, Envelope, Reserve, Void
 from ledger.domain.rejection import Code
@@ -14,9 +14,11 @@ from ledger.service import Ledger as Service
 from ledger.stores import SqlStore
 from ledger.system import RandomIds, SystemClock, aside, spawn
 from projections import reading
-from projections.reading import Cursor, Filter, Projections, ReservationFilter
+from projections.checkpoints import live
+from projections.reading import Cursor, Filter, Found, Projections, ReservationFilter
+from projections.rebuild import rebuild
 from projections.rows import GapRow, NumberRow, SequenceRow
-from projections.snapshot import read_slots
+from projections.snapshot import Snapshot, read_slots, snapshot
 from tests.given import GAPLESS, LETTER, LETTER_KEY, PLAIN
 from tests.projections.agreement import catch_up, check_projections, rows_of
 from tests.stores import Ledger
@@ -216,6 +218,57 @@ async def test_a_fault_reaches_all_who_wait(written: Written, monkeypatch: pytes
     monkeypatch.setattr(reading, "read_slots", gone)
     ended = await asyncio.gather(*(written.projections.wait(1, 1) for _ in range(3)), return_exceptions=True)
     assert all(isinstance(each, StoreFault) for each in ended)
+
+
+SEARCHES: list[Callable[[Projections], Awaitable[Found[Any]]]] = [
+    lambda projections: projections.numbers(Filter()),
+    lambda projections: projections.reservations(ReservationFilter()),
+]
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+async def test_a_page_and_the_ids_of_its_sequences_are_of_one_moment(
+    written: Written, monkeypatch: pytest.MonkeyPatch, search: Callable[[Projections], Awaitable[Found[Any]]]
+) -> None:
+    before = await search(written.projections)
+    assert {row.sequence_at for row in before.rows} == set(before.sequences)
+
+    async def change() -> None:
+        """Write, rebuild, swap and delete the slot that was live; then call every sequence something else."""
+        await written.reserve("PLAIN", 1)
+        await rebuild(written.store)
+        renamed = f"UPDATE sequences_{await live_slot(written.store)} SET id = REPLACE(id, ':', ';')"
+        async with written.store.writers.begin() as connection:
+            await connection.execute(text(renamed))
+
+    seen: list[str] = []
+    fetch = Snapshot.fetch
+
+    async def fetch_and_change(self: Snapshot, statement: Executable, **parameters: object) -> Any:
+        found = await fetch(self, statement, **parameters)
+        if not seen:
+            seen.append(self.slot.numbers.name)
+            await change()
+        return found
+
+    async with snapshot(written.store) as first:
+        early = first.slot, first.position
+    monkeypatch.setattr(Snapshot, "fetch", fetch_and_change)
+    found = await search(written.projections)
+    monkeypatch.undo()
+    async with snapshot(written.store) as second:  # what another look would have seen
+        assert second.slot is not early[0]
+        assert second.position > early[1]
+    assert (found.rows, found.sequences, found.position) == (before.rows, before.sequences, before.position)
+    late = await search(written.projections)
+    assert late.position > found.position
+    assert not set(late.sequences.values()) & set(found.sequences.values())
+
+
+async def live_slot(store: SqlStore) -> str:
+    present = live(await read_slots(store))
+    assert present is not None
+    return present.slot
 
 
 async def test_before_there_is_a_live_slot_nothing_is_found(sql_ledger: Ledger) -> None:

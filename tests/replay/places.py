@@ -21,14 +21,14 @@ from ledger import chain, codec
 from ledger.codec import Entry
 from ledger.domain.commands import Cancel, Confirm, Decidable, Envelope, Reserve
 from ledger.ports import Record
-from ledger.stores import SqlStore, migrate, open_store
+from ledger.stores import SqlStore, open_store
 from replay.archive.manifest import MANIFEST, Manifest
 from replay.archive.writing import archive
 from replay.following import Chain, checked
 from replay.sources import Extent, Source, Stored, event_at
 from tests.given import LETTER, LETTER_KEY, PLAIN, Story
 from tests.servers import Database, MariaDB
-from tests.stores import mariadb_ledger
+from tests.stores import mariadb_ledger, new_sqlite
 
 __all__ = [
     "LEDGER",
@@ -171,7 +171,7 @@ class ListSource:
 async def sqlite_with(records: Sequence[Record], directory: Path, ledger_id: str = LEDGER) -> Path:
     """Make an SQLite ledger of this id that holds these records, whatever they are."""
     file = directory / "numbering.db"
-    assert await migrate(f"sqlite+aiosqlite:///{file}")
+    new_sqlite(file)
     async with opened_sqlite(file) as store:
         await put_records(store, records, ledger_id)
     return file

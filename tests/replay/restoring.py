@@ -1,14 +1,9 @@
 """Restores into fresh databases, for their tests, and logs whose commands have several events."""
 
-import asyncio
-import atexit
 import shutil
 from collections.abc import AsyncIterator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 from ledger import chain, codec
@@ -17,7 +12,7 @@ from ledger.domain.commands import Decidable, Envelope
 from ledger.domain.events import Event
 from ledger.ports import Record
 from ledger.service import Ledger
-from ledger.stores import SqlStore, migrate, open_store
+from ledger.stores import SqlStore, open_store
 from ledger.system import RandomIds, SystemClock, aside, spawn
 from replay.restore import Plan, Restored
 from replay.restore import restore as restore_log
@@ -25,6 +20,7 @@ from replay.sources import DatabaseSource, Source
 from replay.verify import verify
 from tests.given import Story
 from tests.replay.places import LEDGER, PART, ListSource, stored
+from tests.stores import empty_sqlite
 
 __all__ = [
     "GONE",
@@ -94,19 +90,10 @@ class Breaking:
 # Targets
 
 
-@cache
-def _empty() -> Path:
-    file = Path(mkdtemp(prefix="empty-ledger-")) / "numbering.db"
-    atexit.register(shutil.rmtree, file.parent, ignore_errors=True)
-    with ThreadPoolExecutor(1) as aside:  # where no loop runs
-        assert aside.submit(asyncio.run, migrate(url_of(file))).result()
-    return file
-
-
 def fresh(directory: Path, name: str = "target") -> Path:
     """An SQLite ledger that was migrated before, and has an id of its own."""
     file = directory / f"{name}.db"
-    shutil.copy(_empty(), file)
+    shutil.copy(empty_sqlite(), file)
     return file
 
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
@@ -28,6 +28,7 @@ from replay.archive.manifest import MANIFEST, Manifest
 from replay.archive.source import ArchiveSource
 from replay.archive.writing import archive
 from replay.sources import DatabaseSource, Stored
+from tests.forked import Forked
 from tests.given import QUICK
 from tests.numbering.process import NUMBERING, Service, run, without_settings
 from tests.profiles import rounds
@@ -238,16 +239,17 @@ def test_killed_again_and_again_beside_a_writer(service: Service, tmp_path: Path
         for number in range(12):
             for _ in range(10):
                 assert client.post("/v1/issue", json={"series": "A", "document": f"ที่ {number}"}).status_code == 201
-            process = subprocess.Popen(
-                [NUMBERING, "archive", directory], cwd=service.directory, env=without_settings(),
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            )  # fmt: skip
             began = time.monotonic()
-            if number % 4:
-                time.sleep(min(whole_runs) * (0.5 + chance.random() / 2))
-                process.send_signal(signal.SIGKILL)
-            _, said = process.communicate(timeout=WAIT_SECONDS)
-            assert said == b""
+            with TemporaryFile() as said, Path(os.devnull).open("wb") as nowhere:
+                # Forked, so that what is killed is at work, and does not still load.
+                words, at = ("archive", str(directory)), service.directory
+                process = Forked(words, cwd=at, env=without_settings(), stdout=nowhere, stderr=said)
+                if number % 4:
+                    time.sleep(min(whole_runs) * chance.random())
+                    process.kill()
+                process.wait(WAIT_SECONDS)
+                said.seek(0)
+                assert said.read() == b""
             if number % 4 == 0:
                 whole_runs.append(time.monotonic() - began)
             held = asyncio.run(read(ArchiveSource(directory)))

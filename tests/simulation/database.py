@@ -118,14 +118,14 @@ class Database:
         self.outage = None
         self.weather = CALM
 
-    def swap(self, records: Sequence[Record], **head: Any) -> None:
+    def swap(self, records: Sequence[Record], *stops: Stop, **head: Any) -> None:
         """Put another disk in the place of this one, which ends every connection."""
         self.kill_holder()
         other = MemoryLog(self.log.head.ledger_id)
         other.snapshots = self.log.snapshots  # the worst of what may be left of another history
         last = records[-1]
         known = other.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at)
-        other.commit(records, known._replace(**head))
+        other.commit(records, known._replace(stops=len(stops), **head), stops)
         self.log = other
 
     def serve(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

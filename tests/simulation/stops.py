@@ -7,7 +7,8 @@ from random import Random
 
 from ledger.domain.commands import Issue, Reserve
 from ledger.domain.rejection import Code
-from ledger.ports import Fault, Record
+from ledger.ports import Fault, Record, Stop, StopKind
+from ledger.stores.stops import all_stops, text_of
 from tests.invariants import check_log
 from tests.simulation.clients import Intent
 from tests.simulation.database import Weather
@@ -25,11 +26,21 @@ class Damage(StrEnum):
     FORKED = "another event at the end"
     FORKED_EARLIER = "another event earlier, and more of them"
     STOPPED = "the head is marked as stopped"
+    STOPPED_AND_SET_BACK = "an older copy of the log, which is stopped for another reason"
     UNKNOWN = "an event that only a later version knows"
 
 
 # What a process notices by itself it must tell, through the head; it must not for what only it cannot read.
-MARKED = {Damage.SET_BACK, Damage.FORKED, Damage.FORKED_EARLIER, Damage.STOPPED}
+MARKED: dict[Damage, set[StopKind]] = {
+    Damage.SET_BACK: {StopKind.LOG_BEHIND},
+    Damage.FORKED: {StopKind.LOG_FORKED},
+    Damage.FORKED_EARLIER: {StopKind.LOG_FORKED},
+    Damage.STOPPED: {StopKind.EARLIER_BUILD},
+    Damage.STOPPED_AND_SET_BACK: {StopKind.MIRROR_FORKED, StopKind.LOG_BEHIND},
+    Damage.UNKNOWN: set(),
+}
+BY_MIRROR = {StopKind.MIRROR_AHEAD, StopKind.MIRROR_FORKED}  # which may hold what was taken away, or not yet
+OF_THE_MIRROR = Stop(StopKind.MIRROR_FORKED, "tells another history", stopped_at=1)
 
 
 async def until(condition: Callable[[], bool], seconds: float) -> None:
@@ -56,9 +67,10 @@ class StopWorld(World):
         await self.calm_down()
         await asyncio.sleep(NOTICE_SECONDS)
         await self._check_refused()
-        assert (self.database.log.head.stopped is not None) == (self.damage in MARKED)
+        self._check_marked()
         await self._restart()
         await self._check_refused()
+        self._check_marked()
         assert self.database.log.records == frozen, "something was appended after the stop"
         await self.close()
 
@@ -67,7 +79,9 @@ class StopWorld(World):
         await until(self._seen_by_all, 0.001)
         records = list(self.database.log.records)
         check_log(records, self.database.log.head)
-        self.database.swap(self._damaged(records), stopped="operator" if self.damage is Damage.STOPPED else None)
+        stops = [OF_THE_MIRROR] if self.damage is Damage.STOPPED_AND_SET_BACK else []
+        text = "operator" if self.damage is Damage.STOPPED else text_of(stops)
+        self.database.swap(self._damaged(records), *stops, stopped=text)
         self.seen[self.damage.value] += 1
 
     def _seen_by_all(self) -> bool:
@@ -78,7 +92,7 @@ class StopWorld(World):
 
     def _damaged(self, records: list[Record]) -> list[Record]:
         match self.damage:
-            case Damage.SET_BACK:
+            case Damage.SET_BACK | Damage.STOPPED_AND_SET_BACK:
                 return records[: -self.random.randint(2, 4)]
             case Damage.FORKED:
                 return forked(records, len(records))
@@ -88,6 +102,15 @@ class StopWorld(World):
                 return unknown_next(records)
             case Damage.STOPPED:
                 return records
+
+    def _check_marked(self) -> None:
+        """Every reason stands, whichever was found first, and a build of before sees that there is one."""
+        log = self.database.log
+        kinds, marked = {stop.kind for stop in all_stops(log.stops, log.head)}, MARKED[self.damage]
+        assert marked <= kinds <= marked | BY_MIRROR
+        assert log.head.stops == len(log.stops)
+        assert (log.head.stopped is not None) == bool(kinds)
+        self.seen.update(f"stopped: {kind}" for kind in kinds)
 
     async def _check_refused(self) -> None:
         for process in self.desk.up():

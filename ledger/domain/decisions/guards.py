@@ -36,7 +36,6 @@ __all__ = [
     "present_series",
     "reading_of",
     "sequence_of",
-    "series_in_use",
 ]
 
 MAX_DOCUMENT_LENGTH = 200
@@ -286,7 +285,7 @@ def _check_period(state: State, series: Series, period: str, now: int) -> None:
 
 def reading_of(state: State, number: str, now: int) -> Reading:
     """Read a number by the templates of all series, in all versions that are in use; the latest that prints it."""
-    versions = series_in_use(state)
+    versions = state.in_use()
     found = _read(versions, number, tuple(calendar.date_at(now, zone) for zone in _zones(versions)))
     if not found:
         raise Rejection(Code.NUMBER_NOT_FOUND, f"no template of this ledger prints {number!r}; is it written in full?")
@@ -294,11 +293,6 @@ def reading_of(state: State, number: str, now: int) -> Reading:
         one, other, *_ = (f"value {reading.value} of {reading.sequence}" for reading in found)
         raise Rejection(Code.AMBIGUOUS_NUMBER, f"{number!r} can be read as {one} and as {other}")
     return found[0]
-
-
-def series_in_use(state: State) -> tuple[Series, ...]:
-    """Give all series in the versions by which numbers are read."""
-    return tuple(version for series in state.all_series() for version in state.printing(series.code))
 
 
 @lru_cache(maxsize=4096)  # what was read before the lock was taken is remembered under it

@@ -14,7 +14,7 @@ from ledger.domain.decisions.guards import (
     reading_of,
 )
 from ledger.domain.decisions.reservations import reserve
-from ledger.domain.events import Event, NumberAssigned, NumbersConfirmed, NumbersReserved, NumberVoided
+from ledger.domain.events import Event, NumberAssigned, NumbersConfirmed, NumbersReserved, NumberVoided, SequenceValue
 from ledger.domain.reading import Reading
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.results import Replacement, event_of
@@ -88,8 +88,8 @@ def void(state: State, command: Void, original: Original | None, now: int) -> li
     if not command.replace:
         return [voided]
     begun, replacement = _replacement(state, voided, command, original, now)
-    voided = replace(voided, replacement=(replacement.reserved.numbering.sequence, replacement.value))
-    return [voided, *begun, replacement.reserved, replacement.confirmed]
+    in_its_place = SequenceValue(replacement.reserved.numbering.sequence, replacement.value)
+    return [replace(voided, replacement=in_its_place), *begun, replacement.reserved, replacement.confirmed]
 
 
 def _still_original(state: State, reading: Reading, number: str, original: Original | None) -> Original:

@@ -98,10 +98,7 @@ def _chosen(state: State, command: Confirm, reservation: Reservation) -> dict[in
     assert command.numbers is not None
     if not command.numbers:
         raise Rejection.invalid("numbers", "must name at least one number; cancel the reservation to release all")
-    numbering = reservation.numbering
-    frame = state.series(numbering.series, numbering.series_version).frame(
-        numbering.key, numbering.attributes, numbering.document_date
-    )
+    frame = state.frame(reservation.numbering)
     held = set(values_of(reservation.ranges))
     documents: dict[int, str | None] = {}
     for index, choice in enumerate(command.numbers):

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from ledger.domain import calendar
-from ledger.domain.accounting import touched
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import AdjustSequence, ClosePeriod, OpenPeriod, ResetSequence
 from ledger.domain.decisions.guards import (
@@ -162,7 +161,7 @@ def _expired(state: State, sequence: Sequence, now: int) -> list[ReservationExpi
 def _accounting(sequence: Sequence, ended: Iterable[Event]) -> tuple[tuple[ValueState, Ranges], ...]:
     final = sequence.copy()
     for event in ended:
-        for end, ranges in touched(event):
+        for end, ranges in event.changes:
             final.settle(ranges, end)
     found: dict[ValueState, list[tuple[int, int]]] = {}
     for total, (first, last, state) in enumerate(final.ranges(sequence.start)):

@@ -1,5 +1,7 @@
 """Whether a restore may have fenced a ledger so: what it ends, and what every sequence passes over."""
 
+from typing import assert_never
+
 from ledger.domain.events import ReservationFenced, RestoreFenced, SequenceFenced
 from ledger.domain.judgements.places import flaw_of_known, flaw_of_open, flaw_of_place
 from ledger.domain.judgements.reservations import flaw_of_end, not_open
@@ -8,21 +10,33 @@ from ledger.domain.ranges import Ranges
 from ledger.domain.series import MAX_VALUE, Series
 from ledger.domain.state import State
 
-__all__ = ["reservation_fenced", "restore_fenced", "sequence_fenced"]
+__all__ = ["flaw_of_event"]
 
 
-def restore_fenced(state: State, event: RestoreFenced) -> str | None:
+def flaw_of_event(state: State, event: RestoreFenced | ReservationFenced | SequenceFenced) -> str | None:
+    match event:
+        case RestoreFenced():
+            return _restore_fenced(state, event)
+        case ReservationFenced():
+            return _reservation_fenced(state, event)
+        case SequenceFenced():
+            return _sequence_fenced(state, event)
+        case _:
+            assert_never(event)
+
+
+def _restore_fenced(state: State, event: RestoreFenced) -> str | None:
     if event.generation != state.generation + 1:
         return f"it is called fence {event.generation}, and is the {state.generation + 1}th"
     return None if event.margin > 0 else "the fence has no margin"
 
 
-def reservation_fenced(state: State, event: ReservationFenced) -> str | None:
+def _reservation_fenced(state: State, event: ReservationFenced) -> str | None:
     reservation = state.reservation(event.token)
     return not_open(event.token) if reservation is None else flaw_of_end(reservation, event)
 
 
-def sequence_fenced(state: State, event: SequenceFenced) -> str | None:
+def _sequence_fenced(state: State, event: SequenceFenced) -> str | None:
     flaw = flaw_of_known(state, event.series, event.series_version)
     if flaw:
         return flaw

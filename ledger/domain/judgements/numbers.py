@@ -1,5 +1,7 @@
 """Whether single numbers may be given by hand, taken over from a register, or taken out of use."""
 
+from typing import assert_never
+
 from ledger.domain.events import NumberAssigned, NumbersConfirmed, NumbersImported, NumberVoided, Place
 from ledger.domain.judgements.places import (
     flaw_of_begun,
@@ -16,10 +18,22 @@ from ledger.domain.sequence import FREE, ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
 
-__all__ = ["assigned", "begins", "imported", "is_replacement", "voided"]
+__all__ = ["begins", "flaw_of_event", "is_replacement"]
 
 
-def assigned(state: State, event: NumberAssigned) -> str | None:
+def flaw_of_event(state: State, event: NumberAssigned | NumbersImported | NumberVoided) -> str | None:
+    match event:
+        case NumberAssigned():
+            return _assigned(state, event)
+        case NumbersImported():
+            return _imported(state, event)
+        case NumberVoided():
+            return _voided(state, event)
+        case _:
+            assert_never(event)
+
+
+def _assigned(state: State, event: NumberAssigned) -> str | None:
     """The number may be written as an earlier version printed it, if its value was passed."""
     numbering = event.numbering
     flaw = flaw_of_known(state, numbering.series, numbering.series_version)
@@ -56,7 +70,7 @@ def _flaw_of_assigned(state: State, event: NumberAssigned, series: Series, prese
     return flaw_of_skipped(numbering, high_water, taken, event.skipped)
 
 
-def imported(state: State, event: NumbersImported) -> str | None:
+def _imported(state: State, event: NumbersImported) -> str | None:
     flaw = flaw_of_present(state, event.series, event.series_version)
     if flaw:
         return flaw
@@ -101,7 +115,7 @@ def begins(state: State, event: NumbersImported) -> bool:
     return sequence is None or sequence.high_water < sequence.start
 
 
-def voided(state: State, event: NumberVoided) -> str | None:
+def _voided(state: State, event: NumberVoided) -> str | None:
     numbering = event.numbering
     flaw = flaw_of_known(state, numbering.series, numbering.series_version)
     if flaw:

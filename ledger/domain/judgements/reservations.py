@@ -1,5 +1,7 @@
 """Whether a reservation may be made, and whether what ends it is its own."""
 
+from typing import assert_never
+
 from ledger.domain import calendar
 from ledger.domain.events import (
     Numbering,
@@ -16,10 +18,30 @@ from ledger.domain.ranges import Ranges, bitmap_of
 from ledger.domain.series import DateOrder, Series
 from ledger.domain.state import Reservation, State
 
-__all__ = ["cancelled", "confirmed", "expired", "extended", "flaw_of_date_order", "flaw_of_end", "not_open", "reserved"]
+__all__ = ["flaw_of_date_order", "flaw_of_end", "flaw_of_event", "not_open"]
 
 
-def reserved(state: State, event: NumbersReserved, recorded_at: int) -> str | None:
+# That a restore ended a reservation is judged with the fence.
+Judged = NumbersReserved | NumbersConfirmed | ReservationCancelled | ReservationExpired | ReservationExtended
+
+
+def flaw_of_event(state: State, event: Judged, recorded_at: int) -> str | None:
+    match event:
+        case NumbersReserved():
+            return _reserved(state, event, recorded_at)
+        case NumbersConfirmed():
+            return _confirmed(state, event, recorded_at)
+        case ReservationCancelled():
+            return _cancelled(state, event, recorded_at)
+        case ReservationExpired():
+            return _expired(state, event, recorded_at)
+        case ReservationExtended():
+            return _extended(state, event, recorded_at)
+        case _:
+            assert_never(event)
+
+
+def _reserved(state: State, event: NumbersReserved, recorded_at: int) -> str | None:
     numbering = event.numbering
     flaw = flaw_of_present(state, numbering.series, numbering.series_version)
     if flaw:
@@ -52,7 +74,7 @@ def _flaw_of_token(state: State, event: NumbersReserved, recorded_at: int) -> st
     return None
 
 
-def confirmed(state: State, event: NumbersConfirmed, recorded_at: int) -> str | None:
+def _confirmed(state: State, event: NumbersConfirmed, recorded_at: int) -> str | None:
     reservation = state.reservation(event.token)
     if reservation is None:
         return not_open(event.token)
@@ -87,14 +109,14 @@ def _flaw_of_documents(event: NumbersConfirmed) -> str | None:
     return None
 
 
-def cancelled(state: State, event: ReservationCancelled, recorded_at: int) -> str | None:
+def _cancelled(state: State, event: ReservationCancelled, recorded_at: int) -> str | None:
     reservation = state.reservation(event.token)
     if reservation is None:
         return not_open(event.token)
     return _flaw_of_late(reservation, "cancelled", recorded_at) or flaw_of_end(reservation, event)
 
 
-def expired(state: State, event: ReservationExpired, recorded_at: int) -> str | None:
+def _expired(state: State, event: ReservationExpired, recorded_at: int) -> str | None:
     reservation = state.reservation(event.token)
     if reservation is None:
         return not_open(event.token)
@@ -104,7 +126,7 @@ def expired(state: State, event: ReservationExpired, recorded_at: int) -> str | 
     return flaw_of_end(reservation, event)
 
 
-def extended(state: State, event: ReservationExtended, recorded_at: int) -> str | None:
+def _extended(state: State, event: ReservationExtended, recorded_at: int) -> str | None:
     reservation = state.reservation(event.token)
     if reservation is None:
         return not_open(event.token)

@@ -1,5 +1,7 @@
 """Whether a sequence may begin, go on further up, and be closed."""
 
+from typing import assert_never
+
 from ledger.domain.calendar import Reset
 from ledger.domain.events import PeriodClosed, PeriodOpened, SequenceAdjusted, SequenceReset
 from ledger.domain.judgements.places import flaw_of_known, flaw_of_open, flaw_of_period, flaw_of_place, flaw_of_present
@@ -8,10 +10,24 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
 
-__all__ = ["adjusted", "closed", "opened", "reset"]
+__all__ = ["flaw_of_event"]
 
 
-def reset(state: State, event: SequenceReset) -> str | None:
+def flaw_of_event(state: State, event: SequenceReset | SequenceAdjusted | PeriodOpened | PeriodClosed) -> str | None:
+    match event:
+        case SequenceReset():
+            return _reset(state, event)
+        case SequenceAdjusted():
+            return _adjusted(state, event)
+        case PeriodOpened():
+            return _opened(state, event)
+        case PeriodClosed():
+            return _closed(state, event)
+        case _:
+            assert_never(event)
+
+
+def _reset(state: State, event: SequenceReset) -> str | None:
     flaw = flaw_of_present(state, event.series, event.series_version)
     if flaw:
         return flaw
@@ -30,7 +46,7 @@ def _flaw_of_first(state: State, series: Series, event: SequenceReset) -> str | 
     return None if event.start == start else f"sequence {event.sequence} begins at {event.start}, not at {start}"
 
 
-def opened(state: State, event: PeriodOpened) -> str | None:
+def _opened(state: State, event: PeriodOpened) -> str | None:
     flaw = flaw_of_present(state, event.series, event.series_version)
     if flaw:
         return flaw
@@ -43,7 +59,7 @@ def _flaw_of_opened(state: State, series: Series, event: PeriodOpened) -> str | 
     return f"period {event.period} of series {event.series} is opened a second time" if is_opened else None
 
 
-def adjusted(state: State, event: SequenceAdjusted) -> str | None:
+def _adjusted(state: State, event: SequenceAdjusted) -> str | None:
     flaw = flaw_of_present(state, event.series, event.series_version)
     if flaw:
         return flaw
@@ -60,7 +76,7 @@ def _flaw_of_adjusted(state: State, series: Series, event: SequenceAdjusted) -> 
     return flaw_of_skipped(event, high_water, ((last + 1, last + 1),), event.skipped)
 
 
-def closed(state: State, event: PeriodClosed) -> str | None:
+def _closed(state: State, event: PeriodClosed) -> str | None:
     """The version may be an earlier one, and the series retired: what counts no more can be closed all the same."""
     flaw = flaw_of_known(state, event.series, event.series_version)
     if flaw:

@@ -1,6 +1,7 @@
 """Whether a series may be defined, amended, limited otherwise or retired, and whether what it prints is proved."""
 
 from collections.abc import Sequence
+from typing import assert_never
 
 from ledger.domain.events import MaximumAdjusted, SeriesAmended, SeriesDefined, SeriesRetired
 from ledger.domain.judgements.places import flaw_of_present
@@ -9,15 +10,29 @@ from ledger.domain.rejection import Rejection
 from ledger.domain.series import Series
 from ledger.domain.state import State
 
-__all__ = ["amended", "defined", "maximum_adjusted", "retired", "unproved"]
+__all__ = ["flaw_of_event", "unproved"]
 
 
-def defined(state: State, event: SeriesDefined) -> str | None:
+def flaw_of_event(state: State, event: SeriesDefined | SeriesAmended | MaximumAdjusted | SeriesRetired) -> str | None:
+    match event:
+        case SeriesDefined():
+            return _defined(state, event)
+        case SeriesAmended():
+            return _amended(state, event)
+        case MaximumAdjusted():
+            return _maximum_adjusted(state, event)
+        case SeriesRetired():
+            return _retired(state, event)
+        case _:
+            assert_never(event)
+
+
+def _defined(state: State, event: SeriesDefined) -> str | None:
     code = event.series.code
     return f"series {code} is defined a second time" if state.versions(code) else _flaw_of_version(event.series, 1)
 
 
-def amended(state: State, event: SeriesAmended) -> str | None:
+def _amended(state: State, event: SeriesAmended) -> str | None:
     code = event.series.code
     versions = state.versions(code)
     if versions is None:
@@ -40,7 +55,7 @@ def _flaw_of_maximum(state: State, series: Series) -> str | None:
     return f"the maximum {series.max_value} of series {series.code} is below {passed}, which a sequence has passed"
 
 
-def maximum_adjusted(state: State, event: MaximumAdjusted) -> str | None:
+def _maximum_adjusted(state: State, event: MaximumAdjusted) -> str | None:
     flaw = flaw_of_present(state, event.series, event.series_version)
     if flaw:
         return flaw
@@ -50,7 +65,7 @@ def maximum_adjusted(state: State, event: MaximumAdjusted) -> str | None:
         return f"the maximum of series {event.series} cannot be {event.max_value}: {why.detail}"
 
 
-def retired(state: State, event: SeriesRetired) -> str | None:
+def _retired(state: State, event: SeriesRetired) -> str | None:
     return flaw_of_present(state, event.series, event.series_version)
 
 

@@ -1,0 +1,23 @@
+"""Raising the ledger's format, and what it keeps from being written until then."""
+
+from ledger.domain.commands import RaiseFormat
+from ledger.domain.events import Event, FormatRaised
+from ledger.domain.formats import NEWEST_FORMAT
+from ledger.domain.rejection import Code, Rejection
+from ledger.domain.state import State
+
+__all__ = ["not_raised", "raise_format"]
+
+
+def raise_format(state: State, command: RaiseFormat) -> list[Event]:
+    """Never back: a ledger that is there already, or further, is left as it is."""
+    assert command.format <= NEWEST_FORMAT, "a format that this build does not know"
+    return [FormatRaised(command.format)] if command.format > state.format else []
+
+
+def not_raised(event: Event, format: int) -> Rejection:
+    return Rejection(
+        Code.FORMAT_NOT_RAISED,
+        f"this needs format {event.format}, and the ledger is at format {format}, so that earlier versions of "
+        "numbering-ledger can write to it: run `numbering upgrade` when none of their processes is left",
+    )

@@ -1,0 +1,116 @@
+"""`numbering upgrade`: let the ledger write what earlier builds do not know, when none of them is left."""
+
+import asyncio
+from collections.abc import Sequence
+
+import click
+
+from ledger.domain.calendar import instant_text
+from ledger.domain.commands import RaiseFormat
+from ledger.domain.formats import NEWEST_FORMAT
+from ledger.domain.rejection import Code, Rejection
+from ledger.service import Ledger
+from ledger.stores.processes import Process
+from numbering.census import PATIENCE_SECONDS, Census, taken
+from numbering.cli.options import on_ledger
+from numbering.cli.output import Answer, say_facts, say_line, say_table
+from numbering.cli.session import Session
+from numbering.presence import build
+
+__all__ = ["upgrade"]
+
+COLUMNS = ("host", "pid", "build", "format", "started_at", "seen_at")
+HEADINGS = [name.replace("_", " ") for name in COLUMNS]
+
+
+@click.command(epilog="\b\nExamples:\n  numbering upgrade --dry-run\n  numbering upgrade")
+@click.option("--dry-run", is_flag=True, help="Say whether it would be done, and change nothing.")
+@click.option("--force", is_flag=True, help="Though somebody has the database open who may be an earlier build.")
+@on_ledger()
+def upgrade(session: Session, dry_run: bool, force: bool) -> None:
+    """Raise the ledger's format to the newest that this build knows.
+
+    New kinds of events are written only then, and builds that do not know them write no more: there is no way back.
+    Refused while a process of such a build is there. On MariaDB, use an account that has the PROCESS privilege: it sees
+    the connections of all accounts.
+    """
+    format = session.read(_format)
+    is_newest = format >= NEWEST_FORMAT
+    census = asyncio.run(taken(session.settings, seconds=0 if is_newest or force else PATIENCE_SECONDS))
+    answer = _answer(format, census)
+    why = None if is_newest else _refusal(census, answer, force=force)
+    if why is not None:
+        if not session.json:
+            _show_census(answer)
+        raise why
+    if not is_newest and not dry_run:
+        answer |= session.write(
+            "upgrade",
+            {"format": NEWEST_FORMAT},
+            RaiseFormat(NEWEST_FORMAT, f"by numbering-ledger {build()}"),
+            lambda outcome, state: {"format": state.format, "raised": True, "position": outcome.position},
+        )
+    session.tell(answer, _show)
+
+
+async def _format(ledger: Ledger) -> int:
+    return ledger.state.format
+
+
+def _answer(format: int, census: Census) -> Answer:
+    return {
+        "format": format,
+        "newest": NEWEST_FORMAT,
+        "raised": False,
+        "processes": [_told(each) for each in census.processes],
+        "unknown": list(census.strangers),
+    }
+
+
+def _told(process: Process) -> Answer:
+    instants = {"started_at": instant_text(process.started_at), "seen_at": instant_text(process.seen_at)}
+    return {name: value for name, value in process._asdict().items() if name in COLUMNS} | instants
+
+
+def _refusal(census: Census, answer: Answer, *, force: bool) -> Rejection | None:
+    """Say who would write no more; None when nobody would."""
+    older = [_described(each) for each in census.older_than(NEWEST_FORMAT)]
+    if older:
+        return _refused(f"{_joined(older)}: end or upgrade it first", answer)
+    if census.strangers and not force:
+        advice = "it may be a process of an earlier build: end it, or say with --force that it is none"
+        return _refused(f"{_joined(census.strangers)}: {advice}", answer)
+    return None
+
+
+def _refused(detail: str, answer: Answer) -> Rejection:
+    return Rejection(Code.OLDER_PROCESSES, f"the format is not raised, because of {detail}", members=answer)
+
+
+def _described(process: Process) -> str:
+    told = _told(process)
+    return "process {pid} on {host}, of build {build}, which knows format {format} (last seen {seen_at})".format(**told)
+
+
+def _joined(names: Sequence[str]) -> str:
+    return "; ".join(names)
+
+
+def _show(answer: Answer) -> None:
+    _show_census(answer)
+    if answer["raised"]:
+        say_line(f"raised to format {answer['format']} at position {answer['position']}")
+    elif answer["format"] == answer["newest"]:
+        say_line(f"the ledger is at format {answer['format']}, the newest: there is nothing to do")
+    else:
+        say_line(f"it would be raised from format {answer['format']} to {answer['newest']}; nothing was written")
+
+
+def _show_census(answer: Answer) -> None:
+    say_facts({"format": answer["format"], "newest format": answer["newest"]})
+    if answer["processes"]:
+        say_line("")
+        say_table(HEADINGS, [[each[name] for name in COLUMNS] for each in answer["processes"]], right=["pid", "format"])
+    for each in answer["unknown"]:
+        say_line(f"unknown: {each}")
+    say_line("")
