@@ -1,23 +1,14 @@
 """An empty directory, and one with a ledger, for commands that are run in the tests' own process."""
 
-import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ledger.stores import migrate
 from numbering.cli import session
 from tests.numbering.command import LETTERS, elsewhere_in, said
-
-
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite ledger just made, to be copied: migrating takes longer than most tests."""
-    file = tmp_path_factory.mktemp("migrated") / "numbering.db"
-    assert asyncio.run(migrate(f"sqlite+aiosqlite:///{file}"))
-    return file
+from tests.stores import new_sqlite
 
 
 @pytest.fixture(autouse=True)
@@ -34,18 +25,17 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def empty(elsewhere: Path, migrated_file: Path) -> Path:
+def empty(elsewhere: Path) -> Path:
     """A directory with a ledger in which nothing was defined."""
-    shutil.copy(migrated_file, elsewhere / "numbering.db")
+    new_sqlite(elsewhere / "numbering.db")
     return elsewhere
 
 
 @pytest.fixture(scope="session")
-def letters_directory(migrated_file: Path) -> Path:
+def letters_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `letters` is a copy of."""
-    directory = migrated_file.with_name("letters")
-    directory.mkdir()
-    shutil.copy(migrated_file, directory)
+    directory = tmp_path_factory.mktemp("letters")
+    new_sqlite(directory / "numbering.db")
     (directory / "letters.toml").write_text(LETTERS, encoding="utf-8")
     with elsewhere_in(directory):
         said("series", "apply", "letters.toml")
