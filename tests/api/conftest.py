@@ -9,7 +9,7 @@ import pytest
 
 from ledger.ports import Store
 from ledger.stores import MemoryLog, MemoryStore, open_store
-from tests.api.client import PLAIN_BODY, Api, Time, answer, served
+from tests.api.client import PLAIN_BODY, Api, Time, answer, served, served_once
 from tests.stores import new_sqlite
 
 Open = Callable[[], Store]
@@ -21,19 +21,8 @@ def plain_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite ledger that was served, with the series PLAIN, to be copied: its projections have begun."""
     file = tmp_path_factory.mktemp("served") / "plain.db"
     new_sqlite(file)
-    asyncio.run(_serve_plain(file))
+    asyncio.run(served_once(file, lambda api: api.define("PLAIN", PLAIN_BODY)))
     return file
-
-
-async def _serve_plain(file: Path) -> None:
-    clock = Time()
-    store, look = (open_store(f"sqlite+aiosqlite:///{file}", now=clock.now) for _ in range(2))
-    try:
-        async with served(store, look, clock=clock) as api:
-            await api.define("PLAIN", PLAIN_BODY)
-    finally:
-        await store.close()
-        await look.close()
 
 
 @pytest.fixture
