@@ -63,7 +63,7 @@ class Code(Enum):
     AMBIGUOUS_TEMPLATE = "NB039", False, "The template would print a number that can be read in two ways."
     TEMPLATE_TOO_COMPLEX = "NB040", False, "The template is too complex to be proved unambiguous within bounds."
     NUMBER_NOT_FOUND = "NB041", False, "No template of the ledger prints this number, or it was never given out."
-    NUMBER_NOT_CONFIRMED = "NB042", False, "Only a confirmed number can be voided."
+    NUMBER_NOT_CONFIRMED = "NB042", False, "Only a confirmed number can be voided, or linked to a document."
     NUMBER_PRINTED_OTHERWISE = "NB043", False, "The value was printed as another number: name it as it was printed."
     SEQUENCE_NOT_FOUND = "NB044", False, "No sequence has this id, or it has not begun."
     PERIOD_CLOSED = "NB045", False, "The period of the sequence is closed: its numbers can only be voided."
