@@ -1,6 +1,7 @@
 """The examples, run as a user runs them."""
 
 import json
+import shutil
 import tomllib
 from datetime import date
 from itertools import product
@@ -34,11 +35,17 @@ def defined() -> dict[str, Series]:
     return {code: Series.define(code, checked(SeriesBody, table).definition()) for code, table in tables.items()}
 
 
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("applied")
+    done(directory, "migrate")
+    done(directory, "series", "apply", *map(str, FILES))
+    return directory
+
+
 @pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    done(tmp_path, "migrate")
-    done(tmp_path, "series", "apply", *map(str, FILES))
-    return tmp_path
+def ledger(applied: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(applied, tmp_path, dirs_exist_ok=True))
 
 
 def test_they_are_applied_once(ledger: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,7 +19,7 @@ from api.streams import Limits as StreamLimits
 from ledger.domain.rejection import Code
 from ledger.ports import Head, Store
 from ledger.service import Ledger
-from ledger.stores import SqlStore
+from ledger.stores import SqlStore, open_store
 from ledger.system import RandomIds, aside, spawn
 from ledger.writer import Limits
 from projections.index import ProjectedIndex
@@ -42,6 +43,7 @@ __all__ = [
     "in_memory",
     "problem",
     "served",
+    "served_once",
 ]
 
 Json = dict[str, Any]
@@ -164,6 +166,18 @@ async def served(
     await check_store(look, ambiguous=api.is_ambiguous)
     if isinstance(look, SqlStore) and not api.is_ambiguous:
         await check_projections(look)
+
+
+async def served_once(file: Path, work: Callable[[Api], Awaitable[Any]]) -> None:
+    """Serve an SQLite ledger for some work, after which other tests copy the file."""
+    clock = Time()
+    store, look = (open_store(f"sqlite+aiosqlite:///{file}", now=clock.now) for _ in range(2))
+    try:
+        async with served(store, look, clock=clock) as api:
+            await work(api)
+    finally:
+        await store.close()
+        await look.close()
 
 
 @asynccontextmanager

@@ -8,39 +8,21 @@ from pathlib import Path
 import pytest
 
 from ledger.ports import Store
-from ledger.stores import MemoryLog, MemoryStore, migrate, open_store
-from tests.api.client import PLAIN_BODY, Api, Time, answer, served
+from ledger.stores import MemoryLog, MemoryStore, open_store
+from tests.api.client import PLAIN_BODY, Api, Time, answer, served, served_once
+from tests.stores import new_sqlite
 
 Open = Callable[[], Store]
 OpenFile = Callable[[object], Store]
 
 
 @pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite ledger just made, to be copied: migrating takes longer than most tests."""
-    file = tmp_path_factory.mktemp("migrated") / "ledger.db"
-    assert asyncio.run(migrate(f"sqlite+aiosqlite:///{file}"))
-    return file
-
-
-@pytest.fixture(scope="session")
-def plain_file(migrated_file: Path) -> Path:
+def plain_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite ledger that was served, with the series PLAIN, to be copied: its projections have begun."""
-    file = migrated_file.with_name("plain.db")
-    shutil.copy(migrated_file, file)
-    asyncio.run(_serve_plain(file))
+    file = tmp_path_factory.mktemp("served") / "plain.db"
+    new_sqlite(file)
+    asyncio.run(served_once(file, lambda api: api.define("PLAIN", PLAIN_BODY)))
     return file
-
-
-async def _serve_plain(file: Path) -> None:
-    clock = Time()
-    store, look = (open_store(f"sqlite+aiosqlite:///{file}", now=clock.now) for _ in range(2))
-    try:
-        async with served(store, look, clock=clock) as api:
-            await api.define("PLAIN", PLAIN_BODY)
-    finally:
-        await store.close()
-        await look.close()
 
 
 @pytest.fixture
@@ -49,8 +31,10 @@ def clock() -> Time:
 
 
 @pytest.fixture
-def sqlite_file(migrated_file: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(migrated_file, tmp_path / "ledger.db"))
+def sqlite_file(tmp_path: Path) -> Path:
+    file = tmp_path / "ledger.db"
+    new_sqlite(file)
+    return file
 
 
 @pytest.fixture

@@ -1,5 +1,9 @@
 """Searching numbers and reservations: each filter, all together, page by page, and what is no query."""
 
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -9,27 +13,29 @@ from api.cursors import write_cursor
 from ledger.domain.calendar import instant_text
 from ledger.domain.commands import Envelope, Fence
 from ledger.domain.rejection import Code
+from ledger.ports import Store
 from projections.reading import Cursor
-from tests.api.client import LETTER_BODY, LETTER_KEY, Api, Json, answer, problem
+from tests.api.client import LETTER_BODY, LETTER_KEY, Api, Json, Time, answer, problem, served, served_once
 from tests.given import NOW, SECOND
 
 HOUR = 3600 * SECOND
+LATER_SECONDS = 60
 NOTHING = "0" * 32
 
 
 class Searched:
     """A served ledger with some numbers in every state that a search can find."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, position: int = 0) -> None:
         self.api = api
-        self.position = 0
+        self.position = position
 
     async def write(self) -> None:
         await self.api.define("LETTER", LETTER_BODY)
         await self.issue("PLAIN", "D-1", count=3)
         await self.issue("LETTER", "ร่าง-2", key=LETTER_KEY)
         held = await self.post("/v1/reservations", {"series": "PLAIN", "count": 2})
-        self.api.clock.advance(60)
+        self.api.clock.advance(LATER_SECONDS)
         gone = await self.post("/v1/reservations", {"series": "PLAIN"})
         await self.post(f"/v1/reservations/{gone['token']}/cancel", {"reason": "not needed"})
         await self.post("/v1/numbers/P-00002/void", {"reason": "wrong client", "replace": True})
@@ -53,11 +59,33 @@ class Searched:
         return [found["number"] for found in (await self.find(**query))["numbers"]]
 
 
+@pytest.fixture(scope="module")
+def written(plain_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """The file of such a ledger, to be copied, and its last position."""
+    file = Path(shutil.copy(plain_file, tmp_path_factory.mktemp("searched")))
+    position = 0
+
+    async def write(api: Api) -> None:
+        nonlocal position
+        searched = Searched(api)
+        await searched.write()
+        position = searched.position
+        await searched.find()  # once they are projected
+
+    asyncio.run(served_once(file, write))
+    return file, position
+
+
 @pytest.fixture
-async def searched(sqlite_api: Api) -> Searched:
-    searched = Searched(sqlite_api)
-    await searched.write()
-    return searched
+async def searched(
+    written: tuple[Path, int], sqlite_file: Path, open_sqlite: Callable[[], Store], clock: Time
+) -> AsyncIterator[Searched]:
+    file, position = written
+    shutil.copy(file, sqlite_file)
+    clock.advance(LATER_SECONDS)
+    async with served(open_sqlite(), open_sqlite(), clock=clock) as api:
+        answer(await api.http.get("/v1/series/PLAIN"), 200)  # once it has read the log
+        yield Searched(api, position)
 
 
 LETTER = "คคง.-สคฉ.3-0001-2568"

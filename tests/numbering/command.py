@@ -1,13 +1,18 @@
 """The command line in the tests' own process."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 
 from numbering.cli import main
+from numbering.settings import Settings
 
-__all__ = ["LETTERS", "LETTER_KEY", "asked", "fault", "ran", "rejection", "said"]
+__all__ = ["LETTERS", "LETTER_KEY", "asked", "elsewhere_in", "fault", "ran", "rejection", "said"]
 
 LETTERS = """\
 [series.LETTER]
@@ -23,6 +28,16 @@ dimensions.TYPE = { chars = "A-Z", min = 3, max = 3 }
 attributes.REV = { chars = "A-Z", max = 1, default = "A" }
 """
 LETTER_KEY = ("-k", "FROM=คคง.", "-k", "TO=สคฉ.3", "--date", "2025-03-01")
+
+
+@contextmanager
+def elsewhere_in(directory: Path) -> Iterator[None]:
+    """Work in a directory, in an environment without settings."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in Settings.model_fields:
+            monkeypatch.delenv(f"NUMBERING_{name.upper()}", raising=False)
+        monkeypatch.chdir(directory)
+        yield
 
 
 def ran(*words: str) -> Result:

@@ -1,23 +1,14 @@
 """An empty directory, and one with a ledger, for commands that are run in the tests' own process."""
 
-import asyncio
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ledger.stores import migrate
 from numbering.cli import session
-from numbering.settings import Settings
-from tests.numbering.command import LETTERS, said
-
-
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite ledger just made, to be copied: migrating takes longer than most tests."""
-    file = tmp_path_factory.mktemp("migrated") / "numbering.db"
-    assert asyncio.run(migrate(f"sqlite+aiosqlite:///{file}"))
-    return file
+from tests.numbering.command import LETTERS, elsewhere_in, said
+from tests.stores import new_sqlite
 
 
 @pytest.fixture(autouse=True)
@@ -27,24 +18,31 @@ def _never_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """An empty directory and an environment without settings."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"NUMBERING_{name.upper()}", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    with elsewhere_in(tmp_path):
+        yield tmp_path
 
 
 @pytest.fixture
-def empty(elsewhere: Path, migrated_file: Path) -> Path:
+def empty(elsewhere: Path) -> Path:
     """A directory with a ledger in which nothing was defined."""
-    shutil.copy(migrated_file, elsewhere / "numbering.db")
+    new_sqlite(elsewhere / "numbering.db")
     return elsewhere
 
 
+@pytest.fixture(scope="session")
+def letters_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `letters` is a copy of."""
+    directory = tmp_path_factory.mktemp("letters")
+    new_sqlite(directory / "numbering.db")
+    (directory / "letters.toml").write_text(LETTERS, encoding="utf-8")
+    with elsewhere_in(directory):
+        said("series", "apply", "letters.toml")
+    return directory
+
+
 @pytest.fixture
-def letters(empty: Path) -> Path:
+def letters(elsewhere: Path, letters_directory: Path) -> Path:
     """A directory with a ledger of the series LETTER and RFA, which letters.toml defines."""
-    (empty / "letters.toml").write_text(LETTERS, encoding="utf-8")
-    said("series", "apply", "letters.toml")
-    return empty
+    return Path(shutil.copytree(letters_directory, elsewhere, dirs_exist_ok=True))

@@ -1,27 +1,36 @@
 """What auditors type: the ledger as it was, from any source, an archive alone among them."""
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.numbering.command import LETTER_KEY, asked, ran, rejection, said
+from tests.numbering.command import LETTER_KEY, asked, elsewhere_in, ran, rejection, said
 
 FIRST, SECOND = "คคง.-สคฉ.3-0001-2568", "คคง.-สคฉ.3-0002-2568"
 SEQUENCE = "LETTER:คคง.:สคฉ.3:2025"
 
 
+@pytest.fixture(scope="module")
+def archive(letters_directory: Path) -> Path:
+    """The archive of a ledger of two letters, of which one was voided."""
+    directory = Path(shutil.copytree(letters_directory, letters_directory.with_name("audited")))
+    with elsewhere_in(directory):
+        said("issue", "LETTER", *LETTER_KEY, "--document", "DOC-1")
+        said("reserve", "LETTER", *LETTER_KEY, "--count", "2")
+        said("void", FIRST, "--reason", "sent to somebody else")
+        said("archive", "archive")
+    return directory / "archive"
+
+
 @pytest.fixture
-def audited(letters: Path) -> Path:
-    """A directory with a ledger of two letters, of which one was voided, and its archive; then the ledger goes."""
-    said("issue", "LETTER", *LETTER_KEY, "--document", "DOC-1")
-    said("reserve", "LETTER", *LETTER_KEY, "--count", "2")
-    said("void", FIRST, "--reason", "sent to somebody else")
-    said("archive", "archive")
-    (letters / "numbering.db").unlink()
-    return letters
+def audited(elsewhere: Path, archive: Path) -> Path:
+    """A directory with the archive, and without the ledger."""
+    shutil.copytree(archive, elsewhere / "archive")
+    return elsewhere
 
 
 FROM = ("--from", "archive")

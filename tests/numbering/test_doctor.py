@@ -20,7 +20,6 @@ from sqlalchemy import make_url
 
 from ledger import chain
 from ledger.domain.formats import NEWEST_FORMAT
-from ledger.stores import migrate
 from numbering.cli import main
 from numbering.doctor import Finding, Level, grants, ledger, machine, redis, sqlite
 from numbering.doctor import mariadb as dialect
@@ -29,7 +28,7 @@ from numbering.doctor.findings import Check, guarded, in_order, in_thread, ok, s
 from numbering.settings import Settings
 from projections.schema import SLOTS
 from tests.servers import HOST, Database, MariaDB, Redis, free_port
-from tests.stores import GRANTS, Ledger, append, setting
+from tests.stores import GRANTS, Ledger, append, new_sqlite, setting
 
 OK, WARNING, ERROR = Level
 HOUR = 3_600_000_000
@@ -66,9 +65,8 @@ def run(*words: str) -> Result:
 
 
 async def fresh(directory: Path) -> str:
-    url = f"sqlite+aiosqlite:///{directory}/ledger.db"
-    await migrate(url)
-    return url
+    new_sqlite(directory / "ledger.db")
+    return f"sqlite+aiosqlite:///{directory}/ledger.db"
 
 
 def test_a_healthy_ledger_exits_with_0(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""What the index says where events are, the log says too: whatever it knows, and however much of it is behind."""
+"""What the index says where events are, the log says too: whatever it knows, and however much of it is behind.
+
+Any history takes a second: each number's is read with the index and without, from the log's end to its beginning.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
