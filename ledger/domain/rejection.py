@@ -66,7 +66,7 @@ class Code(Enum):
     NUMBER_NOT_CONFIRMED = "NB042", False, "Only a confirmed number can be voided, or linked to a document."
     NUMBER_PRINTED_OTHERWISE = "NB043", False, "The value was printed as another number: name it as it was printed."
     SEQUENCE_NOT_FOUND = "NB044", False, "No sequence has this id, or it has not begun."
-    PERIOD_CLOSED = "NB045", False, "The period of the sequence is closed: its numbers can only be voided."
+    PERIOD_CLOSED = "NB045", False, "The period of the sequence is closed: its numbers can only be voided or linked."
     RESERVATIONS_OPEN = "NB046", True, "Reservations of the sequence are still open."
     SERIES_RETIRED = "NB047", False, "The series is retired: it gives out no more numbers."
     NOT_FORWARD = "NB048", False, "A sequence moves forward only, past values that it has not passed yet."
