@@ -7,7 +7,7 @@ from typing import Any, assert_never
 import orjson
 from pyroaring import BitMap
 
-from api.number_answers import assigned, number_history, voided
+from api.number_answers import assigned, linked, number_history, voided
 from api.sequence_answers import (
     gaps,
     period_closed,
@@ -63,6 +63,7 @@ __all__ = [
     "imported",
     "imported_again",
     "issued",
+    "linked",
     "maximum_adjusted",
     "number_history",
     "period_closed",

@@ -4,16 +4,16 @@ from typing import Any
 
 from ledger.domain.accounting import Cause
 from ledger.domain.calendar import instant_text
-from ledger.domain.commands import Original
-from ledger.domain.events import NumberAssigned, Numbering
+from ledger.domain.commands import Link, Original
+from ledger.domain.events import DocumentLinked, NumberAssigned, Numbering
 from ledger.domain.history import NumberHistory, Step
 from ledger.domain.ranges import Ranges
-from ledger.domain.results import Voiding, event_of
+from ledger.domain.results import Voiding, event_of, event_of_if_any
 from ledger.domain.sequence import ValueState
 from ledger.domain.state import State
 from ledger.writer import Outcome
 
-__all__ = ["assigned", "cause_answer", "number_history", "ranges_answer", "voided"]
+__all__ = ["assigned", "cause_answer", "linked", "number_history", "ranges_answer", "voided"]
 
 Answer = dict[str, Any]
 
@@ -41,6 +41,18 @@ def voided(outcome: Outcome, state: State) -> Answer:
         replacement |= {"state": ValueState.CONFIRMED.value, "document": confirmed.document, "token": confirmed.token}
         answer |= {"replaced_by": replacement["number"], "replacement": replacement}
     return answer | {"position": outcome.position}
+
+
+def linked(command: Link, outcome: Outcome, _: State) -> Answer:
+    """Say which document a number has, and which it had; where these are one, nothing was to be changed."""
+    event = event_of_if_any(DocumentLinked, outcome.events)
+    return {
+        "number": command.number,
+        "state": ValueState.CONFIRMED.value,
+        "document": command.document,
+        "previous_document": event.previous if event else command.document,
+        "position": outcome.position,
+    }
 
 
 def number_history(history: NumberHistory, state: State) -> Answer:

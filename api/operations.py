@@ -20,6 +20,7 @@ from api.schemas import (
     ConfirmBody,
     ExtendBody,
     IssueBody,
+    LinkBody,
     OpenPeriodBody,
     ReserveBody,
     ResetSequenceBody,
@@ -38,6 +39,7 @@ from ledger.domain.commands import (
     DefineSeries,
     Extend,
     Issue,
+    Link,
     OpenPeriod,
     ResetSequence,
     RetireSeries,
@@ -118,6 +120,10 @@ def _void(body: VoidBody, number: str, making: Making) -> Command:
     return Void(number, body.reason, making.ids.token(), body.replace, body.day())
 
 
+def _link(body: LinkBody, number: str, _: Making) -> Command:
+    return Link(number, body.document, body.reason)
+
+
 def _define(body: SeriesBody, code: str, _: Making) -> Command:
     return DefineSeries((Series.define(code, body.definition()),))
 
@@ -160,6 +166,7 @@ _ALL = (
     Operation("cancel", "token", CancelBody, _cancel, _of(answers.cancelled)),
     Operation("assign", "", AssignBody, _assign, _of(answers.assigned), (NumberAssigned,)),
     Operation("void", "number", VoidBody, _void, _of(answers.voided)),
+    Operation("link", "number", LinkBody, _link, answers.linked),
     Operation("define_series", "series", SeriesBody, _define, answers.defined, (SeriesDefined,)),
     Operation("adjust_maximum", "series", AdjustMaximumBody, _adjust_maximum, answers.maximum_adjusted),
     Operation("retire_series", "series", RetireSeriesBody, _retire, _of(answers.series_retired)),

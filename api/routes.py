@@ -126,6 +126,7 @@ def routes(ledger: Ledger, default_ttl_seconds: int, searches: Searches | None) 
         *([RawRoute("/v1/numbers", searches.numbers, methods=["GET"])] if searches else []),
         RawRoute("/v1/numbers/{number}", to.number, methods=["GET"]),
         post("/v1/numbers/{number}/void", "void"),
+        post("/v1/numbers/{number}/document", "link"),
         RawRoute("/v1/sequences", to.list_sequences, methods=["GET"]),
         # An id may hold `%`, as in `S:A%2FB:2025`: quoted it is `S:A%252FB:2025`, and decoded once it is itself again.
         RawRoute("/v1/sequences/{sequence}", to.sequence, methods=["GET"]),

@@ -37,6 +37,7 @@ __all__ = [
     "ImportBody",
     "IssueBody",
     "LastEventId",
+    "LinkBody",
     "NumbersQuery",
     "OpenPeriodBody",
     "PreviewBody",
@@ -204,6 +205,11 @@ class VoidBody(Body):
 
     def day(self) -> date | None:
         return None if self.document_date is None else date.fromisoformat(self.document_date)
+
+
+class LinkBody(Body):
+    document: Document
+    reason: Reason
 
 
 # What the owners of series and sequences do

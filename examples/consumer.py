@@ -35,6 +35,10 @@ def confirmed(type, data):
     """Count the numbers that an event gives to each document."""
     if type == "NumberAssigned":
         return Counter([data["document"]])
+    if type == "DocumentLinked":
+        counts = Counter([data["document"]])
+        counts.subtract([data["previous"]] if "previous" in data else [])
+        return counts
     if type != "NumbersConfirmed":
         return Counter()
     counts = Counter(document for _, document in data.get("documents", ()))

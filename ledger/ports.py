@@ -307,6 +307,8 @@ class Index(Protocol):
     async def causes(self, sequence: str, values: BitMap) -> Mapping[int, BitMap]:
         """Give the positions of the events that put values in their states, each with the values that it did so to.
 
+        So of those that gave documents to numbers that were confirmed already.
+
         The event that closed the sequence is among them, with no values.
         """
 

@@ -6,6 +6,7 @@ judges what was found on the state of its own moment.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from pyroaring import BitMap
 
@@ -21,14 +22,26 @@ from ledger.domain.state import State
 from ledger.log import Log
 from ledger.ports import Aside
 
-__all__ = ["Preparation", "is_late"]
-
-Originals = Mapping[str, Original]  # by the number as it was named
+__all__ = ["Originals", "Preparation", "is_late"]
 
 
-def is_late(command: Command) -> bool:
-    """Say whether the commands before it may change what a command is prepared with."""
-    return isinstance(command, DefineSeries | Correction)
+@dataclass(frozen=True, slots=True)
+class Originals:
+    """What the log says of confirmed numbers, by the number as it was named, when `links` of them had been linked."""
+
+    found: Mapping[str, Original]
+    links: int
+
+    def of(self, command: Correction) -> WithOriginal:
+        return WithOriginal(command, self.found.get(command.number), self.links)
+
+
+def is_late(command: Command, known: Originals) -> bool:
+    """Say whether the commands before it may change what a command is prepared with.
+
+    What is `known` of a number stays true, but for its document, which `decide` brings up to date.
+    """
+    return isinstance(command, DefineSeries) or (isinstance(command, Correction) and command.number not in known.found)
 
 
 class Preparation:
@@ -58,8 +71,8 @@ class Preparation:
             (proved,) = await self._proved([command])
             return proved
         if isinstance(command, Correction):
-            found = known if known and command.number in known else await self.originals([command])
-            return WithOriginal(command, found.get(command.number))
+            found = known if known and command.number in known.found else await self.originals([command])
+            return found.of(command)
         if isinstance(command, Assign):
             await self._read(command.number)
         return command
@@ -73,7 +86,7 @@ class Preparation:
             if isinstance(command, DefineSeries):
                 prepared.append(next(proved))
             elif isinstance(command, Correction):
-                prepared.append(WithOriginal(command, found.get(command.number)))
+                prepared.append(found.of(command))
             else:
                 prepared.append(await self.one(command))
         return prepared
@@ -85,9 +98,10 @@ class Preparation:
         """
         numbers = dict.fromkeys(command.number for command in commands if isinstance(command, Correction))
         if not numbers:
-            return {}
+            return Originals({}, 0)
         indexed = await self._log.indexed()
         state, position = await self._readable()
+        links = state.links
         sought: dict[str, dict[int, list[str]]] = {}
         for number in numbers:
             with suppress(Rejection):
@@ -99,7 +113,7 @@ class Preparation:
         for id, values in sought.items():
             async for value, original in self._log.confirmed(id, BitMap(values), position, indexed):
                 found |= dict.fromkeys(values[value], original)
-        return found
+        return Originals(found, links)
 
     async def _read(self, number: str) -> None:
         """Read a number once: then it need not be read under the lock."""

@@ -1,7 +1,7 @@
 """The ledger as its faces see it: carry out a command, look at what there is."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from heapq import nsmallest
 from typing import Self
@@ -11,7 +11,7 @@ from pyroaring import BitMap
 from ledger.as_of import AsOf
 from ledger.date_tables import DateTables
 from ledger.domain.accounting import Accounting
-from ledger.domain.commands import Command, Correction, Envelope, Original, Reserve
+from ledger.domain.commands import Command, Correction, Envelope, Reserve
 from ledger.domain.decide import decide
 from ledger.domain.decisions.guards import known_series, no_sequence, reading_of
 from ledger.domain.events import (
@@ -31,7 +31,7 @@ from ledger.domain.utilisation import Utilisation
 from ledger.fold import Fold
 from ledger.log import Log, cause_of
 from ledger.ports import Aside, Clock, Fault, Ids, Index, Spawn, Store
-from ledger.preparation import Preparation, is_late
+from ledger.preparation import Originals, Preparation, is_late
 from ledger.views import AccountView, Closing, Preview, SequenceView, SeriesView
 from ledger.writer import Limits, Outcome, Together, Writer
 from ledger.writer.batch import key_reused
@@ -114,7 +114,7 @@ class Ledger:
         asked: list[asyncio.Future[Outcome]] = []
         try:
             for command, envelope in given:
-                if is_late(command):
+                if is_late(command, originals):
                     await asyncio.gather(*(each for each in asked if not each.done()), return_exceptions=True)
                 asked.append(await self._begun(command, envelope, originals))
             ended = await asyncio.gather(*asked, return_exceptions=True)
@@ -125,9 +125,7 @@ class Ledger:
             raise
         return [await self._ended(command, end) for (command, _), end in zip(given, ended, strict=True)]
 
-    async def _begun(
-        self, command: Command, envelope: Envelope, originals: Mapping[str, Original]
-    ) -> asyncio.Future[Outcome]:
+    async def _begun(self, command: Command, envelope: Envelope, originals: Originals) -> asyncio.Future[Outcome]:
         """Let a command wait for the writer; a Fault is its outcome too."""
         try:
             prepared = await self._preparation.one(command, originals)
@@ -303,11 +301,12 @@ class Ledger:
             return history.closed(together=is_together) if history else rejection
         if not (is_together and rejection.code is Code.CHANGED_MEANWHILE and isinstance(command, Correction)):
             return rejection
-        if await self._preparation.originals([command]):
+        if (await self._preparation.originals([command])).found:
             return rejection
+        verb = type(command).__name__.lower()
         return Rejection(
             Code.NUMBER_NOT_CONFIRMED,
-            f"{command.number!r} is given out by this request itself; void it in a request that comes after it",
+            f"{command.number!r} is given out by this request itself; {verb} it in a request that comes after it",
         )
 
 

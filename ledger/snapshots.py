@@ -278,6 +278,15 @@ def _format(rows: Rows, _: Parts) -> int:
     return int(format)
 
 
+def _links_rows(parts: Parts) -> Rows:
+    yield parts["links"]
+
+
+def _links(rows: Rows, _: Parts) -> int:
+    (links,) = rows
+    return int(links)
+
+
 class _Form(NamedTuple):
     rows: Callable[[Parts], Rows]
     part: Callable[[Rows, Parts], Any]
@@ -295,4 +304,5 @@ _FORMS: Mapping[str, _Form] = {
     "retired": _Form(_items("retired"), _mapping),
     "highest": _Form(_highest_rows, _highest),
     "format": _Form(_format_rows, _format),
+    "links": _Form(_links_rows, _links),
 }

@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 from ledger.stores.holders import UNSEEN, holders
 from ledger.stores.processes import Connection, Process, Processes
 from ledger.stores.sqlite import file_of
+from numbering.doctor.grants import may, parse
 from numbering.presence import REFRESH_SECONDS
 from numbering.settings import Settings
 from numbering.wiring import opened_store
@@ -58,9 +59,22 @@ async def _look(settings: Settings) -> Census:
         table = Processes(store)
         connections = await table.connections()
         processes, now = await table.all()
+        blind_spots = _blind_spots(await table.grants(), make_url(settings.database_url).database or "")
         own = set(store.connection_ids())
     others = [each for each in connections if each.id not in own]
-    return counted(processes, now, others, pids, socket.gethostname())
+    census = counted(processes, now, others, pids, socket.gethostname())
+    return Census(census.processes, [*census.strangers, *blind_spots])
+
+
+def _blind_spots(lines: Iterable[str], database: str) -> list[str]:
+    """Say what an account does not see: without the PROCESS privilege a server shows it no connections but its own.
+
+    One that may do no more than serve is the services' own, so that what it sees are theirs.
+    """
+    grants = parse(lines)
+    if not may(grants, "CREATE", database, "*") or may(grants, "PROCESS", "*", "*"):
+        return []
+    return ["the connections of other accounts, which this one may not see (it needs PROCESS, or be the services' own)"]
 
 
 def other_holders(database_url: str) -> set[int]:

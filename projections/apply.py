@@ -17,6 +17,7 @@ import orjson
 
 from ledger.codec import Entry
 from ledger.domain.events import (
+    DocumentLinked,
     Event,
     LedgerEvent,
     MaximumAdjusted,
@@ -51,6 +52,7 @@ from projections.gaps import Gaps
 from projections.known import Counter, Known, definition_text
 from projections.rows import (
     GapRow,
+    LinkRow,
     NumberRow,
     ReservationRow,
     SequenceRow,
@@ -150,7 +152,7 @@ def values_in(event: Event) -> int:
             return count_of(ranges) + count_of(released)
         case NumbersImported(prints=prints):
             return sum(count_of(each.ranges) for each in prints)
-        case NumberAssigned() | NumberVoided():
+        case NumberAssigned() | NumberVoided() | DocumentLinked():
             return 1
         case ReservationExtended() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
             return 0
@@ -166,7 +168,7 @@ def _taken(event: Event) -> list[Ranges]:
             return [each.ranges for each in prints]
         case NumberAssigned(value=value):
             return [((value, value),)]
-        case NumbersConfirmed() | ReservationExtended() | ReservationEnded() | NumberVoided():
+        case NumbersConfirmed() | ReservationExtended() | ReservationEnded() | NumberVoided() | DocumentLinked():
             return []
         case SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
             return []
@@ -202,6 +204,8 @@ class Unit:
         self.known = known
         self.gaps = Gaps(gaps)
         self.changes: list[Change] = []
+        self.documents: list[tuple[str, int, int]] = []  # of stored numbers, by sequence and value; after the changes
+        self.links: list[LinkRow] = []
         self.emptied: list[int] = []  # sequences of which nothing that was released before comes back
         self.series: dict[tuple[str, int], SeriesRow] = {}
         self.sequences: dict[str, SequenceRow] = {}
@@ -241,6 +245,8 @@ class Unit:
                 self._assigned(event, cause)
             case NumberVoided():
                 self._voided(event, cause)
+            case DocumentLinked():
+                self._linked(event, cause)
             case SequenceAdjusted(skipped=skipped):
                 self._skip(self._begun(event, cause), skipped, SKIPPED, cause)
             case SequenceFenced(skipped=skipped):
@@ -282,7 +288,7 @@ class Unit:
         )  # fmt: skip
         self.reservations[event.token] = self.known.reservations[event.token] = reservation
         if self._awaited:
-            self._link(numbering, event.ranges)
+            self._replace(numbering, event.ranges)
 
     def _imported(self, event: NumbersImported, cause: _Cause) -> None:
         row = self._begun(event, cause)
@@ -424,7 +430,17 @@ class Unit:
         if event.replacement:
             self._awaited[event.replacement] = (self._frame(numbering).number(value), changed)
 
-    def _link(self, numbering: Numbering, ranges: Ranges) -> None:
+    def _linked(self, event: DocumentLinked, cause: _Cause) -> None:
+        """Change a number's document alone: the cause of its state stays what it is."""
+        row = self._touch(self.known.sequences[event.sequence], cause)
+        self.links.append(LinkRow(row.sequence_at, event.value, cause.position))
+        here = self._numbers.get(row.sequence_at, {}).get(event.value)
+        if here is None:
+            self.documents.append((event.document, row.sequence_at, event.value))
+        else:
+            here.document = event.document
+
+    def _replace(self, numbering: Numbering, ranges: Ranges) -> None:
         """Tell a voided number which one replaces it, and that one which it replaces; both are of one command."""
         for place, (voided, changed) in list(self._awaited.items()):
             if place[0] == numbering.sequence and includes(ranges, place[1]):

@@ -19,7 +19,7 @@ from projections.apply import values_in
 from projections.checkpoints import NOTE_CHECK, shortened
 from projections.line import line
 from projections.refold import Backward, Forward
-from projections.rows import GapRow, NumberRow, ReservationRow, SequenceRow, SeriesRow
+from projections.rows import GapRow, LinkRow, NumberRow, ReservationRow, SequenceRow, SeriesRow
 from projections.snapshot import Snapshot, snapshot
 
 __all__ = ["Progress", "Report", "check"]
@@ -39,6 +39,7 @@ KEYS: dict[type[Any], tuple[str, ...]] = {
     ReservationRow: ("token",),
     NumberRow: ("sequence_at", "value"),
     GapRow: ("sequence_at", "first"),
+    LinkRow: ("sequence_at", "value", "position"),
 }
 
 Progress = Callable[[int, int], None]  # so many of so many steps are done
@@ -117,7 +118,7 @@ class _Comparison:
 
     async def _backward(self, forward: Forward) -> None:
         """Compare each number with the event that gave it out last, and each gap with its cause."""
-        backward, high, numbers, gaps, count = Backward(forward), self.seen.position, 0, 0, 0
+        backward, high, numbers, gaps, links, count = Backward(forward), self.seen.position, 0, 0, 0, 0
         while high:
             low = max(high - CHUNK, 0)
             entries = [codec.decode(record) for record in await self._read(low, high)]
@@ -128,7 +129,7 @@ class _Comparison:
                 if count >= MAX_NUMBERS or not entries:
                     found = backward.drain()
                     await self._compare_part(entry.position - 1, high, *found, forward)
-                    numbers, gaps = numbers + len(found[0]), gaps + len(found[1])
+                    numbers, gaps, links = numbers + len(found[0]), gaps + len(found[1]), links + len(found[2])
                     high, count = entry.position - 1, 0
                     self._tell(2 * self.seen.position - high)
         for (sequence_at, value), position in self._earlier.items():
@@ -136,6 +137,7 @@ class _Comparison:
                 self._differ(f"numbers: value {value} of sequence {sequence_at} has no life at {position}")
         await self._compare_count(self.seen.slot.numbers, numbers)
         await self._compare_count(self.seen.slot.gaps, gaps)
+        await self._compare_count(self.seen.slot.links, links)
 
     async def _chunks(self) -> AsyncIterator[Sequence[Record]]:
         position = 0
@@ -166,6 +168,7 @@ class _Comparison:
         to: int,
         numbers: list[NumberRow],
         gaps: list[GapRow],
+        links: list[LinkRow],
         again: list[tuple[str, int, int]],
         forward: Forward,
     ) -> None:
@@ -181,6 +184,7 @@ class _Comparison:
         given = await self._given({gap.token for gap in gaps if gap.token})
         expected = [replace(gap, given_position=given.get(gap.token, 0)) for gap in gaps]
         self._compare(GapRow, expected, found)
+        self._compare(LinkRow, links, await self._of_part(self.seen.slot.links, LinkRow, after, to))
 
     def _check_earlier(self, place: tuple[int, int], position: int) -> None:
         """Compare the life before the one that a row tells; those before that are in no table."""

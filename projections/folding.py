@@ -228,6 +228,8 @@ class Folding:
         to = statements(self.checkpoint.slot, self.store.writers.dialect)
         for changes in _by_width(unit.changes):
             await line.many(to.change_numbers, [astuple(change) for change in changes])
+        await line.many(to.link_numbers, unit.documents)
+        await line.many(to.insert_links, plain(unit.links))
         await line.many(to.reissue_numbers, plain(unit.reissued()))
         await line.many(to.insert_numbers, plain(unit.inserted()))
         await line.many(to.empty_gaps, [(sequence_at,) for sequence_at in unit.emptied])

@@ -5,7 +5,7 @@ folded from another history is not relied on.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from pyroaring import BitMap
@@ -99,14 +99,15 @@ async def _life_of(seen: Snapshot, sequence: str, value: int) -> Life:
     of_value = (numbers.sequence_at == place.sequence_at, numbers.value == value)
     rows = await seen.fetch(select(*(numbers[name] for name in _Row._fields)).where(*of_value))
     if rows:
-        return _life(_Row._make(rows[0]))
+        links = [position for position, _ in await _links(seen, place.sequence_at, [value])]
+        return _life(_Row._make(rows[0]), links)
     causes: dict[int, BitMap] = {}
     await _add_gaps(seen, place.sequence_at, BitMap([value]), causes)
     return Life(list(causes), 0)
 
 
-def _life(row: _Row) -> Life:
-    positions = sorted({row.position, row.confirmed_position, row.changed_position} - {0})
+def _life(row: _Row, links: Sequence[int]) -> Life:
+    positions = sorted({row.position, row.confirmed_position, row.changed_position, *links} - {0})
     # What was given by hand or imported may have been passed over before, and what was reissued had a life before.
     is_first = row.token and not row.earlier
     return Life(positions, 0 if is_first else row.position - 1)
@@ -138,7 +139,7 @@ async def _add_gaps(seen: Snapshot, sequence_at: int, sought: BitMap, causes: di
 
 
 async def _add_numbers(seen: Snapshot, sequence_at: int, sought: BitMap, causes: dict[int, BitMap]) -> None:
-    """Add the causes of the states of numbers that were given out."""
+    """Add the causes of the states of numbers that were given out, and the events that gave them other documents."""
     numbers = seen.slot.numbers.c
     values = list(sought[:MAX_VALUES])
     for start in range(0, len(values), VALUES_AT_ONCE):
@@ -146,3 +147,12 @@ async def _add_numbers(seen: Snapshot, sequence_at: int, sought: BitMap, causes:
         asked = select(numbers.value, numbers.changed_position).where(numbers.sequence_at == sequence_at, wanted)
         for row in await seen.fetch(asked):
             causes.setdefault(row.changed_position, BitMap()).add(row.value)
+        for position, value in await _links(seen, sequence_at, values[start : start + VALUES_AT_ONCE]):
+            causes.setdefault(position, BitMap()).add(value)
+
+
+async def _links(seen: Snapshot, sequence_at: int, values: Sequence[int]) -> list[tuple[int, int]]:
+    """Give the positions at which some values got another document, each with the value."""
+    links = seen.slot.links.c
+    asked = select(links.position, links.value).where(links.sequence_at == sequence_at, links.value.in_(values))
+    return [(row.position, row.value) for row in await seen.fetch(asked)]

@@ -48,7 +48,7 @@ from ledger.domain.series import MAX_VALUE, Series
 from ledger.domain.state import State
 from ledger.domain.utilisation import Utilisation
 from projections.known import definition_text
-from projections.rows import GapRow, NumberRow, ReservationRow, SequenceRow, SeriesRow, text_of
+from projections.rows import GapRow, LinkRow, NumberRow, ReservationRow, SequenceRow, SeriesRow, text_of
 
 __all__ = ["Backward", "Forward"]
 
@@ -240,15 +240,17 @@ class Backward:
     forward: Forward
     numbers: list[NumberRow] = field(default_factory=list)
     gaps: list[GapRow] = field(default_factory=list)
+    links: list[LinkRow] = field(default_factory=list)
     again: list[tuple[str, int, int]] = field(default_factory=list)
     _met: dict[str, BitMap] = field(default_factory=dict)
     _waiting: dict[tuple[str, int], _Met] = field(default_factory=dict)
     _pools: dict[str, BitMap] = field(default_factory=dict)
+    _documents: dict[tuple[str, int], str] = field(default_factory=dict)  # the last of those that were linked
 
-    def drain(self) -> tuple[list[NumberRow], list[GapRow], list[tuple[str, int, int]]]:
+    def drain(self) -> tuple[list[NumberRow], list[GapRow], list[LinkRow], list[tuple[str, int, int]]]:
         """Give what was completed since this was asked last."""
-        drained = self.numbers, self.gaps, self.again
-        self.numbers, self.gaps, self.again = [], [], []
+        drained = self.numbers, self.gaps, self.links, self.again
+        self.numbers, self.gaps, self.links, self.again = [], [], [], []
         return drained
 
     def take(self, entry: Entry) -> None:
@@ -268,6 +270,8 @@ class Backward:
                 self._leave(event.numbering.sequence, event.released, ValueState.CANCELLED, entry)
             case NumberVoided(numbering=of, value=value):
                 self._meet(of.sequence, ((value, value),), ValueState.VOIDED, entry)
+            case NumberEvent() as event:
+                self._link(event, entry)
             case ReservationEnded(numbering=of, ranges=ranges) as event:
                 self._leave(of.sequence, ranges, event.end, entry)
             case SequenceAdjusted(sequence=id, skipped=skipped) | SequenceFenced(sequence=id, skipped=skipped):
@@ -276,6 +280,16 @@ class Backward:
                 pass
             case _:
                 assert_never(entry.event)
+
+    def _link(self, event: Event, entry: Entry) -> None:
+        """Note the documents that an event gave to numbers in the state in which they were."""
+        id = event.sequence
+        for value in values_of(event.linked):
+            original = event.original(value)
+            assert id is not None
+            assert original is not None
+            self.links.append(LinkRow(self.forward.sequence_at[id], value, entry.position))
+            self._documents.setdefault((id, value), original.document or "")
 
     def _meet(self, id: str, ranges: Ranges, state: ValueState, entry: Entry) -> BitMap:
         """Note the cause of the values that were not met yet; gives those."""
@@ -311,7 +325,7 @@ class Backward:
         for value in values_of(event.ranges):
             met = self._waiting[id, value]
             met.confirmed_position, met.confirmed_at = entry.position, entry.recorded_at
-            met.document = own.get(value, event.document) or ""
+            met.document = self._documents.pop((id, value), own.get(value, event.document) or "")
 
     def _give(
         self, of: Numbering | NumbersImported, day: date, attributes: tuple[tuple[str, str], ...], ranges: Ranges,
@@ -327,7 +341,8 @@ class Backward:
                 self.again.append((id, value, entry.position))
                 continue
             if not is_held:
-                met.confirmed_position, met.confirmed_at, met.document = entry.position, entry.recorded_at, document
+                met.confirmed_position, met.confirmed_at = entry.position, entry.recorded_at
+                met.document = self._documents.pop((id, value), document)
             number = self.forward.number(of, day, attributes, value)
             self.numbers.append(self._row(of, value, number, met, entry, token, day))
 

@@ -11,6 +11,7 @@ from projections.schema import SLOTS
 
 __all__ = [
     "GapRow",
+    "LinkRow",
     "NumberRow",
     "ReservationRow",
     "SequenceRow",
@@ -141,6 +142,15 @@ class GapRow:
     released: int
 
 
+@dataclass(slots=True)
+class LinkRow:
+    """That a number got another document, by the event at `position`."""
+
+    sequence_at: int
+    value: int
+    position: int
+
+
 def _columns(row: type[Any], table: Table) -> "attrgetter[tuple[Any, ...]]":
     names = [field.name for field in fields(row)]
     assert names == table.columns.keys(), f"{row.__name__} is not as {table.name}"
@@ -149,7 +159,9 @@ def _columns(row: type[Any], table: Table) -> "attrgetter[tuple[Any, ...]]":
 
 _PLAIN = {
     row: _columns(row, table)
-    for row, table in zip((SeriesRow, SequenceRow, ReservationRow, NumberRow, GapRow), SLOTS["a"].tables, strict=True)
+    for row, table in zip(
+        (SeriesRow, SequenceRow, ReservationRow, NumberRow, GapRow, LinkRow), SLOTS["a"].tables, strict=True
+    )
 }
 
 

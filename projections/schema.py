@@ -66,6 +66,7 @@ class Slot(NamedTuple):
     reservations: Table
     numbers: Table
     gaps: Table
+    links: Table
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -195,8 +196,21 @@ def _gaps(slot: str) -> Table:
     )
 
 
+def _links(slot: str) -> Table:
+    """Where each number got another document: a number has few such events, and most have none."""
+    return Table(
+        f"links_{slot}",
+        metadata,
+        _key("sequence_at"),
+        _key("value"),
+        _key("position"),
+        Index(f"links_{slot}_by_position", "position"),
+        **_MARIADB,
+    )
+
+
 def _slot(name: str) -> Slot:
-    return Slot(name, *(make(name) for make in (_series, _sequences, _reservations, _numbers, _gaps)))
+    return Slot(name, *(make(name) for make in (_series, _sequences, _reservations, _numbers, _gaps, _links)))
 
 
 SLOTS = {name: _slot(name) for name in "ab"}

@@ -72,6 +72,10 @@ class Statements:
         of_place = and_(of_sequence, gaps.c.first == bindparam("of_first"))
         self.delete_gaps = self._bulk(delete(gaps).where(of_place), ("of_sequence", "of_first"))
         empty = update(gaps).where(of_sequence, gaps.c.released == 1).values(released=0)
+        of_number = and_(numbers.c.sequence_at == bindparam("of_sequence"), numbers.c.value == bindparam("of_value"))
+        link = update(numbers).where(of_number).values(document=bindparam("new_document"))
+        self.link_numbers = self._bulk(link, ("new_document", "of_sequence", "of_value"))
+        self.insert_links = self._bulk(insert(slot.links), slot.links.columns.keys())
         self.empty_gaps = self._bulk(empty, ("of_sequence",))
 
     def _bulk(self, statement: Executable, given: Sequence[str]) -> Bulk:

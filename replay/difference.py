@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from ledger import codec
 from ledger.codec import Entry
-from ledger.domain.events import SeriesEvent
+from ledger.domain.events import ReservationEvent, SeriesEvent
 from ledger.domain.sequence import Sequence, ValueState
 from ledger.domain.state import Reservation
 from ledger.fold import Fold
@@ -59,7 +59,7 @@ class Between:
         self.actors[entry.envelope.actor] += 1
         if isinstance(entry.event, SeriesEvent):
             self.series.append(entry)
-        if record.token in self._reservations:
+        if record.token in self._reservations and isinstance(entry.event, ReservationEvent):
             self._endings[record.token] = entry
 
     @property

@@ -28,7 +28,6 @@ from ledger.domain.events import (
     SeriesRetired,
 )
 from ledger.domain.history import NumberHistory
-from ledger.domain.ranges import includes
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.results import MAX_VOID_EVENTS, may_be_of_void
 from ledger.domain.state import State
@@ -126,15 +125,11 @@ async def _read(source: Source, past: Past, story: Story, progress: Progress) ->
     found: list[tuple[Entry, bytes]] = []
     async for events in past.events(lambda done, of: progress(of + done, 2 * of)):
         entries = ((_entry(event), event[2]) for event in events if mark in event[1])
-        found += ((entry, hash) for entry, hash in entries if _is_about(entry.event, reading.value))
+        found += ((entry, hash) for entry, hash in entries if entry.event.is_about(reading.value))
     for entry, hash in reversed(found):
         story.history.take(entry.event, cause_of(entry))
         story.history.take_command(await _command(source, entry, past.position), story.state)
         story.hashes[entry.position] = hash
-
-
-def _is_about(event: Event, value: int) -> bool:
-    return any(includes(ranges, value) for _, ranges in event.changes)
 
 
 async def _command(source: Source, entry: Entry, end: int) -> Sequence[Event]:

@@ -70,6 +70,7 @@ def documents_of(said: Said) -> set[str]:
 
 
 def _ranges(event: Stored) -> str:
-    """Say which values became what: `CONFIRMED 1-2; CANCELLED 3,5`."""
+    """Say which values became what: `CONFIRMED 1-2; CANCELLED 3,5`; `linked 4` got a document, and stayed CONFIRMED."""
     told = codec.decode(row_of(event)).event
-    return "; ".join(f"{state} {text_of(ranges)}" for state, ranges in told.changes if ranges)
+    parts = [*told.changes, ("linked", told.linked)]
+    return "; ".join(f"{what} {text_of(ranges)}" for what, ranges in parts if ranges)

@@ -149,6 +149,7 @@ def dump(state: State) -> str:
             "opened": state._all(lambda part: {" ".join(map(str, of)): fences for of, fences in part._opened.items()}),
             "fences": [_fence(each) for each in state.fences],
             "format": state.format,
+            "links": state.links,
             "sequences": {sequence.id: _sequence(sequence) for sequence in state.sequences()},
             "latest_periods": _latest_periods(state),
             "reservations": {each.token: _reservation(each) for each in state.reservations()},

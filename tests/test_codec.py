@@ -18,6 +18,7 @@ from ledger.domain.calendar import FIRST_DATE, LAST_DATE, Reset
 from ledger.domain.commands import Envelope
 from ledger.domain.decisions.sequences import MAX_CLOSED_RANGES
 from ledger.domain.events import (
+    DocumentLinked,
     Event,
     FormatRaised,
     MaximumAdjusted,
@@ -130,6 +131,7 @@ KINDS: dict[type[Any], st.SearchStrategy[Event]] = {
     PeriodClosed: st.builds(PeriodClosed, TEXT, TEXT, NUMBERS, KEYS, TEXT, NUMBERS, st.integers(-1, SAFE), ACCOUNTING),
     NumberAssigned: st.builds(NumberAssigned, NUMBERINGS, VALUES, TEXT, st.just(()) | RANGES),
     NumberVoided: st.builds(NumberVoided, NUMBERINGS, VALUES, st.none() | st.tuples(TEXT, VALUES)),
+    DocumentLinked: st.builds(DocumentLinked, NUMBERINGS, VALUES, TEXT, st.none() | TEXT, st.none() | TEXT),
     NumbersReserved: st.builds(NumbersReserved, NUMBERINGS, TEXT, RANGES, NUMBERS),
     NumbersConfirmed: st.builds(
         NumbersConfirmed, NUMBERINGS, TEXT, RANGES, st.none() | TEXT, pairs(VALUES), st.just(()) | RANGES
@@ -273,6 +275,7 @@ def test_half_a_character_is_refused() -> None:
         ("PeriodClosed-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("NumberAssigned-1", "LCBP3-RFA:TER:RPT:-"),
         ("NumberVoided-1", "LETTER:คคง.:สคฉ.3-01:2025"),
+        ("DocumentLinked-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("RestoreFenced-1", LEDGER_STREAM),
         ("SequenceFenced-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("ReservationFenced-1", "LCBP3-RFA:TER:RPT:-"),

@@ -1,6 +1,9 @@
 """The example consumer counts every confirmed number once, whatever happens to it, to Redis and to the mirror.
 
 The mirror is played here: events of a real service are put into the stream as the relay does it.
+
+Most take seconds: a consumer blocks a second for what is new, tries again a second after a failure, and takes over what
+another has left after `IDLE_MS`.
 """
 
 import signal

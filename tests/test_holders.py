@@ -1,23 +1,13 @@
 """Who has an SQLite file open, whatever it is a build of."""
 
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from ledger.stores.holders import holders, holders_listed
-
-OPENED = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1])
-connection.execute("SELECT * FROM sqlite_master").fetchall()
-print("opened", flush=True)
-sys.stdin.read()
-"""
+from tests.opener import another
 
 
 @pytest.fixture
@@ -27,17 +17,6 @@ def file(tmp_path: Path) -> Path:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE events (position INTEGER)")
     return made
-
-
-@contextmanager
-def another(file: Path) -> Iterator[int]:
-    """A process that has read from a file, and has it open; gives its id."""
-    words = [sys.executable, "-c", OPENED, str(file)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        assert process.stdout.readline() == b"opened\n"
-        yield process.pid
-        process.kill()
 
 
 def test_nobody(file: Path) -> None:

@@ -1,7 +1,8 @@
 """All commands, in any order, on several stores at once: each judges and does what a naive model does, and alike.
 
 After every step a refused command has left the log as it was. In the end the log holds every invariant, all stores
-hold the same bytes, and every value of every sequence is accounted for as the model has it.
+hold the same bytes, and every value of every sequence is accounted for as the model has it. A history takes a tenth of
+a second, and many are needed: most of them run with --thorough only.
 """
 
 import asyncio

@@ -175,7 +175,7 @@ class TestNothingIsForgotten:
     """Whoever adds a field to what is folded must add it to the snapshot too."""
 
     def test_of_a_state(self) -> None:
-        made_anew = {"_base", "_expiries", "_in_use", "_kept"}
+        made_anew = {"_base", "_expiries", "_in_use", "_kept", "_linked", "_forgotten"}
         assert vars(State()).keys() == {f"_{name}" for name in PARTS} | made_anew
         assert snapshots._FORMS.keys() == set(PARTS)
 

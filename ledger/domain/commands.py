@@ -37,6 +37,7 @@ __all__ = [
     "Import",
     "ImportedSequence",
     "Issue",
+    "Link",
     "OpenPeriod",
     "Original",
     "RaiseFormat",
@@ -180,16 +181,29 @@ class Void(BaseCommand):
     document_date: date | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Link(BaseCommand):
+    """Give a confirmed number its document, or another one than it has."""
+
+    number: str
+    document: str
+    reason: str = field()
+
+
 # What is said of a confirmed number, named as it is printed. The state forgets how that was; the log knows it.
-Correction = Void
+Correction = Void | Link
 
 
 @dataclass(frozen=True, slots=True)
 class WithOriginal(BaseCommand):
-    """A correction, with what the log says of its number; None when that was not confirmed when it was looked up."""
+    """A correction, with what the log says of its number; None when that was not confirmed when it was looked up.
+
+    `links` is `State.links` of that moment: what was linked later is not in the `original`.
+    """
 
     command: Correction
     original: Original | None
+    links: int = 0
 
 
 @dataclass(frozen=True, slots=True)

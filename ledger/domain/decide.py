@@ -26,7 +26,6 @@ from ledger.domain.commands import (
     Reserve,
     ResetSequence,
     RetireSeries,
-    Void,
     WithOriginal,
 )
 from ledger.domain.decisions import formats, numbers, registers, reservations, restores, sequences, series
@@ -60,8 +59,8 @@ def _events(state: State, command: Decidable, now: int) -> list[Event]:
             return reservations.expire(state, token, now)
         case Assign():
             return numbers.assign(state, command, now)
-        case WithOriginal(command=Void() as correction, original=original):
-            return numbers.void(state, correction, original, now)
+        case WithOriginal():
+            return numbers.correct(state, command, now)
         case AdjustSequence():
             return sequences.adjust(state, command, now)
         case OpenPeriod():

@@ -24,6 +24,7 @@ __all__ = [
     "LEDGER_STREAM",
     "BaseEvent",
     "Change",
+    "DocumentLinked",
     "Event",
     "FormatRaised",
     "LedgerEvent",
@@ -100,6 +101,15 @@ class BaseEvent:
     def changes(self) -> tuple[Change, ...]:
         """The states into which the event took values, each with the values; of each it is the cause."""
         return ()
+
+    @property
+    def linked(self) -> Ranges:
+        """The confirmed values to which the event gave another document; their state, and its cause, stay the same."""
+        return ()
+
+    def is_about(self, value: int) -> bool:
+        """Say whether the event changed a value's state or document."""
+        return any(includes(ranges, value) for _, ranges in self.changes) or includes(self.linked, value)
 
     def original(self, value: int) -> Original | None:
         """Say how the number of a value was printed, and its document if the event gives it one.
@@ -292,7 +302,7 @@ class NumbersConfirmed(_OfNumbering, ReservationEvent):
 
     def original(self, value: int) -> Original | None:
         given = dict(self.documents).get(value, self.document) if includes(self.ranges, value) else None
-        return Original.of(self.numbering, given)
+        return Original.of(self.numbering, given, self.token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,6 +421,28 @@ class NumberVoided(_OfNumbering, NumberEvent):
         return ((ValueState.VOIDED, ((self.value, self.value),)),)
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentLinked(_OfNumbering, NumberEvent):
+    """A confirmed number got its document, or another one than `previous`.
+
+    The `token` is that of the reservation that gave the number out; None if no reservation did.
+    """
+
+    format = 2
+
+    value: int
+    document: str
+    previous: str | None = None
+    token: str | None = None
+
+    @property
+    def linked(self) -> Ranges:
+        return ((self.value, self.value),)
+
+    def original(self, value: int) -> Original | None:
+        return Original.of(self.numbering, self.document, self.token) if value == self.value else None
+
+
 # The ledger as a whole
 
 
@@ -462,6 +494,7 @@ Event = (
     | NumbersImported
     | NumberAssigned
     | NumberVoided
+    | DocumentLinked
     | SequenceAdjusted
     | PeriodClosed
     | ReservationExtended

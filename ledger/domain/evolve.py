@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from ledger.domain.events import (
+    DocumentLinked,
     Event,
     FormatRaised,
     MaximumAdjusted,
@@ -53,6 +54,8 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
             _assigned(state, event)
         case NumberVoided(numbering=numbering, value=value):
             state.sequence_to_change(numbering.sequence).void(value)
+        case DocumentLinked(numbering=numbering, value=value, document=document):
+            state.put_link(numbering.sequence, value, document)
         case SequenceAdjusted():
             _adjusted(state, event)
         case SequenceFenced(skipped=skipped):

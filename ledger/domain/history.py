@@ -36,13 +36,16 @@ __all__ = ["NumberHistory", "ReservationHistory", "Step", "confirmed_by"]
 class ReservationHistory:
     """What became of each value that a reservation ever held.
 
-    `values` maps each value to its state and document; `position` is that of the last event folded."""
+    `values` maps each value to its state and document; `position` is that of the last event folded, and `settled` of
+    the last that changed more than a document.
+    """
 
     token: str
     numbering: Numbering
     reserved_at: int
     expires_at: int
     position: int
+    settled: int
     values: dict[int, tuple[ValueState, str | None]] = field(default_factory=dict)
 
     @classmethod
@@ -51,10 +54,12 @@ class ReservationHistory:
         history: ReservationHistory | None = None
         for event, position, recorded_at in events:
             if isinstance(event, NumbersReserved):
-                history = cls(event.token, event.numbering, recorded_at, event.expires_at, position)
+                history = cls(event.token, event.numbering, recorded_at, event.expires_at, position, position)
             if history is not None:
                 history._fold(event)
                 history.position = position
+                if not event.linked:
+                    history.settled = position
         return history
 
     @property
@@ -80,12 +85,12 @@ class ReservationHistory:
         if ValueState.SKIPPED in self._states():
             return Rejection(
                 Code.RESERVATION_CLOSED,
-                f"reservation {self.token} was passed over by a restore, at position {self.position}: it may have been "
+                f"reservation {self.token} was passed over by a restore, at position {self.settled}: it may have been "
                 "confirmed in events that were lost; reserve again, or assign its number if a document bears it",
             )
         return Rejection(
             Code.RESERVATION_CLOSED,
-            f"reservation {self.token} was already {state.value.lower()}, at position {self.position}",
+            f"reservation {self.token} was already {state.value.lower()}, at position {self.settled}",
         )
 
     def _fold(self, event: Event) -> None:
@@ -101,10 +106,19 @@ class ReservationHistory:
                 self._put(event.ranges, event.end)
             case ReservationExtended():
                 self.expires_at = event.expires_at
-            case NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
+            case NumberEvent():
+                self._link(event)
+            case SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
                 pass  # of no reservation
             case _:
                 assert_never(event)
+
+    def _link(self, event: Event) -> None:
+        """Take over another document. The number may have been voided since, of which a reservation knows nothing."""
+        for value in values_of(event.linked):
+            original = event.original(value)
+            assert original is not None
+            self._put(((value, value),), ValueState.CONFIRMED, original.document)
 
     def _put(self, ranges: Ranges, state: ValueState, document: str | None = None) -> None:
         self.values.update(dict.fromkeys(values_of(ranges), (state, document)))
@@ -112,7 +126,7 @@ class ReservationHistory:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What an event made of a value. `original` says how its number was printed; None when nobody was to get it."""
+    """What an event made of a value, or of its document. `original` says how its number was printed, if it was."""
 
     state: ValueState
     cause: Cause
@@ -150,9 +164,10 @@ class NumberHistory:
     def take(self, event: Event, cause: Cause) -> bool:
         """Look at the event before the one taken last; says whether it was about this value."""
         value = self.reading.value
-        about = [
-            Step(state, cause, event.original(value)) for state, ranges in event.changes if includes(ranges, value)
-        ]
+        made = [state for state, ranges in event.changes if includes(ranges, value)]
+        if includes(event.linked, value):
+            made.append(ValueState.CONFIRMED)
+        about = [Step(state, cause, event.original(value)) for state in made]
         self.steps[:0] = about
         return bool(about)
 
@@ -178,10 +193,10 @@ class NumberHistory:
 
 
 def confirmed_by(event: Event, values: BitMap) -> Iterator[tuple[int, Original]]:
-    """Give those of some values that an event confirmed, and how their numbers were printed."""
-    for state, ranges in event.changes:
-        if state is ValueState.CONFIRMED:
-            for value in values_of(among(values, ranges)):
-                original = event.original(value)
-                assert original is not None
-                yield value, original
+    """Give those of some values that an event confirmed or linked, how their numbers were printed, and for what."""
+    confirmed = (ranges for state, ranges in event.changes if state is ValueState.CONFIRMED)
+    for ranges in (*confirmed, event.linked):
+        for value in values_of(among(values, ranges)):
+            original = event.original(value)
+            assert original is not None
+            yield value, original

@@ -55,13 +55,14 @@ class Print:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """How a number was printed, and for which document, as the log has it."""
+    """How a number was printed, and for which document, as the log has it; and by which reservation."""
 
     series_version: int
     document_date: date
     attributes: Attributes
     document: str | None
+    token: str | None = None
 
     @classmethod
-    def of(cls, numbering: Numbering, document: str | None = None) -> "Original":
-        return cls(numbering.series_version, numbering.document_date, numbering.attributes, document)
+    def of(cls, numbering: Numbering, document: str | None = None, token: str | None = None) -> "Original":
+        return cls(numbering.series_version, numbering.document_date, numbering.attributes, document, token)

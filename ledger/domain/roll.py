@@ -31,14 +31,19 @@ class Roll(Accounting):
     def __init__(self, sequence: Sequence, *, first: int, limit: int) -> None:
         super().__init__(sequence, first=first, states=PRINTED, limit=limit)
         self.told: dict[int, Told] = {}
+        self._documents: dict[int, str | None] = {}  # of values that were linked after they met their cause
 
     def take(self, event: Event, cause: Cause, only: BitMap | None = None) -> None:
         sought = self.sought if only is None else self.sought & only
+        for value in values_of(among(sought, event.linked)):
+            linked = event.original(value)
+            assert linked is not None
+            self._documents.setdefault(value, linked.document)
         for state, ranges in event.changes:
             for value in values_of(among(sought, ranges)):
                 original = event.original(value)
                 assert original is not None
-                document = original.document if state is ValueState.CONFIRMED else None
+                document = self._documents.get(value, original.document) if state is ValueState.CONFIRMED else None
                 self.told[value] = Told(state, cause, original, document)
                 self.sought.remove(value)
 

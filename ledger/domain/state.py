@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ledger.domain import calendar
 from ledger.domain.events import Numbering
@@ -23,13 +23,17 @@ __all__ = ["FOLD_VERSION", "PARTS", "Reservation", "RestoreFence", "State"]
 
 # Raise it whenever the same events would fold to another state, or the same state be written to a snapshot otherwise:
 # snapshots of another version are ignored.
-FOLD_VERSION = 6
+FOLD_VERSION = 7
 
 # What a root holds, by the names of its attributes; the heap of expiries is made of the reservations.
 PARTS = (
     "series", "sequences", "reservations", "latest_periods", "first_used", "opened", "fences", "retired", "highest",
-    "format",
+    "format", "links",
 )  # fmt: skip
+
+# The documents of numbers are not in the state, but for those that were linked of late: what the log said of a number
+# before the lock was taken is brought up to date with them. More links than this between the two are many minutes.
+MAX_LINKS = 10_000
 
 T = TypeVar("T")
 
@@ -55,6 +59,13 @@ class RestoreFence:
     opened: frozenset[tuple[str, str]]
 
 
+class LateLink(NamedTuple):
+    """The document that a number got as so many `links` had been made in the ledger, this one with them."""
+
+    links: int
+    document: str
+
+
 class State:
     def __init__(self, base: "State | None" = None) -> None:
         self._base = base
@@ -68,7 +79,10 @@ class State:
         self._retired: dict[str, bool] = {}
         self._highest: dict[tuple[str, int], int] = {}
         self._format: int = base._format if base else FIRST_FORMAT
+        self._links: int = base._links if base else 0
         self._expiries: list[tuple[int, str]] = []
+        self._linked: dict[tuple[str, int], LateLink] = {}  # the last of each value, in the order in which they came
+        self._forgotten = 0  # links up to this one may be missing there
         self._kept: Mapping[str, Sequence] = {}
         self._in_use: tuple[Series, ...] | None = None  # None: to be made anew
 
@@ -88,6 +102,9 @@ class State:
         base._retired.update(self._retired)
         base._highest.update(self._highest)
         base._format = self._format
+        base._links = self._links
+        for (id, value), link in self._linked.items():
+            base._remember(id, value, link)
         if self._series or self._first_used:
             base._in_use = None
         for token, reservation in self._reservations.items():
@@ -118,6 +135,7 @@ class State:
             setattr(state, f"_{name}", parts[name])
         state._expiries = [(each.expires_at, each.token) for each in state.reservations()]
         heapify(state._expiries)
+        state._forgotten = state._links
         return state
 
     def twin(self) -> "State":
@@ -201,6 +219,22 @@ class State:
     def generation(self) -> int:
         """Count the restores that may have lost events."""
         return len(self.fences)
+
+    @property
+    def links(self) -> int:
+        """Count how often confirmed numbers got another document."""
+        return self._links
+
+    def knows_links_since(self, links: int) -> bool:
+        """Say whether every link after the first so many is remembered."""
+        return self._base.knows_links_since(links) if self._base else links >= self._forgotten
+
+    def document_since(self, id: str, value: int, links: int) -> str | None:
+        """Give the document that a value got after the first so many links; None when it got none."""
+        found = self._linked.get((id, value))
+        if found is None:
+            return self._base.document_since(id, value, links) if self._base else None
+        return found.document if found.links > links else None
 
     def passed_over(self, series: Series, period: str) -> int:
         """Count the values from its start on that a sequence of this period passes over when it begins.
@@ -293,6 +327,17 @@ class State:
 
     def put_format(self, format: int) -> None:
         self._format = format
+
+    def put_link(self, id: str, value: int, document: str) -> None:
+        """Note that a value got another document."""
+        self._links += 1
+        self._remember(id, value, LateLink(self._links, document))
+
+    def _remember(self, id: str, value: int, link: LateLink) -> None:
+        self._linked.pop((id, value), None)
+        self._linked[id, value] = link
+        if len(self._linked) > MAX_LINKS and self._base is None:
+            self._forgotten = self._linked.pop(next(iter(self._linked))).links
 
     def put_retired(self, code: str) -> None:
         self._retired[code] = True

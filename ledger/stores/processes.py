@@ -93,6 +93,13 @@ class Processes:
         async with self._connected() as connection:
             return [Connection._make(row) for row in (await connection.exec_driver_sql(statement)).all()]
 
+    async def grants(self) -> Sequence[str]:
+        """Give the lines of SHOW GRANTS; none where there is no server."""
+        if self._store.connections_sql is None:
+            return []
+        async with self._connected() as connection:
+            return [str(line) for (line,) in (await connection.exec_driver_sql("SHOW GRANTS")).all()]
+
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
         """Open a connection that commits by itself, as for a snapshot: SQLite's lock is held for one statement."""

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "reservation": "numbers:reservation",
     "assign": "numbers:assign",
     "void": "numbers:void",
+    "link": "numbers:link",
     "show": "numbers:show",
     "sequences": "sequences:sequences",
     "sequence": "sequences:sequence",

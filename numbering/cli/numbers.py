@@ -19,6 +19,7 @@ __all__ = [
     "confirm",
     "extend",
     "issue",
+    "link",
     "preview",
     "reservation",
     "reserve",
@@ -153,6 +154,18 @@ def void(session: Session, number: str, reason: str, replace: bool, date: str | 
     """Take the confirmed NUMBER out of use, for ever."""
     answer = session.carry_out("void", number, reason=reason, replace=replace, document_date=date)
     session.tell(answer, _show_voided)
+
+
+@click.command(
+    epilog='\b\nExample:\n  numbering link INV-2025-000017 --document DOC-18 --reason "filed under another name"'
+)
+@click.argument("number")
+@click.option("--document", required=True, metavar="TEXT", help="Identifies the document that bears the number.")
+@click.option("--reason", required=True, metavar="TEXT", help=IN_THE_LOG)
+@on_ledger(writes=True)
+def link(session: Session, number: str, **fields: str) -> None:
+    """Give the confirmed NUMBER its document, or another one."""
+    session.tell(session.carry_out("link", number, **fields), say_facts)
 
 
 @click.command(epilog="\b\nExample:\n  numbering show INV-2025-000017")

@@ -39,7 +39,6 @@ class Ground:
     """A ledger as the build of before made it, and how this build migrates it."""
 
     place: Place
-    admin_url: str
     migrate: Callable[[], None]
 
 
@@ -53,14 +52,14 @@ def on_mariadb(mariadb: MariaDB, earlier: Earlier) -> Ground:
         assert asyncio.run(migrate(database.admin_url))
         database.grant_service(GRANTS)
 
-    return Ground(place_of_server(mariadb, database), database.admin_url, migrated)
+    return Ground(place_of_server(mariadb, database), migrated)
 
 
 def on_sqlite(earlier: Earlier, directory: Path) -> Ground:
     place = place_of_file(directory / "ledger.db")
     made = earlier.run("migrate", database_url=place.url)
     assert made.returncode == 0, made.stderr
-    return Ground(place, place.url, lambda: None)  # `serve` migrates it
+    return Ground(place, lambda: None)  # `serve` migrates it
 
 
 @pytest.fixture(params=["mariadb", "sqlite"])
@@ -75,7 +74,6 @@ class Fleet:
 
     def __init__(self, ground: Ground, build: Earlier, stack: ExitStack) -> None:
         self.url = ground.place.url
-        self.admin_url = ground.admin_url
         self.build = build
         self.load = Load([], clients=8)
         self._stack = stack
@@ -103,8 +101,8 @@ class Fleet:
         return begun
 
     def upgrade(self, *options: str) -> tuple[int, dict[str, Any]]:
-        """Run `numbering upgrade` as an administrator."""
-        done = run("upgrade", "--json", *options, cwd=self.build.root, database_url=self.admin_url)
+        """Run `numbering upgrade` with the services' account, which sees their connections."""
+        done = run("upgrade", "--json", *options, cwd=self.build.root, database_url=self.url)
         assert not done.stderr, done.stderr
         return done.returncode, orjson.loads(done.stdout)
 

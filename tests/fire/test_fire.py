@@ -2,6 +2,9 @@
 
 What is asserted are invariants and outcomes, not timings. The load keeps record of every answer, and the log must
 explain them all (`audit.py`).
+
+Most take seconds: they wait for deadlines (the shortest that a service takes is two seconds), for reservations of one
+second to expire, for servers to come back, or hold a COMMIT for longer than the service waits for it.
 """
 
 from __future__ import annotations

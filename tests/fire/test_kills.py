@@ -1,4 +1,7 @@
-"""All that write the log and all that follow it, killed in turn at random points: in the end all agree."""
+"""All that write the log and all that follow it, killed in turn at random points: in the end all agree.
+
+It takes seconds: each kill is followed by a restart and a random time at work, and the end by all that expires.
+"""
 
 from __future__ import annotations
 

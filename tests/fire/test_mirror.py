@@ -1,4 +1,7 @@
-"""The mirror knows more than the database, or other things: every process stops writing, and says the way out."""
+"""The mirror knows more than the database, or other things: every process stops writing, and says the way out.
+
+Each test takes a second: it starts up to four services and runs as many commands, in processes of their own.
+"""
 
 from __future__ import annotations
 

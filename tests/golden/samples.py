@@ -31,6 +31,7 @@ from ledger.domain.commands import (
     Fence,
     Import,
     Issue,
+    Link,
     OpenPeriod,
     Original,
     RaiseFormat,
@@ -41,6 +42,7 @@ from ledger.domain.commands import (
     WithOriginal,
 )
 from ledger.domain.events import (
+    DocumentLinked,
     FormatRaised,
     MaximumAdjusted,
     NumberAssigned,
@@ -227,6 +229,8 @@ SAMPLES = {
     "NumberAssigned-1-free": Entry(21, NumberAssigned(_RFA, 3, "ด-3"), _ANONYMOUS, 0, NOW),
     "NumberVoided-1": Entry(22, NumberVoided(_LETTER, 3, SequenceValue(_LETTER.sequence, 9)), _ENVELOPE, 0, NOW),
     "NumberVoided-1-alone": Entry(23, NumberVoided(_RFA, 3), _ANONYMOUS, 0, NOW),
+    "DocumentLinked-1": Entry(28, DocumentLinked(_LETTER, 3, "ด-4", "ด-3", _TOKEN), _ENVELOPE, 0, NOW),
+    "DocumentLinked-1-first": Entry(29, DocumentLinked(_RFA, 3, "D-9"), _ANONYMOUS, 0, NOW),
     "RestoreFenced-1": Entry(
         24, RestoreFenced(2, 23, NOW - SECOND, 1_000, (("LETTER", "2026"), ("LETTER", "2027"))), _ENVELOPE, 0, NOW
     ),
@@ -248,6 +252,7 @@ def _imported(*numbers: str, of: Series) -> Import:
 
 
 _WRONG = "sent to the wrong party"
+_D_1 = Original(1, date(2025, 6, 15), (), "D-1", "letters")
 _D_2 = Original(1, date(2025, 6, 15), (), "D-2")
 
 # Each command comes some seconds after the one before. Every event and every end of a reservation is among them.
@@ -298,6 +303,8 @@ _COMMANDS: list[tuple[int, Decidable]] = [
     (1, Fence(0, 0, 4, "restored once more")),
     (1, Reserve("LETTER", "twice", {"ORIGINATOR": "สคฉ.3", "RECIPIENT": "สคฉ.3"}, document_date=date(2029, 1, 1))),
     (1, RaiseFormat(2, "by numbering-ledger 0.1.0")),
+    (1, WithOriginal(Link("คคง.-สคฉ.3-01-0004-2568", "D-8", "filed under another name"), _D_1)),
+    (1, WithOriginal(Link("คคง.-สคฉ.3-01-0004-2568", "D-9", "and under another one"), _D_1)),
 ]
 
 

@@ -49,6 +49,7 @@ def used(times: int) -> list[Any]:
 
 
 async def test_large_blocks(sql_ledger: Ledger) -> None:
+    """The largest blocks that there are: tens of thousands of rows are written, and compared, which takes seconds."""
     store: Any = sql_ledger.open()
     wide = series("W{SEQ:6}", "WIDE", reuse=GAPLESS.definition.reuse)
     await carried_out(

@@ -1,4 +1,7 @@
-"""What the index says where events are, the log says too: whatever it knows, and however much of it is behind."""
+"""What the index says where events are, the log says too: whatever it knows, and however much of it is behind.
+
+Any history takes a second: each number's is read with the index and without, from the log's end to its beginning.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +68,7 @@ async def told(ledger: Service, numbers: Sequence[str]) -> list[object]:
                 )
                 found.append((sequence, accounting.accounts(), accounting.following, closed, position))
     originals = await ledger._preparation.originals(Void(number, REASON, "-") for number in numbers)
-    return [*found, sorted(originals.items()), [await history(ledger, number) for number in numbers]]
+    return [*found, sorted(originals.found.items()), [await history(ledger, number) for number in numbers]]
 
 
 async def history(ledger: Service, number: str) -> object:

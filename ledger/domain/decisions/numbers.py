@@ -1,8 +1,9 @@
-"""Single numbers, named as they are printed: give a certain one to a document, or take one out of use."""
+"""Single numbers, named as they are printed: give one by hand, link another document, or take one out of use."""
 
 from dataclasses import replace
+from typing import assert_never
 
-from ledger.domain.commands import Assign, Original, Reserve, Void
+from ledger.domain.commands import Assign, Link, Original, Reserve, Void, WithOriginal
 from ledger.domain.decisions.guards import (
     begun,
     check_document,
@@ -14,7 +15,16 @@ from ledger.domain.decisions.guards import (
     reading_of,
 )
 from ledger.domain.decisions.reservations import reserve
-from ledger.domain.events import Event, NumberAssigned, NumbersConfirmed, NumbersReserved, NumberVoided, SequenceValue
+from ledger.domain.events import (
+    DocumentLinked,
+    Event,
+    NumberAssigned,
+    Numbering,
+    NumbersConfirmed,
+    NumbersReserved,
+    NumberVoided,
+    SequenceValue,
+)
 from ledger.domain.reading import Reading
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.results import Replacement, event_of
@@ -22,7 +32,7 @@ from ledger.domain.sequence import FREE, Sequence, ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
 
-__all__ = ["MIN_VOID_REASON_LENGTH", "assign", "void"]
+__all__ = ["MIN_VOID_REASON_LENGTH", "assign", "correct"]
 
 MIN_VOID_REASON_LENGTH = 10
 
@@ -68,23 +78,24 @@ def _check_free(sequence: Sequence, value: int, series: Series, number: str) -> 
         )
 
 
-def void(state: State, command: Void, original: Original | None, now: int) -> list[Event]:
-    """`original` is None when the number was not confirmed when it was looked up."""
+def correct(state: State, prepared: WithOriginal, now: int) -> list[Event]:
+    correction = prepared.command
+    match correction:
+        case Void():
+            return _void(state, correction, prepared, now)
+        case Link():
+            return _link(state, correction, prepared, now)
+        case _:
+            assert_never(correction)
+
+
+def _void(state: State, command: Void, prepared: WithOriginal, now: int) -> list[Event]:
     check_reason(command.reason, at_least=MIN_VOID_REASON_LENGTH)
     if command.document_date is not None and not command.replace:
         raise Rejection.invalid("document_date", "is that of the replacement; say replace, or leave it out")
     reading = reading_of(state, command.number, now)
-    original = _still_original(state, reading, command.number, original)
-    printed = state.series(reading.series.code, original.series_version)
-    numbering = numbering_of(printed, reading.key, original.attributes, original.document_date)
-    as_printed = printed.frame(numbering.key, numbering.attributes, numbering.document_date).number(reading.value)
-    if as_printed != command.number:
-        raise Rejection(
-            Code.NUMBER_PRINTED_OTHERWISE,
-            f"{command.number!r} was never given out: value {reading.value} of sequence {numbering.sequence} was "
-            f"printed as {as_printed!r}; name that one if it is meant",
-        )
-    voided = NumberVoided(numbering, reading.value)
+    original = _still_original(state, reading, prepared, "voided")
+    voided = NumberVoided(_as_printed(state, reading, original, command.number), reading.value)
     if not command.replace:
         return [voided]
     begun, replacement = _replacement(state, voided, command, original, now)
@@ -92,20 +103,58 @@ def void(state: State, command: Void, original: Original | None, now: int) -> li
     return [replace(voided, replacement=in_its_place), *begun, replacement.reserved, replacement.confirmed]
 
 
-def _still_original(state: State, reading: Reading, number: str, original: Original | None) -> Original:
-    """Give what was looked up of a number, which must be confirmed now as it was then."""
+def _link(state: State, command: Link, prepared: WithOriginal, now: int) -> list[Event]:
+    # Its sequence may be closed, of an earlier era, or of a retired series: documents come late, and no value moves.
+    check_document("document", command.document)
+    check_reason(command.reason, at_least=1)
+    reading = reading_of(state, command.number, now)
+    original = _still_original(state, reading, prepared, "linked to a document", unknown=Code.NUMBER_NOT_FOUND)
+    numbering = _as_printed(state, reading, original, command.number)
+    if original.document == command.document:
+        return []
+    return [DocumentLinked(numbering, reading.value, command.document, original.document, original.token)]
+
+
+def _still_original(
+    state: State, reading: Reading, prepared: WithOriginal, what: str, *, unknown: Code = Code.NUMBER_NOT_CONFIRMED
+) -> Original:
+    """Give what was looked up of a number, which must be confirmed now as it was then, with the document of now.
+
+    A number that was never given out is refused as `unknown`.
+    """
+    number, original = prepared.command.number, prepared.original
     sequence = state.sequence(reading.sequence)
     found = sequence.state_of(reading.value) if sequence else None
     if found is not ValueState.CONFIRMED:
-        what = "was never given out" if found is None else f"is {found.value}"
+        is_what = "was never given out" if found is None else f"is {found.value}"
         raise Rejection(
-            Code.NUMBER_NOT_CONFIRMED,
-            f"{number!r} (value {reading.value} of sequence {reading.sequence}) {what}; only a confirmed "
-            "number can be voided",
+            unknown if found is None else Code.NUMBER_NOT_CONFIRMED,
+            f"{number!r} (value {reading.value} of sequence {reading.sequence}) {is_what}; only a confirmed "
+            f"number can be {what}",
         )
     if original is None:
         raise Rejection(Code.CHANGED_MEANWHILE, f"{number!r} was confirmed just now; send the command again, by itself")
-    return original
+    if not state.knows_links_since(prepared.links):
+        raise Rejection(
+            Code.CHANGED_MEANWHILE,
+            f"{number!r} may have another document since it was looked up; send the command again",
+        )
+    linked = state.document_since(reading.sequence, reading.value, prepared.links)
+    return original if linked is None else replace(original, document=linked)
+
+
+def _as_printed(state: State, reading: Reading, original: Original, number: str) -> Numbering:
+    """Give how a number was printed, which must be as it is named now."""
+    printed = state.series(reading.series.code, original.series_version)
+    numbering = numbering_of(printed, reading.key, original.attributes, original.document_date)
+    as_printed = printed.frame(numbering.key, numbering.attributes, numbering.document_date).number(reading.value)
+    if as_printed != number:
+        raise Rejection(
+            Code.NUMBER_PRINTED_OTHERWISE,
+            f"{number!r} was never given out: value {reading.value} of sequence {numbering.sequence} was "
+            f"printed as {as_printed!r}; name that one if it is meant",
+        )
+    return numbering
 
 
 def _replacement(

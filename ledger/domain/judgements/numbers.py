@@ -1,8 +1,16 @@
-"""Whether single numbers may be given by hand, taken over from a register, or taken out of use."""
+"""Whether single numbers may be given by hand, taken from a register, linked to a document, or voided."""
 
 from typing import assert_never
 
-from ledger.domain.events import NumberAssigned, NumbersConfirmed, NumbersImported, NumberVoided, Place
+from ledger.domain.events import (
+    DocumentLinked,
+    NumberAssigned,
+    Numbering,
+    NumbersConfirmed,
+    NumbersImported,
+    NumberVoided,
+    Place,
+)
 from ledger.domain.judgements.places import (
     flaw_of_begun,
     flaw_of_date,
@@ -21,7 +29,7 @@ from ledger.domain.state import State
 __all__ = ["begins", "flaw_of_event", "is_replacement"]
 
 
-def flaw_of_event(state: State, event: NumberAssigned | NumbersImported | NumberVoided) -> str | None:
+def flaw_of_event(state: State, event: NumberAssigned | NumbersImported | NumberVoided | DocumentLinked) -> str | None:
     match event:
         case NumberAssigned():
             return _assigned(state, event)
@@ -29,6 +37,8 @@ def flaw_of_event(state: State, event: NumberAssigned | NumbersImported | Number
             return _imported(state, event)
         case NumberVoided():
             return _voided(state, event)
+        case DocumentLinked():
+            return _linked(state, event)
         case _:
             assert_never(event)
 
@@ -116,20 +126,34 @@ def begins(state: State, event: NumbersImported) -> bool:
 
 
 def _voided(state: State, event: NumberVoided) -> str | None:
-    numbering = event.numbering
+    return _flaw_of_confirmed(state, event.numbering, event.value, "voided")
+
+
+def _linked(state: State, event: DocumentLinked) -> str | None:
+    """What its document was before is asked if it was linked of late, else memory would grow with every number."""
+    what = f"value {event.value} of sequence {event.sequence}"
+    if event.document == event.previous:
+        return f"{what} is linked to the document that it has"
+    last = state.document_since(event.sequence, event.value, 0)
+    if last is not None and last != event.previous:
+        return f"{what} is told to have had document {event.previous!r}, and had {last!r}"
+    return _flaw_of_confirmed(state, event.numbering, event.value, "linked to a document")
+
+
+def _flaw_of_confirmed(state: State, numbering: Numbering, value: int, what: str) -> str | None:
+    """Say whether a number is confirmed, and may be printed as it is told to have been."""
     flaw = flaw_of_known(state, numbering.series, numbering.series_version)
     if flaw:
         return flaw
     series = state.series(numbering.series, numbering.series_version)
-    return flaw_of_place(series, numbering) or flaw_of_begun(state, numbering) or _flaw_of_voided(state, event)
-
-
-def _flaw_of_voided(state: State, event: NumberVoided) -> str | None:
-    sequence = state.sequence(event.numbering.sequence)
-    found = sequence.state_of(event.value) if sequence else None
+    flaw = flaw_of_place(series, numbering) or flaw_of_begun(state, numbering)
+    if flaw:
+        return flaw
+    sequence = state.sequence(numbering.sequence)
+    found = sequence.state_of(value) if sequence else None
     if found is ValueState.CONFIRMED:
         return None
-    return f"value {event.value} of sequence {event.numbering.sequence} is voided, and is {found or 'not passed yet'}"
+    return f"value {value} of sequence {numbering.sequence} is {what}, and is {found or 'not passed yet'}"
 
 
 def is_replacement(state: State, old: NumberVoided, new: NumbersConfirmed) -> bool:
