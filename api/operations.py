@@ -73,13 +73,15 @@ class Making:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`names` is what its path names: token, number, sequence or series, or nothing.
+    """`path` is where it is posted to, '' where others go there too. `names` is what the path names: token, number,
+    sequence or series, or nothing.
 
     `command` makes the command of a body and the name, `answer` tells the outcome of that command. The answer's status
     is 201 when one of `creates` happened.
     """
 
     name: str
+    path: str
     names: str
     body: type[Body]
     command: Callable[[Any, str, Making], Command]
@@ -159,20 +161,59 @@ def _of(answer: Callable[[Outcome, State], Answer]) -> Callable[[Command, Outcom
 
 _BEGUN = (PeriodOpened, SequenceReset)
 _ALL = (
-    Operation("reserve", "", ReserveBody, _reserve, _of(answers.reserved), (NumbersReserved,)),
-    Operation("issue", "", IssueBody, _issue, _of(answers.issued), (NumbersReserved,)),
-    Operation("confirm", "token", ConfirmBody, _confirm, _of(answers.confirmed)),
-    Operation("extend", "token", ExtendBody, _extend, _of(answers.extended)),
-    Operation("cancel", "token", CancelBody, _cancel, _of(answers.cancelled)),
-    Operation("assign", "", AssignBody, _assign, _of(answers.assigned), (NumberAssigned,)),
-    Operation("void", "number", VoidBody, _void, _of(answers.voided)),
-    Operation("link", "number", LinkBody, _link, answers.linked),
-    Operation("define_series", "series", SeriesBody, _define, answers.defined, (SeriesDefined,)),
-    Operation("adjust_maximum", "series", AdjustMaximumBody, _adjust_maximum, answers.maximum_adjusted),
-    Operation("retire_series", "series", RetireSeriesBody, _retire, _of(answers.series_retired)),
-    Operation("open_period", "series", OpenPeriodBody, _open_period, _of(answers.period_opened), _BEGUN),
-    Operation("adjust_sequence", "sequence", AdjustSequenceBody, _adjust_sequence, _of(answers.sequence_adjusted)),
-    Operation("reset_sequence", "sequence", ResetSequenceBody, _reset, _of(answers.sequence_reset), _BEGUN),
-    Operation("close_period", "sequence", ClosePeriodBody, _close, _of(answers.period_closed)),
+    Operation("reserve", "", "", ReserveBody, _reserve, _of(answers.reserved), (NumbersReserved,)),
+    Operation("issue", "/v1/issue", "", IssueBody, _issue, _of(answers.issued), (NumbersReserved,)),
+    Operation("confirm", "/v1/reservations/{token}/confirm", "token", ConfirmBody, _confirm, _of(answers.confirmed)),
+    Operation("extend", "/v1/reservations/{token}/extend", "token", ExtendBody, _extend, _of(answers.extended)),
+    Operation("cancel", "/v1/reservations/{token}/cancel", "token", CancelBody, _cancel, _of(answers.cancelled)),
+    Operation("assign", "/v1/assign", "", AssignBody, _assign, _of(answers.assigned), (NumberAssigned,)),
+    Operation("void", "/v1/numbers/{number}/void", "number", VoidBody, _void, _of(answers.voided)),
+    Operation("link", "/v1/numbers/{number}/document", "number", LinkBody, _link, answers.linked),
+    Operation("define_series", "", "series", SeriesBody, _define, answers.defined, (SeriesDefined,)),
+    Operation(
+        "adjust_maximum",
+        "/v1/series/{series}/maximum",
+        "series",
+        AdjustMaximumBody,
+        _adjust_maximum,
+        answers.maximum_adjusted,
+    ),
+    Operation(
+        "retire_series", "/v1/series/{series}/retire", "series", RetireSeriesBody, _retire, _of(answers.series_retired)
+    ),
+    Operation(
+        "open_period",
+        "/v1/series/{series}/periods",
+        "series",
+        OpenPeriodBody,
+        _open_period,
+        _of(answers.period_opened),
+        _BEGUN,
+    ),
+    Operation(
+        "adjust_sequence",
+        "/v1/sequences/{sequence}/adjust",
+        "sequence",
+        AdjustSequenceBody,
+        _adjust_sequence,
+        _of(answers.sequence_adjusted),
+    ),
+    Operation(
+        "reset_sequence",
+        "/v1/sequences/{sequence}/reset",
+        "sequence",
+        ResetSequenceBody,
+        _reset,
+        _of(answers.sequence_reset),
+        _BEGUN,
+    ),
+    Operation(
+        "close_period",
+        "/v1/sequences/{sequence}/close",
+        "sequence",
+        ClosePeriodBody,
+        _close,
+        _of(answers.period_closed),
+    ),
 )
 OPERATIONS = {operation.name: operation for operation in _ALL}

@@ -105,33 +105,20 @@ class Endpoints:
 def routes(ledger: Ledger, default_ttl_seconds: int, searches: Searches | None) -> list[Route]:
     to = Endpoints(ledger, default_ttl_seconds, searches)
 
-    def post(path: str, operation: str) -> Route:
-        return RawRoute(path, to.write(operation), methods=["POST"])
-
+    posted = [RawRoute(each.path, to.write(each.name), methods=["POST"]) for each in OPERATIONS.values() if each.path]
     return [
         # The hottest first: the router looks at them in order.
         RawRoute("/v1/reservations", to.reservations, methods=["POST", "GET"] if searches else ["POST"]),
-        post("/v1/reservations/{token}/confirm", "confirm"),
-        post("/v1/reservations/{token}/cancel", "cancel"),
-        post("/v1/reservations/{token}/extend", "extend"),
+        *(each for each in posted if each.path.startswith("/v1/reservations/")),
         RawRoute("/v1/reservations/{token}", to.reservation, methods=["GET"]),
-        post("/v1/issue", "issue"),
+        *(each for each in posted if not each.path.startswith("/v1/reservations/")),
         RawRoute("/v1/preview", to.preview, methods=["POST"]),
         RawRoute("/v1/series", to.list_series, methods=["GET"]),
         RawRoute("/v1/series/{series}", to.one_series, methods=["GET", "PUT"]),
-        post("/v1/series/{series}/maximum", "adjust_maximum"),
-        post("/v1/series/{series}/retire", "retire_series"),
-        post("/v1/series/{series}/periods", "open_period"),
-        post("/v1/assign", "assign"),
         *([RawRoute("/v1/numbers", searches.numbers, methods=["GET"])] if searches else []),
         RawRoute("/v1/numbers/{number}", to.number, methods=["GET"]),
-        post("/v1/numbers/{number}/void", "void"),
-        post("/v1/numbers/{number}/document", "link"),
         RawRoute("/v1/sequences", to.list_sequences, methods=["GET"]),
         # An id may hold `%`, as in `S:A%2FB:2025`: quoted it is `S:A%252FB:2025`, and decoded once it is itself again.
         RawRoute("/v1/sequences/{sequence}", to.sequence, methods=["GET"]),
-        post("/v1/sequences/{sequence}/adjust", "adjust_sequence"),
-        post("/v1/sequences/{sequence}/reset", "reset_sequence"),
-        post("/v1/sequences/{sequence}/close", "close_period"),
         RawRoute("/v1/sequences/{sequence}/gaps", to.gaps, methods=["GET"]),
     ]

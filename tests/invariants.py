@@ -158,6 +158,7 @@ class SequenceModel:
     given: set[int] = field(default_factory=set)
     fenced: int = -1
     replacements: dict[int, tuple[str, int]] = field(default_factory=dict)
+    documents: dict[int, str] = field(default_factory=dict)
     closed: bool = False
 
     def __post_init__(self) -> None:
@@ -215,6 +216,13 @@ class SequenceModel:
     def void(self, value: int, position: int) -> None:
         assert self.states.get(value) is ValueState.CONFIRMED, f"position {position} voids {value}, not confirmed"
         self.states[value] = ValueState.VOIDED
+
+    def link(self, data: dict[str, Any], token: str, position: int) -> None:
+        value, holder = data["value"], self.holders.get(data["value"], "")
+        assert self.states.get(value) is ValueState.CONFIRMED, f"position {position} links {value}, not confirmed"
+        assert data.get("previous") == self.documents.get(value) != data["document"], f"position {position}"
+        assert token == ("" if holder.startswith("the ") else holder), f"position {position} is of no reservation"
+        self.documents[value] = data["document"]
 
     def settle(self, values: list[int], token: str, end: ValueState, position: int, *, gapless: bool) -> None:
         """What is let go while the series is gapless is released."""
@@ -281,8 +289,11 @@ class Model:
             case "NumberAssigned":
                 skipped = _values(data.get("skipped", []))
                 self._sequence(data).assign(data["value"], skipped, position)
+                self._sequence(data).documents[data["value"]] = data["document"]
             case "NumberVoided":
                 self._void(data, position)
+            case "DocumentLinked":
+                self.sequences[data["sequence"]].link(data, token, position)
             case "RestoreFenced":
                 self._fence(data)
             case "SequenceFenced":
@@ -341,7 +352,7 @@ class Model:
         assert not (giving and data["series"] in self._retired), f"position {position} gives out of a retired series"
         sequence = self.sequences.get(data.get("sequence", ""))
         closed = sequence is not None and sequence.closed
-        assert not closed or kind == "NumberVoided", f"position {position} changes a closed period"
+        assert not closed or kind in ("NumberVoided", "DocumentLinked"), f"position {position} changes a closed period"
 
     def _fence(self, data: dict[str, Any]) -> None:
         """All sequences that may still give out numbers are passed on, or closed, by the events that follow at once."""
@@ -393,6 +404,9 @@ class Model:
         end = ENDS.get(record.type, ValueState.CONFIRMED)
         sequence = self.sequences[data["sequence"]]
         gapless = self._gapless[data["series"]] and end is not ValueState.SKIPPED
+        if "document" in data:
+            sequence.documents.update(dict.fromkeys(_values(data["ranges"]), data["document"]))
+        sequence.documents.update(map(tuple, data.get("documents", [])))
         released = _values(data.get("released", []))
         sequence.settle(_values(data["ranges"]), token, end, record.position, gapless=gapless)
         sequence.settle(released, token, ValueState.CANCELLED, record.position, gapless=gapless)

@@ -82,6 +82,7 @@ class Print:
     day: date
     attributes: dict[str, str]
     document: str | None = None
+    linked: list[str] = field(default_factory=list)  # after it was confirmed
 
 
 @dataclass
@@ -409,6 +410,19 @@ class Model:
             held = self.held[token]
             self.replaced_by[sequence.id, value] = held.sequence, held.values[0]
             self.confirm(token, printed.document, None, release_rest=True)
+
+    def link(self, number: str, document: str) -> None:
+        _, sequence, value, _, _ = self.read(number)
+        if value not in sequence.states:
+            raise Refused("NB041")
+        if sequence.states[value] != "CONFIRMED":
+            raise Refused("NB042")
+        printed = sequence.prints[value]
+        if printed.number != number:
+            raise Refused("NB043")
+        if printed.document != document:
+            printed.linked += [document]
+            printed.document = document
 
     def take_over(self, code: str, numbers: list[str], *, skip_bad: bool) -> None:
         good: dict[str, tuple[Seq, dict[int, Print]]] = {}

@@ -40,13 +40,16 @@ from ledger.domain.commands import (
     Extend,
     Fence,
     Issue,
+    Link,
     OpenPeriod,
+    RaiseFormat,
     Reserve,
     ResetSequence,
     RetireSeries,
     Void,
 )
-from ledger.domain.ranges import values_of
+from ledger.domain.formats import NEWEST_FORMAT
+from ledger.domain.ranges import Ranges, values_of
 from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Attribute, DateOrder, Definition, Dimension, Overflow, Reuse, Series
@@ -161,6 +164,7 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.run(self._begin())
+        self.ask(RaiseFormat(NEWEST_FORMAT, REASON), lambda model: None)
         for code, forms in FORMS.items():
             self.define(code, forms[0])
 
@@ -332,6 +336,10 @@ class Machine(RuleBasedStateMachine):
         command = Void(number, reason, token, replace)
         return command, lambda model: model.void(number, reason, token, replace=replace)
 
+    def linking(self, data: st.DataObject) -> Asked:
+        number, document = self.some_number(data), data.draw(st.sampled_from(["DOC", "LATE", "LATER"]))
+        return Link(number, document, REASON), lambda model: model.link(number, document)
+
     def adjusting(self, data: st.DataObject) -> Asked:
         id, next_value = self.some_sequence(data), data.draw(VALUES)
         return AdjustSequence(id, next_value, REASON), lambda model: model.adjust(id, next_value)
@@ -403,6 +411,10 @@ class Machine(RuleBasedStateMachine):
     def void(self, data: st.DataObject) -> None:
         self.ask(*self.voiding(data))
 
+    @rule(data=st.data())
+    def link(self, data: st.DataObject) -> None:
+        self.ask(*self.linking(data))
+
     @rule(data=st.data(), code=st.sampled_from(list(FORMS)), skip_bad=st.booleans())
     def take_over(self, data: st.DataObject, code: str, skip_bad: bool) -> None:
         numbers = [self.some_number(data) for _ in range(data.draw(st.integers(1, 3)))]
@@ -453,8 +465,8 @@ class Machine(RuleBasedStateMachine):
             self.cancelling, self.assigning, self.adjusting, self.opening, self.resetting, self.closing, self.amending,
             self.adjusting_the_maximum,
         ]  # fmt: skip
-        if not atomic:  # an atomic batch cannot void what it gives out itself
-            kinds.append(self.voiding)
+        if not atomic:  # an atomic batch cannot correct what it gives out itself
+            kinds += self.voiding, self.linking, self.linking
         chosen = data.draw(st.lists(st.sampled_from(kinds), min_size=2, max_size=4))
         asked: list[Asked] = [kind(data) for kind in chosen]
         commands, judges = [command for command, _ in asked], [judge for _, judge in asked]
@@ -515,13 +527,16 @@ class Machine(RuleBasedStateMachine):
     async def _check_numbers(self, ledger: Ledger, sequence: Seq, events: list[Entry]) -> None:
         for value, printed in sequence.prints.items():
             told = await ledger.number(printed.number)
-            about = [each.position for each in events if any(value in values_of(of) for _, of in each.event.changes)]
-            assert [step.cause.position for step in told.steps] == about
+            assert [step.cause.position for step in told.steps] == [
+                each.position for each in events if any(value in values_of(of) for of in told_by(each))
+            ]
             assert (told.state.value, told.reading.value) == (sequence.states[value], value)
-            documents = {step.state.value: step.original.document for step in told.steps if step.original}
+            documents = [(step.state.value, step.original.document) for step in told.steps if step.original]
             is_confirmed = told.state.value in ("CONFIRMED", "VOIDED")
-            assert documents.pop("CONFIRMED", None) == (printed.document if is_confirmed else None)
-            assert not any(documents.values())
+            confirmed = [document for state, document in documents if state == "CONFIRMED"]
+            assert confirmed[-1:] == ([printed.document] if is_confirmed else [])
+            assert confirmed[1:] == printed.linked
+            assert not any(document for state, document in documents if state != "CONFIRMED")
             by = self.model.replaced_by.get((sequence.id, value))
             assert told.replaced_by == (self.model.sequences[by[0]].prints[by[1]].number if by else None)
             back = [old for old, new in self.model.replaced_by.items() if new == (sequence.id, value)]
@@ -547,6 +562,11 @@ CAUSES = {
 
 def sequence_of(entry: Entry) -> str | None:
     return entry.event.sequence
+
+
+def told_by(entry: Entry) -> list[Ranges]:
+    """Give the values that an event tells of: a link changes no state."""
+    return [*(ranges for _, ranges in entry.event.changes), entry.event.linked]
 
 
 def states_of(sequence: Any) -> dict[int, str]:

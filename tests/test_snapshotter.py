@@ -249,7 +249,8 @@ async def test_a_service_writes_them_and_a_command_does_not(tmp_path: Path) -> N
     node = Node(settings, projects=True)
     assert node.snapshotter is not None
     node.snapshotter._every = 1
-    async with node, asyncio.timeout(30):
+    async with node, asyncio.timeout(60):
         await node.ledger.execute(DefineSeries((SERIES,)), envelope())
+        # The task looks once a second.
         while await node.store.newest_snapshot(FOLD_VERSION, at_most=1) is None:  # noqa: ASYNC110  no event tells
             await asyncio.sleep(0.1)

@@ -19,6 +19,7 @@ from ledger.domain.commands import (
     Expire,
     Extend,
     Fence,
+    Link,
     Original,
     Reserve,
     Void,
@@ -158,6 +159,11 @@ def _void(ledger: _Ledger) -> None:
     ledger.do(WithOriginal(Void(NUMBER, REASON, "another"), original))
 
 
+def _link(ledger: _Ledger) -> None:
+    original = Original(1, date(2025, 6, 15), (), "D") if ledger.value() is ValueState.CONFIRMED else None
+    ledger.do(WithOriginal(Link(NUMBER, "E", REASON), original))
+
+
 def _adjust(ledger: _Ledger) -> None:
     ledger.do(AdjustSequence(SEQUENCE, 5, REASON))
 
@@ -194,6 +200,7 @@ COMMANDS: Mapping[str, Callable[[_Ledger], None]] = {
     "Assign": _assign,
     "Import": _import,
     "Void": _void,
+    "Link": _link,
     "Adjust": _adjust,
     "Close": _close,
     "(restore)": _restore,
@@ -250,8 +257,10 @@ _AFTER = """\
   PRE_CONTROL when an import begins the sequence.
 - **Void** takes a confirmed number out of use, for ever, with a reason of ten characters or more. With `replace` the
   next number of the same key goes to the same document, in the same command.
+- **Link** gives a confirmed number its document, or another one, with a reason: documents come late. It moves no value,
+  so it is allowed in a closed period, in an earlier era and in a retired series.
 - **Close** is refused while reservations are open. It freezes the accounting: counts and ranges by state. Then only
-  Void is allowed, and it does not change the frozen figures.
+  Void and Link are allowed, and they do not change the frozen figures.
 - A **restore** behind which events may be lost ends with a fence. Every sequence passes over a margin of values, which
   may be numbers of lost events, or is closed where that would leave nothing; a sequence that begins later, for a period
   that may have been used before, passes over them then. What was released is not given out again, and what was reserved

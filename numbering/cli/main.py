@@ -16,7 +16,6 @@ __all__ = ["main"]
 COMMANDS: Mapping[str, str] = {
     "serve": "serve:serve",
     "migrate": "migrate:migrate",
-    "upgrade": "upgrade:upgrade",
     "series": "series:series",
     "preview": "numbers:preview",
     "reserve": "numbers:reserve",
@@ -49,6 +48,7 @@ COMMANDS: Mapping[str, str] = {
     "restore": "restore:restore",
     "mirror": "mirror:mirror",
     "projections": "projections:projections",
+    "upgrade": "upgrade:upgrade",
     "doctor": "doctor:doctor",
     "bench": "bench:bench",
     "completion": "completion:completion",

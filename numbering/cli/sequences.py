@@ -128,8 +128,8 @@ def reset(session: Session, sequence: str, **fields: object) -> None:
 def close(session: Session, sequence: str, **fields: object) -> None:
     """Close the period of SEQUENCE and freeze its account.
 
-    Its numbers can only be voided from then on. It is refused while reservations are open. A period that took no
-    number can be closed too.
+    Its numbers can only be voided or linked from then on. It is refused while reservations are open. A period that
+    took no number can be closed too.
     """
     session.tell(session.carry_out("close_period", sequence, **fields), _show_closed)
 

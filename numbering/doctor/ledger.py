@@ -151,8 +151,8 @@ def format(check: str, bodies: Sequence[str | bytes], *, is_empty: bool) -> Find
     if present == NEWEST_FORMAT:
         return ok(check, f"{present}, the newest")
     if present < NEWEST_FORMAT:
-        detail = f"{present}, so that earlier builds can write; {NEWEST_FORMAT} is the newest"
-        return warning(check, detail, "run `numbering upgrade` when no process of an earlier build is left")
+        later = f"`numbering upgrade` raises it to {NEWEST_FORMAT} when no process of an earlier build is left"
+        return ok(check, f"{present}, so that earlier builds can write: {later}")
     return error(check, f"{present} is newer than {NEWEST_FORMAT}, the newest that this version knows", UPGRADE)
 
 

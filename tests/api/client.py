@@ -190,7 +190,7 @@ async def _running(ledger: Ledger, projector: Projector) -> AsyncIterator[None]:
             await projector.stop()
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], *, within: float = 10.0) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], *, within: float = 60.0) -> None:
     """Wait until something holds."""
     for _ in range(int(within / POLL_SECONDS)):
         if await holds():

@@ -13,7 +13,7 @@ __all__ = ["Listener", "Message", "messages_of"]
 
 Part = MutableMapping[str, Any]
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 
 
 class Message(NamedTuple):

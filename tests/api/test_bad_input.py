@@ -3,7 +3,6 @@
 What is refused before a store is asked runs in memory; what the rules refuse under the lock runs on SQLite too.
 """
 
-import asyncio
 import gzip
 import json
 import math
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api import schemas
 from ledger.domain.rejection import Code
 from tests.api.client import LETTER_BODY, LETTER_KEY, RFA_BODY, RFA_KEY, Api, Json, answer, in_memory, problem
 from tests.profiles import rounds
@@ -514,11 +514,17 @@ async def test_a_read_names_what_it_does_not_know(memory_api: Api, path: str, qu
     assert "is not a known field" in flaw["problem"]
 
 
-async def test_a_query_of_many_names_is_refused_soon(memory_api: Api) -> None:
-    async with asyncio.timeout(2):
-        query = "&".join(f"a{n}" for n in range(9_000))
-        told = problem(await memory_api.http.get(f"/v1/series?{query}"), Code.INVALID_FORMAT)
-    assert len(told["errors"]) <= 20
+async def test_a_query_of_many_names_is_refused_soon(memory_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []  # with every field that there is, which takes long
+
+    def compare(name: str, *_: object, **__: object) -> list[str]:
+        compared.append(name)
+        return []
+
+    monkeypatch.setattr(schemas, "get_close_matches", compare)
+    query = "&".join(f"a{n}" for n in range(9_000))
+    told = problem(await memory_api.http.get(f"/v1/series?{query}"), Code.INVALID_FORMAT)
+    assert len(compared) == len(told["errors"]) <= 20
 
 
 # Anything at all

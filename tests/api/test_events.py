@@ -407,7 +407,7 @@ async def test_a_head_of_a_stream_ends(api: Api) -> None:
 
 def connect(service: Service, query: str = "") -> socket.socket:
     """Open a stream and read nothing of it."""
-    connection = socket.create_connection((HOST, service.port), timeout=10)
+    connection = socket.create_connection((HOST, service.port), timeout=60)
     connection.sendall(f"GET {STREAM}?{query} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
     return connection
 
@@ -476,6 +476,6 @@ def test_the_documented_audit_checks_a_real_log() -> None:
             http.post("/v1/batch", json=batch).raise_for_status()
         last = http.get("/v1/events", params={"after": http.get("/health").json()["position"] - 1}).json()["events"][0]
         audit = [sys.executable, "-c", program.replace("http://localhost:8080", running.url)]
-        told = subprocess.run(audit, capture_output=True, text=True, timeout=30, check=True)
+        told = subprocess.run(audit, capture_output=True, text=True, timeout=60, check=True)
     assert last["position"] == 1 + 2 * 2 * 800
     assert told.stdout == f"position {last['position']}: {last['hash']}\n"

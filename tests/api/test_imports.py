@@ -1,4 +1,4 @@
-"""`POST /v1/imports`, as CSV and as JSON."""
+"""`POST /v1/imports`, as CSV and as JSON. The bounds of a register are tested with registers of that size."""
 
 import asyncio
 import json

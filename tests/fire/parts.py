@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ledger.domain.commands import Cancel, Command, Confirm, Envelope, Extend, Issue, Reserve, Void
+from ledger.domain.commands import Cancel, Command, Confirm, Envelope, Extend, Issue, Link, Reserve, Void
 from ledger.domain.events import NumbersReserved
 from ledger.domain.rejection import Rejection
 from ledger.ports import Fault
@@ -162,6 +162,8 @@ def _drawn(random: Random, held: list[str], confirmed: list[str], ledger: Ledger
         case 7 if confirmed:
             number = confirmed.pop(random.randrange(len(confirmed)))
             return Void(number, REASON, token, replace=random.random() < 0.5)
+        case 8 if confirmed:
+            return Link(random.choice(confirmed), document, REASON)
         case _:
             return Issue(reserve, document)
 

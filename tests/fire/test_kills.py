@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import select
 
 from ledger import codec
-from ledger.domain.events import NumberAssigned, NumbersConfirmed
+from ledger.domain.events import DocumentLinked, NumberAssigned, NumbersConfirmed
 from ledger.domain.ranges import values_of
 from ledger.ports import Record
 from ledger.stores import SqlStore, open_store
@@ -156,7 +156,7 @@ async def _check_acknowledged(store: SqlStore, told: list[list[str]]) -> None:
 def _check_consumer(applied: Path, records: list[Record]) -> None:
     expected = Counter[str]()
     for record in records:
-        expected += _confirmed(codec.decode(record).event)
+        expected.update(_confirmed(codec.decode(record).event))
     with closing(sqlite3.connect(applied)) as file:
         positions = [position for (position,) in file.execute("SELECT position FROM applied ORDER BY position")]
         documents = dict(file.execute("SELECT document, numbers FROM documents"))
@@ -172,5 +172,9 @@ def _confirmed(event: object) -> Counter[str]:
             return Counter(document for document in given if document)
         case NumberAssigned(document=document):
             return Counter([document])
+        case DocumentLinked(document=document, previous=previous):
+            counts = Counter([document])
+            counts.subtract([previous] if previous else [])
+            return counts
         case _:
             return Counter()

@@ -18,7 +18,7 @@ from tests.servers import HOST, STOP_TIMEOUT_SECONDS, Server
 __all__ = ["GRACE_IS_OVER", "NUMBERING", "Service", "run", "run_installed", "without_settings"]
 
 NUMBERING = Path(sys.executable).with_name("numbering")
-RUN_TIMEOUT_SECONDS = 30.0
+RUN_TIMEOUT_SECONDS = 60.0
 GRACE_IS_OVER = "graceful shutdown exceeded"  # what uvicorn says when a connection kept it from ending in time
 
 
@@ -78,7 +78,7 @@ class Service(Server):
 
     def client(self) -> httpx.Client:
         # Not verifying saves the reading of certificates, which takes longer than most tests.
-        return httpx.Client(base_url=self.url, timeout=30, verify=False)
+        return httpx.Client(base_url=self.url, timeout=60, verify=False)
 
     def store(self) -> Store:
         """Another look at its log."""

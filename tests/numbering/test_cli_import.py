@@ -127,6 +127,7 @@ def test_a_bad_row_cannot_play_with_the_terminal(ledger: Path) -> None:
 
 
 def test_a_terminal_sees_how_far_it_is(ledger: Path) -> None:
+    # Enough rows for the first line of progress.
     file = register(ledger, "document_number\n" + "".join(f"D-{value:04}\n" for value in range(1, 9000)))
     ours, theirs = pty.openpty()
     done = subprocess.run(

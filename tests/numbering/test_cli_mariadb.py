@@ -1,4 +1,7 @@
-"""The command line on MariaDB, where a service runs elsewhere and every command is a process of its own."""
+"""The command line on MariaDB, where a service runs elsewhere and every command is a process of its own.
+
+Each test begins with a schema of its own, made by commands, and one waits for the shortest time that can be set.
+"""
 
 import json
 import subprocess

@@ -1,4 +1,7 @@
-"""The command line as processes of their own."""
+"""The command line as processes of their own.
+
+Some load the installed program, which takes the most of their time; one waits for the shortest time that can be set.
+"""
 
 import json
 import os

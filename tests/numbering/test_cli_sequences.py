@@ -61,6 +61,11 @@ STEPS: list[tuple[tuple[str, ...], str, str, dict[str, Any] | None]] = [
      {"number": "INV/2025/0007-A", "document": "D-7", "reason": REASON}),
     (("assign", "INV/2025/0007-A", "--document", "D-8", *WHY), "POST", "/v1/assign",
      {"number": "INV/2025/0007-A", "document": "D-8", "reason": REASON}),
+    (("link", "INV/2025/0001-A", "--document", "D-9", *WHY), "POST", "/v1/numbers/INV%2F2025%2F0001-A/document",
+     {"document": "D-9", "reason": REASON}),
+    (("link", "INV/2025/0001-B", "--document", "D-9", *WHY), "POST", "/v1/numbers/INV%2F2025%2F0001-B/document",
+     {"document": "D-9", "reason": REASON}),
+    (("show", "INV/2025/0001-A"), "GET", "/v1/numbers/INV%2F2025%2F0001-A", None),
     (("void", "INV/2025/0002-A", *WHY, "--replace"), "POST", "/v1/numbers/INV%2F2025%2F0002-A/void",
      {"reason": REASON, "replace": True}),
     (("void", "INV/2025/0002-A", *WHY), "POST", "/v1/numbers/INV%2F2025%2F0002-A/void", {"reason": REASON}),
@@ -137,6 +142,15 @@ def test_a_history_is_told_step_by_step() -> None:
     assert [line.split()[1] for line in told[-3:]] == ["RESERVED", "CONFIRMED", "VOIDED"]
     assert "ตามคำขอของผู้ตรวจ" in told[-1]
     assert re.search("^replaces +INV/2025/0002-A$", said("show", "INV/2025/0004-A"), re.MULTILINE)
+
+
+def test_a_number_is_linked_to_another_document() -> None:
+    said("upgrade")
+    told = " ".join(said("link", "INV/2025/0002-A", "--document", "D-9", *WHY).split())
+    assert "document D-9 previous document D-2" in told
+    shown = said("show", "INV/2025/0002-A")
+    assert re.search("^document +D-9$", shown, re.MULTILINE)
+    assert re.search("CONFIRMED +DocumentLinked .* D-9 .*ตามคำขอของผู้ตรวจ", shown)
 
 
 def test_gaps_are_what_is_not_confirmed() -> None:

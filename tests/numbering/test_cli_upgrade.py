@@ -203,14 +203,16 @@ class TestSQLite:
             assert service.end(signal.SIGTERM) == 0
         assert asyncio.run(last(f"sqlite+aiosqlite:///{file}")).position == 1
 
-    def test_a_service_of_this_build_is_no_hindrance(self, file: Path, another: Callable[[Path], int]) -> None:
+    def test_services_of_this_build_are_no_hindrance(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("numbering.cli.upgrade.PATIENCE_SECONDS", WAIT_SECONDS)  # until both have their rows
         url = f"sqlite+aiosqlite:///{file}"
-        with Service(database_url=url) as first:
-            wait_for(first, RAISED)
-            with Service(database_url=url) as second:
-                told = asked("upgrade", "--database-url", url)
-                assert {each["pid"] for each in told["processes"]} <= {first.pid, second.pid}
-                assert told["unknown"] == []
+        with ExitStack() as stack:
+            with opener.another(file):  # while it is there, no service raises the format by itself
+                first, second = (stack.enter_context(Service(database_url=url)) for _ in range(2))
+                wait_for(first, REMAINS)
+            told = asked("upgrade", "--database-url", url)
+            assert {each["pid"] for each in told["processes"]} == {first.pid, second.pid}
+            assert (told["unknown"], told["format"]) == ([], NEWEST_FORMAT)
 
 
 def wait_for(service: Service, words: str) -> None:

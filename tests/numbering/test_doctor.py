@@ -365,7 +365,7 @@ def raised_to(format: int) -> list[str | bytes]:
     ("bodies", "level", "told"),
     [
         (raised_to(NEWEST_FORMAT), OK, "the newest"),
-        (raised_to(NEWEST_FORMAT - 1), WARNING, "numbering upgrade"),
+        (raised_to(NEWEST_FORMAT - 1), OK, "numbering upgrade"),
         (raised_to(NEWEST_FORMAT + 1), ERROR, "upgrade numbering-ledger"),
     ],
 )

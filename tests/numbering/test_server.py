@@ -1,4 +1,8 @@
-"""The real service in a process of its own, through real sockets."""
+"""The real service in a process of its own, through real sockets.
+
+What waits here for a database waits for two seconds, the shortest time that can be set; a service that ends gives a
+client that takes nothing a second.
+"""
 
 import asyncio
 import json
@@ -58,7 +62,7 @@ def is_sound(service: Service) -> list[int]:
 
 def talk(service: Service, data: bytes) -> bytes:
     """Send bytes as they are, and read until the service closes the connection."""
-    with socket.create_connection((HOST, service.port), timeout=10) as connection:
+    with socket.create_connection((HOST, service.port), timeout=WAIT_SECONDS) as connection:
         connection.sendall(data)
         return b"".join(iter(lambda: connection.recv(65_536), b""))
 
@@ -155,7 +159,7 @@ class Load:
 
     def end(self) -> None:
         for work in self._work:
-            work.result(timeout=30)
+            work.result(timeout=WAIT_SECONDS)
         self._pool.shutdown()
 
     def wait_for(self, count: int) -> None:
@@ -314,7 +318,7 @@ def test_a_body_over_one_mebibyte_is_refused_while_it_comes(service: Service, ch
 
 
 def test_an_endless_body_is_not_waited_for(service: Service) -> None:
-    with socket.create_connection((HOST, service.port), timeout=10) as connection:
+    with socket.create_connection((HOST, service.port), timeout=WAIT_SECONDS) as connection:
         connection.sendall(b"POST /v1/reservations HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(20):
             connection.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")

@@ -62,7 +62,7 @@ async def catch_up(store: SqlStore, *, batch: int | None = None, to: int = MAX_P
 async def rows_of(store: SqlStore) -> dict[str, list[tuple[Any, ...]]]:
     """Give every row of the live tables."""
     async with snapshot(store) as seen:
-        names = ("series", "sequences", "reservations", "numbers", "gaps")
+        names = ("series", "sequences", "reservations", "numbers", "gaps", "links")
         return {name: await _rows(seen, index) for index, name in enumerate(names)}
 
 
@@ -87,10 +87,13 @@ async def _check_values(store: SqlStore) -> None:
 async def _check_sequence(seen: Snapshot, sequence_at: int, sequence: SequenceModel) -> None:
     states = {value: state.value for value, state in sequence.states.items()}
     numbers, gaps = seen.slot.numbers, seen.slot.gaps
-    given = await seen.fetch(select(numbers.c.value, numbers.c.state).where(numbers.c.sequence_at == sequence_at))
+    of_sequence = numbers.c.sequence_at == sequence_at
+    given = await seen.fetch(select(numbers.c.value, numbers.c.state).where(of_sequence))
+    documents = await seen.fetch(select(numbers.c.value, numbers.c.document).where(of_sequence))
     free = await seen.fetch(select(gaps).where(gaps.c.sequence_at == sequence_at))
     left = _states(free)
     assert dict(map(tuple, given)) == {value: states[value] for value in sequence.given}
+    assert {row.value: row.document for row in documents if row.document} == sequence.documents
     held = ("RESERVED", "CONFIRMED", "VOIDED")
     assert left == {value: state for value, state in states.items() if state not in held}
 

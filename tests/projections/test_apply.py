@@ -6,22 +6,26 @@ from ledger.codec import Entry
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
     AdjustMaximum,
+    Assign,
     Cancel,
     ClosePeriod,
     Confirm,
     Decidable,
     Envelope,
     Fence,
+    Link,
     Original,
+    RaiseFormat,
     Reserve,
     Void,
     WithOriginal,
 )
 from ledger.domain.events import NumbersReserved
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.series import Reuse
 from projections.apply import Interval, Unit, needs, values_in
 from projections.known import Known
-from projections.rows import GapRow, ranges_from, text_of
+from projections.rows import GapRow, LinkRow, ranges_from, text_of
 from tests.given import GAPLESS, NOW, PLAIN, Story, one, series
 
 REASON = "because the test says so"
@@ -99,6 +103,26 @@ def test_a_void_names_the_replacement_that_follows_it() -> None:
     (row,) = unit.inserted()
     assert (change.state, change.replaced_by) == ("VOIDED", "0002")
     assert (row.replaces, row.document, row.state) == ("0001", "D", "CONFIRMED")
+
+
+def test_a_link_changes_a_document_alone() -> None:
+    batches = Batches(PLAIN)
+    batches.batch(RaiseFormat(NEWEST_FORMAT, REASON), Reserve("PLAIN", "T", {}, 2), Confirm("T", "D"))
+    day = one(NumbersReserved, [event for event, _ in batches.story.log if isinstance(event, NumbersReserved)])
+    original = Original(1, day.numbering.document_date, (), "D", "T")
+    unit = batches.batch(*(WithOriginal(Link("0001", each, REASON), original) for each in "EF"))
+    assert (unit.documents, unit.changes, unit.inserted()) == ([("E", 3, 1), ("F", 3, 1)], [], [])
+    assert unit.links == [LinkRow(3, 1, 5), LinkRow(3, 1, 6)]
+    (row,) = unit.sequences.values()
+    assert (row.confirmed, row.changed_position) == (2, 6)
+
+    assigned = batches.batch(
+        Assign("0003", "H", REASON),
+        WithOriginal(Link("0003", "I", REASON), replace(original, document="H", token=None)),
+    )
+    (made,) = assigned.inserted()  # what is given out in the same batch is changed in memory
+    assert (made.document, made.event, made.reason, made.changed_position) == ("I", "NumberAssigned", "", 7)
+    assert (assigned.documents, len(assigned.links)) == ([], 1)
 
 
 def test_use_is_told_by_the_series_as_it_was_at_the_last_event() -> None:

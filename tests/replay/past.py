@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ledger import codec
-from ledger.domain.events import NumberAssigned, NumbersConfirmed
+from ledger.domain.events import DocumentLinked, NumberAssigned, NumbersConfirmed
 from ledger.domain.ranges import includes, values_of
 from ledger.domain.sequence import ValueState
 from ledger.ports import Record
@@ -60,6 +60,8 @@ def documents(records: Sequence[Record]) -> dict[Value, str]:
                 given |= {(of.sequence, value): document for value in values_of(ranges) if document is not None}
                 given |= {(of.sequence, value): each for value, each in single if includes(ranges, value)}
             case NumberAssigned(numbering=of, value=value, document=document):
+                given[of.sequence, value] = document
+            case DocumentLinked(numbering=of, value=value, document=document):
                 given[of.sequence, value] = document
     now = states(records)
     return {value: each for value, each in given.items() if now[value] in (ValueState.CONFIRMED, ValueState.VOIDED)}

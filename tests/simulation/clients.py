@@ -21,6 +21,7 @@ from ledger.domain.commands import (
     Envelope,
     Extend,
     Issue,
+    Link,
     Reserve,
     Void,
 )
@@ -112,7 +113,8 @@ class Client:
         self._keys: list[Intent] = []
         self._choices: Sequence[Callable[[], Intent | None]] = (
             self._reserve, self._reserve, self._reserve, self._issue, self._confirm, self._confirm, self._extend,
-            self._cancel, self._define, self._misuse_key, self._repeat, self._assign, self._void, self._by_hand,
+            self._cancel, self._define, self._misuse_key, self._repeat, self._assign, self._void, self._link,
+            self._by_hand,
         )  # fmt: skip
 
     async def run(self) -> None:
@@ -180,6 +182,13 @@ class Client:
             return None
         number = self._random.choice(numbers_of(held))
         return self._intent("void", lambda ids: Void(number, REASON, ids.token(), replace), f"{number} {replace}")
+
+    def _link(self) -> Intent | None:
+        held, document = self._some_reservation(), self._random.choice(["late", "later", "own"])
+        if held is None:
+            return None
+        number = self._random.choice(numbers_of(held))
+        return self._intent("link", lambda _: Link(number, document, REASON), f"{number} {document}")
 
     def _by_hand(self) -> Intent:
         """Rarely a period is closed: the others could do little more."""

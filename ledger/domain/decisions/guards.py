@@ -264,8 +264,8 @@ def _no_place(id: str) -> Rejection:
 def _closed(id: str, period: str) -> Rejection:
     return Rejection(
         Code.PERIOD_CLOSED,
-        f"period {period} of sequence {id} is closed, so its numbers can only be voided; date the document in an open "
-        "period",
+        f"period {period} of sequence {id} is closed, so its numbers can only be voided or linked; date the document "
+        "in an open period",
     )
 
 

@@ -1,0 +1,81 @@
+"""docs/extending.md is true: its snippets stand in the files that it names, and these files are all of them."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+PRODUCT = ("ledger", "projections", "api", "replay", "numbering")
+
+
+class Names(NamedTuple):
+    """What a module that knows an event or a command says of it: its classes, and texts such as an operation's name."""
+
+    types: set[str]
+    texts: set[str]
+
+
+EVENT = Names({"DocumentLinked"}, {"DocumentLinked"})
+COMMAND = Names({"Link", "LinkBody"}, {"link", "numbers:link"})
+FEWEST = {"event": 6, "command": 8}
+
+
+def part(title: str) -> str:
+    return PAGE.partition(f"\n## {title}")[2].partition("\n## ")[0]
+
+
+def named(title: str) -> list[str]:
+    """The files of a list, by their numbers."""
+    found = re.findall(r"\*\*(\d+)\. `([^`]+)`\*\*", part(title))
+    assert [int(number) for number, _ in found] == list(range(1, len(found) + 1))
+    return [path for _, path in found]
+
+
+def snippets() -> Iterator[tuple[str, list[str]]]:
+    """Every block of code, with the files that are named in the paragraph nearest before it that names one."""
+    files: list[str] = []
+    for text, block in re.findall(r"(.*?)```python\n(.*?)```\n", PAGE, re.DOTALL):
+        paragraphs = [re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", each) for each in text.split("\n\n")]
+        files = next((each for each in reversed(paragraphs) if each), files)
+        yield block, files
+
+
+@pytest.mark.parametrize(("block", "files"), list(snippets()))
+def test_a_snippet_stands_in_its_file(block: str, files: list[str]) -> None:
+    assert any(block in (ROOT / file).read_text(encoding="utf-8") for file in files), f"{block} is in none of {files}"
+
+
+def is_all(node: ast.stmt) -> bool:
+    """Say whether a statement lists what a module exports: that repeats what it defines."""
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+
+
+def mentions(path: Path, names: Names) -> bool:
+    """Say whether a module's code uses one of the names; what its comments say does not count."""
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    exported = {id(each) for node in module.body if is_all(node) for each in ast.walk(node)}
+    for node in ast.walk(module):
+        match node:
+            case ast.Name(id=name) | ast.alias(name=name) | ast.ClassDef(name=name):
+                if name in names.types:
+                    return True
+            case ast.Constant(value=str(text)):
+                if text in names.texts and id(node) not in exported:
+                    return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("title", "kind", "names"),
+    [("An event: six files", "event", EVENT), ("A command: eight files", "command", COMMAND)],
+)
+def test_the_files_are_those_that_know_it_by_name(title: str, kind: str, names: Names) -> None:
+    modules = (path for package in PRODUCT for path in (ROOT / package).rglob("*.py"))
+    found = {str(path.relative_to(ROOT)) for path in modules if mentions(path, names)}
+    assert set(named(title)) == found
+    assert len(found) <= FEWEST[kind]
