@@ -192,8 +192,12 @@ class Writer:
 
     def forbid(self, stop: Stop, *, at: int) -> None:
         """Write nothing until `release`, and stop every process at the head, if it still is at the position `at`."""
-        self._held, self._held_since = stopped_by([stop]), float("-inf")
         self._to_mark = [*((each, its) for each, its in self._to_mark if its is None), (stop, at)]
+        self.refuse(stopped_by([stop]))
+
+    def refuse(self, why: Fault) -> None:
+        """Write nothing until `release`, and tell at once why: it does not pass by itself."""
+        self._held, self._held_since = why, float("-inf")
         waiting = self._queue.draw(len(self._queue))
         self._queue.put_back(each for each in waiting if each.in_doubt)
         for each in waiting:

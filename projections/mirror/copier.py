@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.chain import genesis, link
+from ledger.domain.events import RestoreFenced
 from ledger.ports import Record, Store
 from projections.mirror.comparison import Comparison, Verdict, compare
 from projections.mirror.stream import EMPTY, Stream, StreamFault, Tail
@@ -13,6 +14,7 @@ __all__ = ["Copier", "Read"]
 
 EVENTS = 500  # in one append
 BYTES = 1 << 20
+FENCE = RestoreFenced.__name__
 
 
 class Read(Protocol):
@@ -22,19 +24,25 @@ class Read(Protocol):
 
 @dataclass(slots=True)
 class Copier:
-    """`cursor` is the last event that the stream is known to hold; `retention` is how many an empty one begins with."""
+    """`cursor` is the last event that the stream is known to hold; `retention` is how many an empty one begins with.
+
+    `head` is where the log ended when it was compared, in the generation of the stream. A fence behind that begins
+    another generation, whose stream takes it, and all that follows.
+    """
 
     store: Store
     stream: Stream
     read: Read
     retention: int = 0
     cursor: Tail = EMPTY
+    head: int = 0
     _begins: bool = False
     _read: Sequence[Record] = ()
 
     async def compare(self) -> Comparison:
         """Find out where to go on; when the comparison forbids it, nothing is changed."""
         found, self._read = await compare(self.stream, self.store), ()
+        self.head = found.head.position
         if found.verdict is Verdict.EMPTIED:
             await self.stream.delete()  # its old ids would not let it be filled again
         if found.verdict in (Verdict.EMPTY, Verdict.EMPTIED):
@@ -44,10 +52,16 @@ class Copier:
         return found
 
     async def copy(self) -> bool:
-        """Append the events that follow, as many as one append takes; False when the stream is not as it was left."""
+        """Append the events that follow, as many as one append takes.
+
+        False when the stream is not as it was left, or is not the one that takes what follows.
+        """
         if not self._read or self._read[0].position != self.cursor.position + 1:
-            self._read = await self.read(after=self.cursor.position, limit=EVENTS)
-            await self._check(self._read)
+            read = await self.read(after=self.cursor.position, limit=EVENTS)
+            await self._check(read)
+            self._read = self._of_generation(read)
+            if read and not self._read:
+                return False
         records, self._read = _divided(self._read)
         if not records:
             return True
@@ -66,6 +80,13 @@ class Copier:
                     "`numbering doctor`, and restore the ledger"
                 )
             previous = record.hash
+
+    def _of_generation(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Give those in front of the first fence that was made since the comparison."""
+        for index, record in enumerate(records):
+            if record.type == FENCE and record.position > self.head:
+                return records[:index]
+        return records
 
     async def probe(self) -> Tail | None:
         """Ask as a newcomer would, and give the tail; None when the stream is not as it was left, or no longer in use.

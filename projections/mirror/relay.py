@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from ledger.domain.rejection import Code
 from ledger.log import generation
-from ledger.ports import Clock, Fault, Spawn, Store, StoreFault
+from ledger.ports import Clock, Fault, Spawn, StopKind, Store, StoreFault
 from ledger.system import end
 from ledger.writer import Writer
+from ledger.writer.follower import stopped
 from projections.mirror.copier import Copier
 from projections.mirror.stream import EMPTY, Connect, Stream, StreamFault
 
@@ -24,7 +25,11 @@ _log = logging.getLogger(__name__)
 
 
 class _Disagreement(Exception):
-    """The mirror knows of another history, or of a later one."""
+    """The mirror knows of another history, or of a later one; or it is the mirror of another generation by now."""
+
+
+class _Unfinished(Exception):
+    """A restore fills the ledger: only when it is finished is it known which history this is, and of which stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,9 @@ class Relay:
                 await self._follow()
             except _Disagreement as found:
                 self._fall_back(str(found))
+            except _Unfinished as why:
+                self._fall_back(str(why))
+                self._refuse(str(why))
             except (StreamFault, StoreFault) as fault:
                 self._fall_back(str(fault))
                 self._hold(str(fault))
@@ -125,7 +133,7 @@ class Relay:
 
     async def _follow(self) -> None:
         """Compare, and then relay until the stream is not as it was left, again and again."""
-        self._name = (await self._store.head()).ledger_id, await generation(self._store)
+        self._name = await self._named()
         stream = self._connect(*self._name)
         try:
             copier = Copier(self._store, stream, self._writer.feed.read, self._retention)
@@ -137,8 +145,17 @@ class Relay:
         finally:
             await stream.close()
 
+    async def _named(self) -> tuple[str, int]:
+        """Name the stream of the ledger by its id and by how often it was fenced; neither changes once it is whole."""
+        for stop in await self._store.stops():
+            if stop.kind is StopKind.RESTORING:
+                raise _Unfinished(stop.text)
+        return (await self._store.head()).ledger_id, await generation(self._store)
+
     async def _compare(self, copier: Copier) -> None:
         found = await copier.compare()
+        if await self._named() != self._name:  # before it is believed: what was compared is none of this stream's
+            raise _Disagreement("the ledger was restored meanwhile")
         self._cursor = found.tail
         if found.forbids_writing:
             self._writer.forbid(found.stop, at=found.head.position)
@@ -221,12 +238,16 @@ class Relay:
         if not self._is_verified:
             self._writer.hold(_not_compared(detail))
 
+    def _refuse(self, detail: str) -> None:
+        if not self._is_verified:
+            self._writer.refuse(stopped(detail))
+
     async def _flush(self) -> None:
         """Mirror what was written last, if the mirror was well and it takes no time; the next process does the rest."""
         if not self._is_well:
             return
         feed, stream = self._writer.feed, self._connect(*self._name)
-        copier = Copier(self._store, stream, feed.read, cursor=self._cursor)
+        copier = Copier(self._store, stream, feed.read, cursor=self._cursor, head=self._head)
         try:
             with suppress(StreamFault, StoreFault, TimeoutError):
                 async with asyncio.timeout(self._limits.flush_seconds):

@@ -1,21 +1,27 @@
 """The relay, one promise at a time, on memory and in simulated time; whole runs of it are in the simulation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 
+from ledger.domain.commands import Fence
 from ledger.domain.rejection import Code
+from ledger.fold import Fold
+from ledger.ports import Record, StopKind
 from ledger.stores.memory import MemoryLog
 from ledger.writer import Outcome
 from projections.mirror.memory import MemoryEntries, MemoryStream
 from projections.mirror.redis import ANSWER_SECONDS
 from projections.mirror.relay import Limits, Relay
 from projections.mirror.stream import Entry, StreamFault, Tail
+from replay.fence import fence_records
+from replay.restore import RESTORING
 from tests.mirror.test_upkeep import Place
-from tests.test_writer import Bench, LoopClock, answer, ledger, now, simulated, spawn
+from tests.simulation.surgery import put
+from tests.test_writer import Bench, LoopClock, answer, envelope, ledger, now, simulated, spawn
 
 
 class Line(MemoryStream):
@@ -207,3 +213,133 @@ async def test_the_position_of_a_mirror_that_disagrees_is_told() -> None:
         await until(lambda: bench.log.head.stopped is not None)
         assert relay.status.position == 7
         assert "is no part of this log" in (relay.status.detail or "")
+
+
+# Restores beside a service that runs
+
+
+class Streams:
+    """What a Redis holds of a ledger, by the generation of each stream; `ask` happens before one tells its end."""
+
+    def __init__(self) -> None:
+        self.held: dict[int, MemoryEntries] = {}
+        self.ask: Callable[[], None] = lambda: None
+
+    def connect(self, _: str, generation: int) -> MemoryStream:
+        return _Asked(self.held.setdefault(generation, MemoryEntries()), self)
+
+
+class _Asked(MemoryStream):
+    def __init__(self, held: MemoryEntries, streams: Streams) -> None:
+        super().__init__(held)
+        self._streams = streams
+
+    async def tail(self) -> Tail:
+        self._streams.ask()
+        return await super().tail()
+
+
+@asynccontextmanager
+async def relayed(bench: Bench, streams: Streams) -> AsyncIterator[Relay]:
+    relay = Relay(bench.store, bench.writer, streams.connect, clock=LoopClock(), spawn=spawn)
+    relay.start()
+    yield relay
+    await relay.stop()
+
+
+def fenced(records: Sequence[Record], log: MemoryLog) -> list[Record]:
+    """Give what a restore of these records leaves."""
+    fold = Fold(log.head.ledger_id)
+    fold.take(records)
+    last = records[-1]
+    end = log.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at)
+    fence = Fence(last.position, last.recorded_at, 10, "the disk was lost")
+    return [*records, *fence_records(fold.state, end, fence, envelope(), last.recorded_at + 1)]
+
+
+async def some_events() -> MemoryLog:
+    async with ledger() as bench:
+        for _ in range(9):
+            await bench.do(bench.reserve())
+    return bench.log
+
+
+@simulated
+async def test_a_fence_begins_another_stream() -> None:
+    """Whatever the stream of before says: who starts next compares with the new one, and must find there what was told.
+
+    The database was lost and restored under a process that ran on, and noticed it only when that was finished.
+    """
+    streams = Streams()
+    async with ledger() as bench, relayed(bench, streams) as relay:
+        await until(lambda: not relay.status.fallback_mode)
+        for _ in range(3):
+            await bench.do(bench.reserve())
+        before = list(bench.log.records)
+        await until(lambda: streams.held[0].entries == entries(bench.log))
+        put(bench.log, fenced(before, bench.log))
+        for _ in range(3):
+            await bench.do(bench.reserve())
+        await until(lambda: 1 in streams.held and streams.held[1].entries == entries(bench.log))
+        assert not relay.status.fallback_mode
+        assert streams.held[0].entries == entries(bench.log)[: len(before)]
+    whole = bench.log.head.position
+    put(bench.log, bench.log.records[:-2])
+    async with ledger(bench.log, sound=False) as bench, relayed(bench, streams):
+        await until(lambda: bench.log.head.stops == 1)
+        assert bench.log.stops[0].kind is StopKind.MIRROR_AHEAD
+        assert bench.log.head.position == whole - 2
+
+
+@pytest.mark.parametrize("mirrored", [0, 4, 10])
+@simulated
+async def test_nothing_is_mirrored_of_half_a_restore(mirrored: int) -> None:
+    """It may be given up for another one. Who asks is told of the restore, and not what half of a log looks like."""
+    log, streams = await some_events(), Streams()
+    whole = list(log.records)
+    await streams.connect("", 0).append(whole[: mirrored or 1], b"", begin=True)
+    streams.held[0].entries = streams.held[0].entries[:mirrored]
+    before = list(streams.held[0].entries)
+    put(log, whole[:6], stops=[RESTORING])
+    bench = Bench(log)
+    async with relayed(bench, streams) as relay:
+        bench.writer.start()
+        for _ in range(20):
+            assert await answer(bench.do(bench.reserve())) is Code.LEDGER_STOPPED
+            await asyncio.sleep(0.1)
+        assert "a restore into this database was not finished" in (relay.status.detail or "")
+        assert (streams.held[0].entries, streams.held[0].last, log.stops) == (before, mirrored or 1, [RESTORING])
+        put(log, fenced(whole, log))
+        await until(lambda: not relay.status.fallback_mode)
+        await bench.do(bench.reserve())
+        await until(lambda: streams.held[1].entries == entries(log))
+        assert (streams.held[0].entries, streams.held[0].last) == (before, mirrored or 1)
+        await bench.writer.stop()
+
+
+@pytest.mark.parametrize("asked", range(1, 4))
+@pytest.mark.parametrize("lost", [0, 2])
+@simulated
+async def test_a_restore_is_finished_while_its_log_is_compared(asked: int, lost: int) -> None:
+    """The stream of before is of another generation then, and neither takes the fence nor stops the ledger."""
+    log, streams = await some_events(), Streams()
+    whole, times = list(log.records), iter(range(1, 1_000))
+    await streams.connect("", 0).append(whole, b"", begin=True)
+    before = list(streams.held[0].entries)
+    put(log, whole[:1])
+    log.records.clear()
+    log.head = MemoryLog(log.head.ledger_id).head
+
+    def finish() -> None:
+        if next(times) == asked:
+            put(log, fenced(whole[: len(whole) - lost], log))
+
+    streams.ask = finish
+    bench = Bench(log)
+    async with relayed(bench, streams) as relay:
+        bench.writer.start()
+        await until(lambda: log.head.position > 0 and not relay.status.fallback_mode)
+        await bench.do(bench.reserve())
+        await until(lambda: streams.held[1].entries == entries(log))
+        assert (streams.held[0].entries, log.head.is_stopped) == (before, False)
+        await bench.writer.stop()
