@@ -106,9 +106,10 @@ class StreamSource:
         self._ledger_id = ledger_id
 
     async def extent(self) -> Extent:
-        tail = await self._stream.tail()
+        # The first one first: a stream only grows at its end, but may be trimmed beyond an end that was read before.
         first = await self._stream.entries(after=0, limit=1)
-        if not first or not tail.position:  # a stream that was begun meanwhile is as good as empty
+        tail = await self._stream.tail()
+        if not first or first[0].position > tail.position:  # one that was begun meanwhile is as good as empty
             return Extent.none(self._ledger_id)
         if not tail.hash:
             raise Damaged(tail.position, f"{self.name} has lost its last event")

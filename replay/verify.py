@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from ledger.codec import recorded_at
 from ledger.domain.rejection import Code, Rejection
+from ledger.ports import Fault
 from ledger.system import SystemClock
 from projections.check import check
 from replay.archive.source import ArchiveSource
@@ -20,7 +21,7 @@ from replay.sources import Damaged, DatabaseSource, Extent, Source, apart, event
 
 __all__ = ["Flaw", "Report", "SavedHead", "verify"]
 
-ATTEMPTS = 10  # to follow a mirror that is trimmed while it is read
+ATTEMPTS = 10  # to begin with the first event of a mirror alone that is trimmed while it is read
 LOWEST = -(1 << 63)  # that a position can be in a database
 FLAWS = (Code.LOG_DAMAGED, Code.HISTORIES_DIFFER, Code.ARCHIVE_UNUSABLE)  # rejections that are findings here
 
@@ -132,6 +133,21 @@ class _Verification:
         return None
 
     async def _verify_log(self) -> None:
+        """Verify it from where it begins: a mirror drops its first events meanwhile, so that it may begin later."""
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._verify_log_as_it_is()
+            except Damaged:
+                if await _first(self._log, self._extent) <= self._extent.first:
+                    raise
+                self._extent = await self._log.extent()
+        raise Fault(
+            Code.REDIS_UNAVAILABLE,
+            f"{self._log.name} drops its events before they are read",
+            advice="let it keep more (NUMBERING_MIRROR_RETENTION), or verify it when less is written",
+        )
+
+    async def _verify_log_as_it_is(self) -> None:
         log, extent, report = self._log, self._extent, self.report
         report.ledger_id, report.position, report.hash = extent.ledger_id, extent.last, extent.hash
         report.first = extent.first
@@ -161,22 +177,39 @@ class _Verification:
             raise Damaged(examined.flawed, flaw)
 
     async def _verify_copy(self, copy: Source, its: Extent) -> None:
-        for attempt in range(ATTEMPTS):
+        while True:
             try:
                 await self._follow(copy, its)
                 await agree(self._log, self._extent, copy, its)
                 break
             except Damaged:
-                first = (await copy.extent()).first
-                if first <= its.first or attempt == ATTEMPTS - 1:
+                first, first_of_log = await _first(copy, its), await _first(self._log, self._extent)
+                if first <= its.first and first_of_log <= self._extent.first:
                     raise
-                its = replace(its, first=first)  # a mirror has dropped its first events meanwhile
+                # A mirror has dropped its first events meanwhile. Each turn begins later, up to the end at the latest.
+                its = replace(its, first=max(first, its.first))
+                self._extent = replace(self._extent, first=max(first_of_log, self._extent.first))
+            if its.first > its.last:
+                await self._verify_end(copy, its)
+                break
         self.report.copies[copy.name] = its.last
         if self._log.is_primary and its.last > self._extent.last:
             raise Damaged(
                 self._extent.last + 1,
                 f"{copy.name} goes on to {its.last}, but the log ends before: it has lost its end, or is an older copy",
             )
+
+    async def _verify_end(self, copy: Source, its: Extent) -> None:
+        """Compare the end that a copy had: of what it held then nothing is left to read."""
+        if not self._extent.first <= its.last <= self._extent.last:
+            return
+        event = await event_at(self._log, its.last)
+        if event is None:
+            raise Damaged(its.last, f"the event is missing in {self._log.name}")
+        if event[2] != its.hash:
+            both = f"{self._log.name} and {copy.name}"
+            what = f"{both} tell two histories: they differ at position {its.last} at the latest"
+            raise apart(what, its.last)
 
     async def _verify_saved(self, saved: SavedHead) -> None:
         if saved.position < self._extent.first:
@@ -202,6 +235,11 @@ class _Verification:
             if found.position:  # else none is live yet
                 self.report.rows = found.rows
                 self.report.flaws += [Flaw("the projections", None, each) for each in found.differences]
+
+
+async def _first(source: Source, extent: Extent) -> int:
+    """Say where a source begins by now: one that is no ledger's log may keep its last events only."""
+    return extent.first if source.is_primary else (await source.extent()).first
 
 
 async def _flaws(source: Source, extent: Extent, examined: Examination) -> AsyncIterator[str | None]:

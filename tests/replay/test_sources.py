@@ -155,6 +155,38 @@ async def test_a_mirror_that_is_begun_while_it_is_asked() -> None:
     assert await StreamSource(BegunLater(MemoryEntries()), LEDGER).extent() == Extent.none(LEDGER)
 
 
+class BegunAnew(MemoryStream):
+    """A stream that somebody drops and begins anew between two questions."""
+
+    async def tail(self) -> Tail:
+        await self.delete()
+        await filled(MemoryStream(self._held), history(3))
+        return await super().tail()
+
+
+async def test_a_mirror_that_is_begun_anew_while_it_is_asked() -> None:
+    stream = BegunAnew(MemoryEntries())
+    await (await filled(stream, history(EVENTS))).trim(12)
+    assert await StreamSource(stream, LEDGER).extent() == Extent.none(LEDGER)
+
+
+class TrimmedMeanwhile(MemoryStream):
+    """A stream that goes on after its end was told, and is trimmed beyond that."""
+
+    async def tail(self) -> Tail:
+        tail = await super().tail()
+        await self.append(history(EVENTS)[tail.position :], tail.hash)
+        await self.trim(EVENTS)
+        return tail
+
+
+async def test_what_a_mirror_holds_never_begins_behind_its_end() -> None:
+    stream = TrimmedMeanwhile(MemoryEntries())
+    await filled(stream, history(EVENTS)[:20])
+    extent = await StreamSource(stream, LEDGER).extent()
+    assert (extent.first, extent.last) == (1, 20)
+
+
 class Slow(MemoryStream):
     """A stream that cannot give more than a few entries in time."""
 

@@ -13,10 +13,12 @@ from ledger import chain, codec
 from ledger.codec import Entry
 from ledger.domain.commands import Cancel, Confirm, DefineSeries, Envelope, Issue, Reserve
 from ledger.domain.events import Event, NumbersConfirmed, NumbersReserved, SeriesDefined
-from ledger.ports import Record
+from ledger.ports import Fault, Record
 from ledger.stores import SqlStore
+from projections.mirror.memory import MemoryEntries, MemoryStream
 from projections.mirror.redis import RedisStream
-from projections.mirror.stream import stream_key
+from projections.mirror.stream import Entry as MirrorEntry
+from projections.mirror.stream import Tail, stream_key
 from replay.archive.source import ArchiveSource
 from replay.archive.writing import archive
 from replay.sources import DatabaseSource, Source, StreamSource
@@ -29,6 +31,7 @@ from tests.projections.agreement import catch_up
 from tests.projections.histories import run_on_sqlite
 from tests.replay.places import (
     LEDGER,
+    ListSource,
     archived,
     below,
     changed,
@@ -36,6 +39,7 @@ from tests.replay.places import (
     put_records,
     silent,
     sqlite_with,
+    stored,
     swapped,
     without,
 )
@@ -341,6 +345,78 @@ def test_nothing_is_found_in_any_history(tmp_path: Path) -> None:
             await check_whole(store)
 
     run_on_sqlite(Verified, tmp_path, examples=rounds(2, thorough=8), steps=30)
+
+
+class Busy(MemoryStream):
+    """A mirror that takes `each` events more at the questions from `at` to `until`, and keeps only so many."""
+
+    def __init__(self, records: Sequence[Record], *, at: int, until: int, each: int, keep: int) -> None:
+        super().__init__(MemoryEntries())
+        self.records, self.at, self.until, self.each, self.keep = records, at, until, each, keep
+        self.asked = 0
+
+    async def tail(self) -> Tail:
+        await self._go_on()
+        return await super().tail()
+
+    async def entries(self, *, after: int, limit: int) -> Sequence[MirrorEntry]:
+        await self._go_on()
+        return await super().entries(after=after, limit=limit)
+
+    async def _go_on(self) -> None:
+        self.asked += 1
+        if self.at <= self.asked <= self.until:
+            await self.take(self.each)
+
+    async def take(self, count: int) -> None:
+        before = self._held.last
+        if more := self.records[before : before + count]:
+            assert await self.append(more, self.records[before - 1].hash if before else b"", begin=True)
+        await self.trim(self._held.last - self.keep + 1)
+
+
+class Log(ListSource):
+    is_primary = True
+
+
+BUSY = [(at, until, each, keep) for at in range(1, 9) for until in (at, 30) for each in (1, 5, 20) for keep in (1, 4)]
+
+
+@pytest.mark.parametrize("is_forged", [False, True])
+async def test_a_mirror_is_trimmed_at_any_moment(is_forged: bool) -> None:
+    """Nothing is found of what was there and is dropped by rule; and what is wrong is found nevertheless."""
+    log = Log(stored(with_more(SeriesDefined(GAPLESS))[:EVENTS] if is_forged else RECORDS))
+    for at, until, each, keep in BUSY:
+        stream = Busy(RECORDS, at=at, until=until, each=each, keep=keep)
+        await stream.take(AT + 1)
+        report = await verify(log, [StreamSource(stream, LEDGER)])
+        if is_forged:
+            assert [flaw.where for flaw in report.flaws] == ["the mirror"], (at, until, each, keep)
+            assert "two histories" in report.flaws[0].what
+        else:
+            assert not report.flaws, (report.flaws, at, until, each, keep)
+            assert AT + 1 <= report.copies["the mirror"] <= EVENTS
+
+
+@pytest.mark.parametrize("chain_only", [False, True])
+async def test_a_mirror_alone_is_trimmed_at_any_moment(chain_only: bool) -> None:
+    for begun in (5, AT + 1):
+        for at, until, each, keep in BUSY:
+            stream = Busy(RECORDS, at=at, until=until, each=each, keep=keep)
+            await stream.take(begun)
+            report = await verify(StreamSource(stream, LEDGER), [source_of(RECORDS)], chain_only=chain_only)
+            assert not report.flaws, (report.flaws, at, until, each, keep)
+            assert report.hash == RECORDS[report.position - 1].hash
+            assert report.recorded_at == RECORDS[report.position - 1].recorded_at
+            assert report.first <= report.position
+
+
+async def test_a_mirror_that_drops_events_before_they_are_read_is_no_finding() -> None:
+    many = history(4_000)
+    stream = Busy(many, at=1, until=1_000, each=5, keep=1)
+    await stream.take(1)
+    with pytest.raises(Fault, match="drops its events before they are read"):
+        await verify(StreamSource(stream, LEDGER))
 
 
 async def test_nothing_is_found_while_a_service_writes(tmp_path: Path, shared_redis: Redis) -> None:
