@@ -186,8 +186,11 @@ def refuses_to_write(service: Service) -> None:
 @pytest.mark.parametrize("first", ["old", "new"])
 def test_a_stop_of_one_build_stops_the_other(ground: Ground, fleet: Fleet, first: str) -> None:
     ground.migrate()
-    witness, another = (fleet.old(), fleet.newer) if first == "old" else (fleet.new(), fleet.older)
-    define(witness)
+    witness, another = fleet.old(), fleet.newer
+    define(witness)  # a ledger that this build begins is none for that of before
+    if first == "new":
+        before, witness, another = witness, fleet.new(), fleet.older
+        before.kill()
     issued(witness)
     ground.place.rewind(by=1)  # an older copy of the database is put in its place
     status, told = witness.post("/v1/reservations", {"series": NEVER})
