@@ -136,15 +136,15 @@ def decode(record: Record) -> Entry:
 def read(position: int, text: bytes) -> Entry:
     """Do the same without a row: `position` is where the bytes stand."""
     body = orjson.loads(text)
-    reader = _READERS.get(body["type"])
+    found = _READERS.get(body["type"])
+    if found is None:
+        raise _unknown(position, body)
+    kind, read_data = found
     data = body["data"]
-    if reader is not None and body["version"] != reader.kind.version:
-        data = upcast(body["type"], body["version"], data, reader.kind.version)
-    if reader is None or data is None:
-        raise UnknownEvent(
-            f"position {position} holds {body['type']} version {body['version']}, which this version of "
-            "numbering-ledger does not know: upgrade it"
-        )
+    if body["version"] != kind.version:
+        data = upcast(body["type"], body["version"], data, kind.version)
+        if data is None:
+            raise _unknown(position, body)
     envelope = Envelope(
         bytes.fromhex(body["command_id"]),
         body["actor"],
@@ -153,7 +153,7 @@ def read(position: int, text: bytes) -> Entry:
         body.get("idempotency_key"),
         body.get("fingerprint"),
     )
-    event = reader.read(data, body.get("token"))
+    event = read_data(data, body.get("token"))
     if event.format > NEWEST_FORMAT:  # only one that raises it to that
         raise UnknownEvent(
             f"position {position} raises the ledger to format {event.format}, and this version of numbering-ledger "
@@ -161,6 +161,13 @@ def read(position: int, text: bytes) -> Entry:
             + (f" (it was raised {envelope.reason})" if envelope.reason else "")
         )
     return Entry(body["position"], event, envelope, body["ordinal"], body["recorded_at"])
+
+
+def _unknown(position: int, body: Data) -> UnknownEvent:
+    return UnknownEvent(
+        f"position {position} holds {body['type']} version {body['version']}, which this version of "
+        "numbering-ledger does not know: upgrade it"
+    )
 
 
 def record_of(body: bytes, hash: bytes) -> Record:
@@ -235,18 +242,15 @@ def _confirmed(data: Data, token: str) -> NumbersConfirmed:
     )
 
 
-class _Reader(NamedTuple):
-    kind: type[Event]
-    read: Callable[[Data, Any], Event]
-
-
 _HOT: Mapping[type[Event], Form] = {
     NumbersReserved: Form(_reserved_data, _reserved),
     NumbersConfirmed: Form(_confirmed_data, _confirmed),
 }
 _FORMS: Mapping[type[Event], Form] = {kind: _HOT.get(kind) or derived(kind) for kind in EVENT_TYPES.values()}
 _WRITERS: Mapping[type[Event], Callable[[Any], Data]] = {kind: form.write for kind, form in _FORMS.items()}
-_READERS: Mapping[str, _Reader] = {name: _Reader(kind, _FORMS[kind].read) for name, kind in EVENT_TYPES.items()}
+_READERS: Mapping[str, tuple[type[Event], Callable[[Data, Any], Event]]] = {
+    name: (kind, _FORMS[kind].read) for name, kind in EVENT_TYPES.items()
+}
 
 
 def command_id(client: str, operation: str, key: str) -> bytes:

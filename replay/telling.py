@@ -8,6 +8,7 @@ import orjson
 from ledger import codec
 from ledger.domain.calendar import instant_text
 from ledger.domain.events import LEDGER_STREAM
+from ledger.domain.formats import FORMAT_STREAM
 from projections.rows import text_of
 from replay.moments import row_of
 from replay.sources import Stored
@@ -51,9 +52,9 @@ def event_row(event: Stored, said: Said) -> list[str | int]:
 
 
 def series_of(said: Said) -> str:
-    """Name the series, with whose code the name of every stream begins, but that of the ledger itself."""
+    """Name the series, with whose code the name of every stream begins, but those of the ledger itself."""
     stream: str = said["stream"]
-    return "" if stream == LEDGER_STREAM else stream.partition(":")[0].partition("~")[0]
+    return "" if stream in (LEDGER_STREAM, FORMAT_STREAM) else stream.partition(":")[0].partition("~")[0]
 
 
 def period_of(said: Said) -> str:

@@ -214,7 +214,7 @@ def test_what_was_applied_and_not_acknowledged_is_not_applied_again(mirror: Mirr
     is_right(mirror, file)
     mirror.redis.execute("XGROUP", "SETID", mirror.stream, GROUP, "0")  # all is delivered again
     mirror.issue(30)
-    mirror.relay(61)
+    mirror.relay(62)
     is_right(mirror, file)
 
 

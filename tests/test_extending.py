@@ -1,12 +1,15 @@
-"""docs/extending.md is true: its snippets stand in the files that it names, and these files are all of them."""
+"""docs/extending.md is true: its snippets stand in the files that it names, which are all, and mypy leads there."""
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import pytest
+
+from ledger.domain.commands import Command
+from ledger.domain.events import Event
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -37,9 +40,12 @@ def named(title: str) -> list[str]:
 
 
 def snippets() -> Iterator[tuple[str, list[str]]]:
-    """Every block of code, with the files that are named in the paragraph nearest before it that names one."""
+    """Every block of code, with the files that are named in the paragraph nearest before it that names one.
+
+    A part of a tuple is `text`: ruff would write it otherwise.
+    """
     files: list[str] = []
-    for text, block in re.findall(r"(.*?)```python\n(.*?)```\n", PAGE, re.DOTALL):
+    for text, block in re.findall(r"(.*?)```(?:python|text)\n(.*?)```\n", PAGE, re.DOTALL):
         paragraphs = [re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", each) for each in text.split("\n\n")]
         files = next((each for each in reversed(paragraphs) if each), files)
         yield block, files
@@ -79,3 +85,34 @@ def test_the_files_are_those_that_know_it_by_name(title: str, kind: str, names: 
     found = {str(path.relative_to(ROOT)) for path in modules if mentions(path, names)}
     assert set(named(title)) == found
     assert len(found) <= FEWEST[kind]
+
+
+# What mypy can name, it names
+
+
+def families(kinds: Iterable[type]) -> set[str]:
+    """The names of classes, and of the bases that they share."""
+    return {each.__name__ for kind in kinds for each in kind.__mro__}
+
+
+KNOWN = families(get_args(Event)) | families(get_args(Command)) - {"object", "Place"}
+
+
+def matches() -> Iterator[tuple[str, ast.Match]]:
+    """Every `match` of the product over events or commands: by a class of theirs in one of its patterns."""
+    for package in PRODUCT:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Match):
+                    patterns = (each for case in node.cases for each in ast.walk(case.pattern))
+                    if any(isinstance(each, ast.MatchClass) and ast.unparse(each.cls) in KNOWN for each in patterns):
+                        yield f"{path.relative_to(ROOT)}:{node.lineno}", node
+
+
+@pytest.mark.parametrize(("place", "node"), [pytest.param(*each, id=each[0]) for each in matches()])
+def test_a_match_over_events_or_commands_is_exhaustive(place: str, node: ast.Match) -> None:
+    last = node.cases[-1]
+    assert isinstance(last.pattern, ast.MatchAs), place
+    assert last.pattern.pattern is None, place
+    assert last.guard is None, place
+    assert ast.unparse(last.body[-1]).startswith("assert_never("), place

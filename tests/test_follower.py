@@ -304,7 +304,7 @@ class TestFaults:
     @simulated
     async def test_what_was_seen_behind_a_snapshot_is_never_forgotten(self) -> None:
         """A log that becomes another one stops the writer, though a fold from its beginning would find nothing."""
-        log = await self.log(at=2 * NUMBERS + 5)
+        log = await self.log(at=2 * NUMBERS + 6)
         bench = Bench(log)
         bench.writer.start()
         await bench.writer.fresh()

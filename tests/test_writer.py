@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ledger.codec import Entry, command_id, encode
+from ledger.codec import Entry, command_id, decode, encode
 from ledger.domain.commands import (
     Cancel,
     Confirm,
@@ -175,7 +175,7 @@ class TestGroupCommit:
             held.set()
             assert values(await first) == [1]
             assert await all_values(rest) == [2, 3, 4, 5, 6]
-            assert bench.store.batches == [1, 1, 5]
+            assert bench.store.batches == [2, 1, 5]
 
     @simulated
     async def test_commands_are_decided_in_the_order_in_which_they_came(self) -> None:
@@ -193,7 +193,7 @@ class TestGroupCommit:
             bench.store.steps["begin"] = [0.5]
             for task in await bench.start_many(5):
                 await task
-            assert bench.store.batches == [1, 2, 2, 1]
+            assert bench.store.batches == [2, 2, 2, 1]
 
     @simulated
     async def test_a_batch_over_batch_bytes_is_split_and_the_rest_keeps_its_order(self) -> None:
@@ -201,7 +201,7 @@ class TestGroupCommit:
             bench.store.steps["begin"] = [0.5]
             for task in await bench.start_many(3):
                 await task
-            assert bench.store.batches == [1, 1, 1, 1]
+            assert bench.store.batches == [2, 1, 1, 1]
 
     @simulated
     async def test_a_batch_of_rejections_writes_nothing(self) -> None:
@@ -222,7 +222,7 @@ class TestGroupCommit:
             cancel = bench.start(Cancel(reserve.token))
             assert [values(await task) for task in tasks] == [[1], [1]]
             assert await answer(cancel) is Code.RESERVATION_NOT_FOUND
-            assert bench.store.batches == [1, 2]
+            assert bench.store.batches == [2, 2]
 
     @simulated
     async def test_answers_leave_only_after_commit(self) -> None:
@@ -321,7 +321,7 @@ class TestBounds:
         await asyncio.sleep(3)
         faults = [bench.writer.fault]
         bench.store.always.clear()
-        assert (await defining).position == 1
+        assert (await defining).position == 2
         faults.append(bench.writer.fault)
         assert [fault and fault.code for fault in faults] == [Code.DATABASE_UNAVAILABLE, None]
         await bench.writer.stop()
@@ -334,7 +334,7 @@ class TestFaults:
             bench.store.steps["append"] = [DOWN]
             bench.store.steps["lookup"] = [DOWN]
             assert values(await bench.do(bench.reserve(), key="k")) == [1]
-            assert types(bench.log) == ["SeriesDefined", "NumbersReserved"]
+            assert types(bench.log) == ["FormatRaised", "SeriesDefined", "NumbersReserved"]
 
     @pytest.mark.parametrize("fault", [BUSY, DOWN], ids=["contention", "down"])
     def test_a_commit_that_is_clearly_refused_did_nothing_and_is_tried_again(self, fault: StoreFault) -> None:
@@ -367,7 +367,7 @@ class TestFaults:
             last = bench.start(bench.reserve())
             assert await answer(culprit) is Code.INTERNAL_ERROR
             assert await all_values([*good, last]) == [1, 2, 3]
-            assert bench.store.batches == [1, 3]
+            assert bench.store.batches == [2, 3]
 
     @simulated
     async def test_a_bug_half_way_through_a_command_leaves_nothing_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,7 +410,7 @@ class TestCancellation:
             await asyncio.wait([gone])
             held.set()
             assert values(await stays) == [1]
-            assert types(bench.log) == ["SeriesDefined", "NumbersReserved"]
+            assert types(bench.log) == ["FormatRaised", "SeriesDefined", "NumbersReserved"]
 
     @simulated
     async def test_a_request_that_goes_after_it_was_drawn_is_kept(self) -> None:
@@ -499,7 +499,7 @@ class TestDoubt:
                 bench.store.steps[lost] = [LOST]
                 outcome = await bench.do(bench.reserve(), key=key)
                 assert (values(outcome), outcome.replayed) == ([1], False)
-                assert types(bench.log) == ["SeriesDefined", "NumbersReserved"]
+                assert types(bench.log) == ["FormatRaised", "SeriesDefined", "NumbersReserved"]
 
         run()
 
@@ -508,7 +508,7 @@ class TestDoubt:
         async with ledger() as bench:
             bench.store.steps["answer"] = [LOST]
             outcome = await bench.do(DefineSeries((Series.define("T", Definition(template="T-{SEQ:4}")),)), key="k")
-            assert (outcome.position, outcome.replayed) == (2, False)
+            assert (outcome.position, outcome.replayed) == (3, False)
 
     @simulated
     async def test_commits_that_are_lost_every_time_are_a_fault_that_health_can_see(self) -> None:
@@ -708,7 +708,7 @@ class TestFollowing:
             late.writer.start()
             await until(lambda: not late.store.steps["head"])
             began = now()
-            await until(lambda: late.writer.fold is not None and late.writer.fold.position == 41)
+            await until(lambda: late.writer.fold is not None and late.writer.fold.position == 42)
             assert now() - began <= 1.0 + 0.1  # one pause more, and then none
             await late.writer.stop()
 
@@ -899,7 +899,7 @@ class TestTogether:
             first, second = bench.reserve(), bench.reserve(count=2)
             outcome = await bench.writer.submit(together(first, second, Confirm(first.token, "D")), envelope())
             assert [values(part) for part in outcome.parts[:2]] == [[1], [2, 3]]
-            assert outcome.position == outcome.parts[-1].position == 4
+            assert outcome.position == outcome.parts[-1].position == 5
 
     @simulated
     async def test_none_is_carried_out_when_one_is_rejected(self) -> None:
@@ -1008,7 +1008,7 @@ async def test_who_waits_too_long_for_the_release_is_told_why() -> None:
         assert 2 <= asyncio.get_running_loop().time() - began <= 2.1
         assert await answer(bench.do(bench.reserve())) is Code.MIRROR_NOT_COMPARED, "and now at once"
         assert asyncio.get_running_loop().time() - began <= 2.1
-        assert bench.log.head.position == 1
+        assert bench.log.head.position == 2
         bench.writer.release()
         await bench.do(bench.reserve())
 
@@ -1224,6 +1224,60 @@ async def standing(bench: Bench) -> list[StopKind]:
     return [stop.kind for stop in await MemoryStore(bench.log).stops()]
 
 
+class TestBeginning:
+    """An empty log begins with FormatRaised, which is of no command."""
+
+    @simulated
+    async def test_a_new_ledger_begins_at_the_newest_format(self) -> None:
+        async with ledger() as bench:
+            assert types(bench.log) == ["FormatRaised", "SeriesDefined"]
+            (defined,) = bench.acknowledged
+            assert [entry.position for entry in defined.entries] == [2]
+            first = decode(bench.log.records[0])
+            assert (first.event, first.envelope.actor) == (FormatRaised(NEWEST_FORMAT), "ledger")
+            assert (await bench.writer.fresh()).format == NEWEST_FORMAT
+
+    @simulated
+    async def test_what_is_refused_begins_nothing(self) -> None:
+        async with empty() as bench:
+            assert await answer(bench.do(bench.reserve())) is Code.CONFIG_NOT_FOUND
+            both = together(DefineSeries((SERIES,)), replace(bench.reserve(), series="T"))
+            assert await answer(bench.writer.submit(both, envelope())) is Code.CONFIG_NOT_FOUND
+            assert types(bench.log) == []
+            await bench.do(DefineSeries((SERIES,)))
+            assert types(bench.log) == ["FormatRaised", "SeriesDefined"]
+
+    @simulated
+    async def test_an_atomic_batch_may_be_the_first(self) -> None:
+        async with empty() as bench:
+            outcome = await bench.writer.submit(together(DefineSeries((SERIES,)), bench.reserve()), envelope())
+            assert types(bench.log) == ["FormatRaised", "SeriesDefined", "NumbersReserved"]
+            assert [len(part.entries) for part in outcome.parts] == [1, 1]
+
+    @simulated
+    async def test_who_raises_the_format_first_begins_with_that(self) -> None:
+        async with empty() as bench:
+            outcome = await bench.do(RaiseFormat(NEWEST_FORMAT, "by a test"))
+            assert (types(bench.log), outcome.position) == (["FormatRaised"], 1)
+
+    @pytest.mark.parametrize("step", ["commit", "answer"])
+    def test_a_first_commit_in_doubt_begins_it_once(self, step: str) -> None:
+        @simulated
+        async def run() -> None:
+            async with empty() as bench:
+                bench.store.steps[step] = [LOST]
+                await bench.do(DefineSeries((SERIES,)), key="k")
+                assert types(bench.log) == ["FormatRaised", "SeriesDefined"]
+
+        run()
+
+    @simulated
+    async def test_of_two_processes_one_begins_it(self) -> None:
+        async with empty() as bench, empty(bench.log) as other:
+            await asyncio.gather(bench.do(DefineSeries((SERIES,))), other.do(DefineSeries((SERIES,))))
+            assert types(bench.log) == ["FormatRaised", "SeriesDefined"]
+
+
 class TestFormat:
     """A ledger of before: its log begins with no FormatRaised."""
 
@@ -1281,6 +1335,16 @@ class TestFormat:
             assert bench.writer.fault
             assert "by a later build" in bench.writer.fault.detail
             assert not bench.log.head.is_stopped
+
+
+@asynccontextmanager
+async def empty(log: MemoryLog | None = None) -> AsyncIterator[Bench]:
+    """A writer on a log without events, or on that of another one."""
+    bench = Bench(log or MemoryLog("test"))
+    bench.writer.start()
+    yield bench
+    await bench.writer.stop()
+    await check_store(MemoryStore(bench.log), acknowledged=bench.acknowledged)
 
 
 def log_of_before() -> MemoryLog:

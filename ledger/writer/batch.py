@@ -26,6 +26,7 @@ __all__ = ["Batch", "entries_by_command", "key_reused"]
 _log = logging.getLogger(__name__)
 
 ACTOR = "ledger"
+FIRST_COMMAND = sha256(canonical([ACTOR, "raise format"])).digest()  # by which an empty ledger gets its format
 
 
 def entries_by_command(entries: Iterable[Entry]) -> dict[bytes, tuple[Entry, ...]]:
@@ -150,6 +151,9 @@ class Batch:
         return Outcome(entries, self._position, found=found)
 
     def _record(self, events: Sequence[Event], envelope: Envelope) -> tuple[Entry, ...]:
+        if not self._position and events and type(events[0]) is not FormatRaised:
+            # A ledger begins at the newest format. That is of no command, and in nobody's answer.
+            self._record([FormatRaised(NEWEST_FORMAT)], Envelope(FIRST_COMMAND, ACTOR))
         entries = []
         for ordinal, event in enumerate(events):
             self._position += 1

@@ -107,15 +107,15 @@ async def a_history(api: Api) -> Json:
 
 
 async def test_the_ledger_is_told_as_it_was(api: Api) -> None:
-    assert (await a_history(api))["position"] == 7
-    then = await asked(api, position=4)
+    assert (await a_history(api))["position"] == 8
+    then = await asked(api, position=5)
     (sequence,), (reservation,) = then["sequences"], then["reservations"]
-    assert (then["position"], then["next"]) == (4, None)
+    assert (then["position"], then["next"]) == (5, None)
     assert (sequence["sequence"], sequence["high_water"], sequence["counts"]["CONFIRMED"]) == ("PLAIN:-", 3, 2)
     assert sequence.keys() == (await api.http.get("/v1/sequences")).json()["sequences"][0].keys()
     assert reservation["held"] == [{"first": 3, "last": 3}]
-    assert await asked(api, position=1) == {
-        "position": 1,
+    assert await asked(api, position=2) == {
+        "position": 2,
         "recorded_at": instant_text(api.clock.now() - 3_000_000),
         "sequences": [],
         "reservations": [],
@@ -126,7 +126,7 @@ async def test_the_ledger_is_told_as_it_was(api: Api) -> None:
 async def test_a_time_means_the_last_event_of_that_time(api: Api) -> None:
     await a_history(api)
     now = api.clock.now()
-    for seconds, position in ((0, 7), (-1, 4), (-1.5, 3), (-2, 3), (-3, 1), (100, 7)):
+    for seconds, position in ((0, 8), (-1, 5), (-1.5, 4), (-2, 4), (-3, 2), (100, 8)):
         time = instant_text(now + int(seconds * 1_000_000))
         assert (await asked(api, time=time))["position"] == position
         assert await asked(api, time=time) == await asked(api, position=position)
@@ -134,16 +134,16 @@ async def test_a_time_means_the_last_event_of_that_time(api: Api) -> None:
 
 async def test_numbers_are_told_as_they_were(api: Api) -> None:
     await a_history(api)
-    then = await asked(api, position=4, sequence="PLAIN:-")
+    then = await asked(api, position=5, sequence="PLAIN:-")
     assert [(each["number"], each["state"], each["document"]) for each in then["numbers"]] == [
         ("P-00001", "CONFIRMED", "D-1"), ("P-00002", "CONFIRMED", "D-1"), ("P-00003", "RESERVED", None),
     ]  # fmt: skip
-    now = await asked(api, position=7, sequence="PLAIN:-", first=1, limit=1)
+    now = await asked(api, position=8, sequence="PLAIN:-", first=1, limit=1)
     (voided,) = now["numbers"]
     assert (voided["state"], voided["document"], voided["cause"]["event"]) == ("VOIDED", "D-1", "NumberVoided")
     assert voided["cause"]["reason"] == "sent to the wrong customer"
     assert now["next"] == 2
-    assert [each["value"] for each in await pages(api, "numbers", position=7, sequence="PLAIN:-")] == [1, 2, 3, 4]
+    assert [each["value"] for each in await pages(api, "numbers", position=8, sequence="PLAIN:-")] == [1, 2, 3, 4]
 
 
 @in_memory
@@ -160,11 +160,11 @@ async def test_numbers_are_told_as_they_were(api: Api) -> None:
         ({"position": 1, "sequence": "PLAIN:-", "series": "PLAIN"}, Code.INVALID_FORMAT),
         ({"position": 1, "colour": "red"}, Code.INVALID_FORMAT),
         ({"position": 0}, Code.NOT_IN_HISTORY),
-        ({"position": 8}, Code.NOT_IN_HISTORY),
+        ({"position": 9}, Code.NOT_IN_HISTORY),
         ({"time": "2001-01-01T00:00:00Z"}, Code.NOT_IN_HISTORY),
         ({"position": 1, "series": "NONE"}, Code.CONFIG_NOT_FOUND),
         ({"position": 1, "sequence": "PLAIN:-"}, Code.SEQUENCE_NOT_FOUND),
-        ({"position": 1, "min_position": 8}, Code.POSITION_NOT_REACHED),
+        ({"position": 1, "min_position": 9}, Code.POSITION_NOT_REACHED),
     ],
 )
 async def test_what_makes_no_sense_is_refused(api: Api, query: dict[str, Any], code: Code) -> None:
@@ -281,7 +281,7 @@ async def test_commands_go_on_while_the_past_is_folded(api: Api, monkeypatch: py
         await api.reserve()
     monkeypatch.setattr(as_of, "SLICE_SECONDS", 0.0)
     told, reserved = await asyncio.gather(asked(api, position=20), api.reserve())
-    assert (told["position"], reserved["position"]) == (20, 22)
+    assert (told["position"], reserved["position"]) == (20, 23)
 
 
 async def test_limits_are_the_service_s(open_ledger: Any, clock: Any) -> None:

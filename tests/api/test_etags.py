@@ -88,8 +88,8 @@ async def test_what_is_new_is_told(api: Api) -> None:
 async def test_a_page_that_can_never_change_is_kept(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         await api.reserve()
-    assert (await get(api, "/v1/events?limit=3")).headers["cache-control"] == FOR_EVER
-    for path in ("/v1/events?limit=4", "/v1/events", "/v1/events?after=4", "/v1/series"):
+    assert (await get(api, "/v1/events?limit=4")).headers["cache-control"] == FOR_EVER
+    for path in ("/v1/events?limit=5", "/v1/events", "/v1/events?after=5", "/v1/series"):
         assert (await get(api, path)).headers["cache-control"] == "no-cache"
     monkeypatch.setattr(events, "PAGE_BYTES", 1)
     assert (await get(api, "/v1/events")).headers["cache-control"] == FOR_EVER

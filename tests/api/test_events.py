@@ -82,7 +82,7 @@ async def test_an_auditor_can_check_every_hash_from_what_he_was_given(api: Api, 
         assert sha256(previous + rfc8785.dumps(event)).digest() == claimed
         previous = claimed
     head = await api.head()
-    assert (previous, told[-1]["position"], len(told)) == (head.hash, head.position, 5)
+    assert (previous, told[-1]["position"], len(told)) == (head.hash, head.position, 6)
 
 
 async def test_an_event_is_told_as_it_is_stored(api: Api) -> None:
@@ -95,13 +95,13 @@ async def test_an_event_is_told_as_it_is_stored(api: Api) -> None:
 
 async def test_a_page_says_where_the_next_begins_and_the_log_ends(api: Api) -> None:
     await reserve(api, 2)
-    assert [each["position"] for each in (await page(api))["events"]] == [1, 2, 3]
+    assert [each["position"] for each in (await page(api))["events"]] == [1, 2, 3, 4]
     first = await page(api, "limit=2")
-    assert (len(first["events"]), first["next"], first["position"]) == (2, 2, 3)
-    for query in ("after=2&limit=1", "after=2"):
+    assert (len(first["events"]), first["next"], first["position"]) == (2, 2, 4)
+    for query in ("after=3&limit=1", "after=3"):
         last = await page(api, query)
-        assert ([each["position"] for each in last["events"]], last["next"]) == ([3], None)
-    assert await page(api, "after=3") == {"events": [], "next": None, "position": 3}
+        assert ([each["position"] for each in last["events"]], last["next"]) == ([4], None)
+    assert await page(api, "after=4") == {"events": [], "next": None, "position": 4}
 
 
 async def test_an_empty_log_has_an_empty_page(open_ledger: Open) -> None:
@@ -112,7 +112,7 @@ async def test_an_empty_log_has_an_empty_page(open_ledger: Open) -> None:
 async def test_a_page_holds_a_hundred_events_unless_told_otherwise(api: Api) -> None:
     await reserve(api, 104)
     assert len((await page(api))["events"]) == 100
-    assert len((await page(api, "limit=1000"))["events"]) == 105
+    assert len((await page(api, "limit=1000"))["events"]) == 106
 
 
 async def test_a_page_of_large_events_ends_early_and_nothing_is_left_out(
@@ -124,7 +124,7 @@ async def test_a_page_of_large_events_ends_early_and_nothing_is_left_out(
     assert (len(first["events"]), first["next"]) == (2, 2)
     monkeypatch.setattr(events, "PAGE_BYTES", 1)
     assert len((await page(api))["events"]) == 1
-    assert [each["position"] for each in await all_events(api)] == [1, 2, 3, 4, 5, 6]
+    assert [each["position"] for each in await all_events(api)] == [1, 2, 3, 4, 5, 6, 7]
 
 
 async def test_what_another_process_committed_is_there(open_ledger: Open, clock: Time) -> None:
@@ -133,9 +133,9 @@ async def test_what_another_process_committed_is_there(open_ledger: Open, clock:
         served(open_ledger(), open_ledger(), clock=clock) as other,
     ):
         await one.define("PLAIN", PLAIN_BODY)
-        assert (await page(other))["position"] == 1
+        assert (await page(other))["position"] == 2
         async with Listener(other.app) as listener:
-            await listener.until(text="id: 1\n")
+            await listener.until(text="id: 2\n")
             await one.reserve()
             await listener.until(messages=1)
 
@@ -145,9 +145,9 @@ async def test_a_ledger_whose_writing_is_stopped_is_still_read(api: Api) -> None
     await transaction.stop(Stop(StopKind.LOG_FORKED, "position 7 was seen with another hash"))
     await transaction.commit()
     problem(await api.post("/v1/reservations", {"series": "PLAIN"}), Code.LEDGER_STOPPED)
-    assert len((await page(api))["events"]) == 1
+    assert len((await page(api))["events"]) == 2
     async with Listener(api.app, f"{STREAM}?after=0") as listener:
-        await listener.until(messages=1)
+        await listener.until(messages=2)
 
 
 # What cannot be read
@@ -193,13 +193,13 @@ async def test_a_stream_that_is_asked_for_in_two_ways(
 @in_memory
 @pytest.mark.parametrize(
     ("path", "headers"),
-    [("/v1/events?after=3", {}), (f"{STREAM}?after=3", {}), (STREAM, {"last-event-id": "9007199254740991"})],
+    [("/v1/events?after=4", {}), (f"{STREAM}?after=4", {}), (STREAM, {"last-event-id": "9007199254740991"})],
 )
 async def test_a_position_that_the_log_does_not_reach(api: Api, path: str, headers: dict[str, str]) -> None:
     await api.reserve()
     told = problem(await api.http.get(path, headers=headers), Code.POSITION_NOT_REACHED)
-    assert told["position"] == 2
-    assert "ends at position 2" in told["detail"]
+    assert told["position"] == 3
+    assert "ends at position 3" in told["detail"]
 
 
 async def test_events_that_are_in_the_archive_only(
@@ -208,7 +208,7 @@ async def test_events_that_are_in_the_archive_only(
     monkeypatch.setattr("ledger.writer.writer.Feed", partial(Feed, max_events=2))
     async with served(open_sqlite(), open_sqlite()) as api:
         await api.define("PLAIN", PLAIN_BODY)
-        await reserve(api, 9)
+        await reserve(api, 8)
         answer(await api.http.get("/v1/numbers?min_position=10"), 200)  # the projector has no more to read
         # Beside the loop: whoever has the file's lock needs it to let go.
         put_back = await asyncio.to_thread(trim, sqlite_file, up_to=5)
@@ -255,7 +255,7 @@ async def test_the_log_is_only_read(api: Api, path: str) -> None:
 
 async def test_a_stream_says_what_a_browser_needs(brisk: Api) -> None:
     async with Listener(brisk.app, f"{STREAM}?after=0") as listener:
-        await listener.until(messages=1)
+        await listener.until(messages=2)
         assert listener.status == 200
         assert listener.headers == {
             "content-type": "text/event-stream",
@@ -263,18 +263,18 @@ async def test_a_stream_says_what_a_browser_needs(brisk: Api) -> None:
             "x-accel-buffering": "no",
         }
         assert listener.text.startswith("retry: 1000\nid: 0\n\n")
-        (message,) = listener.messages
-        assert (message.id, message.event) == ("1", "SeriesDefined")
-        assert message.json() == (await page(brisk))["events"][0]
+        _, message = listener.messages
+        assert (message.id, message.event) == ("2", "SeriesDefined")
+        assert message.json() == (await page(brisk))["events"][1]
 
 
 async def test_a_stream_begins_at_the_end_and_tells_what_comes(brisk: Api) -> None:
     await reserve(brisk, 2)
     async with Listener(brisk.app) as listener:
-        await listener.until(text="retry: 1000\nid: 3\n\n")  # so that its client can resume before anything came
+        await listener.until(text="retry: 1000\nid: 4\n\n")  # so that its client can resume before anything came
         await reserve(brisk, 2)
         await listener.until(messages=2)
-        assert [message.id for message in listener.messages] == ["4", "5"]
+        assert [message.id for message in listener.messages] == ["5", "6"]
 
 
 async def test_reconnecting_anywhere_loses_and_doubles_nothing(api: Api) -> None:
@@ -293,9 +293,9 @@ async def test_reconnecting_anywhere_loses_and_doubles_nothing(api: Api) -> None
 
 async def test_a_browser_that_reconnects_sends_its_address_as_it_was(api: Api) -> None:
     await reserve(api, 2)
-    async with Listener(api.app, f"{STREAM}?after=0", last_event_id="2") as listener:
+    async with Listener(api.app, f"{STREAM}?after=0", last_event_id="3") as listener:
         await listener.until(messages=1)
-        assert [message.id for message in listener.messages] == ["3"]
+        assert [message.id for message in listener.messages] == ["4"]
 
 
 async def test_a_quiet_stream_is_heard_of(brisk: Api) -> None:
@@ -310,15 +310,15 @@ async def test_a_large_event_is_sent_in_pieces(memory_api: Api) -> None:
     numbers = [each | {"document": "คคง." * 50} for each in reserved["numbers"]]
     body = {"numbers": [{name: each[name] for name in ("number", "document")} for each in numbers]}
     answer(await memory_api.post(f"/v1/reservations/{reserved['token']}/confirm", body), 200)
-    async with Listener(memory_api.app, f"{STREAM}?after=2") as listener:
+    async with Listener(memory_api.app, f"{STREAM}?after=3") as listener:
         await listener.until(messages=1)
         assert max(listener.sizes) == PIECE_BYTES
-        assert [message.json() for message in listener.messages] == (await page(memory_api, "after=2"))["events"]
+        assert [message.json() for message in listener.messages] == (await page(memory_api, "after=3"))["events"]
 
 
 @pytest.mark.parametrize("parts", [1, 4])
 async def test_a_reader_that_takes_nothing_is_cut_off(brisk: Api, parts: int) -> None:
-    await reserve(brisk, 99)
+    await reserve(brisk, 98)
     async with Listener(brisk.app, f"{STREAM}?after=0", stalls_at=parts) as listener:
         await listener.until_the_end()
         assert not listener.has_ended
@@ -346,7 +346,7 @@ async def test_nothing_is_made_for_a_reader_until_it_took_the_last_part(
         await asyncio.sleep(0.2)
         before = read
         listener.go_on()
-        await listener.until(messages=301)
+        await listener.until(messages=302)
     assert before == 3  # the look whether the events are there, the part taken, and the one that is not
     assert read == 5
 
@@ -364,7 +364,7 @@ async def test_no_more_streams_than_allowed(open_memory: Open) -> None:
 
 async def test_streams_end_when_the_service_does(brisk: Api) -> None:
     async with Listener(brisk.app) as listener, Listener(brisk.app, stalls_at=1) as stalled:
-        await listener.until(text="id: 1")
+        await listener.until(text="id: 2")
         brisk.app.state.closing.set()
         await listener.until_the_end()
         await stalled.until_the_end()
@@ -378,7 +378,7 @@ async def test_a_stream_ends_when_the_log_cannot_be_read(open_memory: Open) -> N
     async with served(database, open_memory(), limits=limits, stream_limits=BRISK) as api:
         await api.define("PLAIN", PLAIN_BODY)
         async with Listener(api.app) as listener:
-            await listener.until(text="id: 1")
+            await listener.until(text="id: 2")
             database.fail(DOWN)
             await listener.until_the_end()
             assert listener.has_ended
@@ -391,7 +391,7 @@ async def test_a_stream_ends_when_the_log_cannot_be_read(open_memory: Open) -> N
 
         await eventually(is_ready)
         await api.reserve()
-        async with Listener(api.app, last_event_id="1") as listener:
+        async with Listener(api.app, last_event_id="2") as listener:
             await listener.until(messages=1)
 
 
@@ -457,11 +457,11 @@ def test_a_stream_over_a_real_connection() -> None:
     with Service() as running, running.client() as http:
         http.put("/v1/series/PLAIN", json=PLAIN_BODY).raise_for_status()
         with connect(running) as connection:
-            read_until(connection, b"id: 1\n")
+            read_until(connection, b"id: 2\n")
             http.post("/v1/reservations", json={"series": "PLAIN"}).raise_for_status()
             told = read_until(connection, b"\n\n\r\n").decode()
         (message,) = messages_of(told.partition("\r\n")[2])
-        assert message.json()["position"] == 2
+        assert message.json()["position"] == 3
         head = http.head(STREAM)
         assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream")
 
@@ -477,5 +477,5 @@ def test_the_documented_audit_checks_a_real_log() -> None:
         last = http.get("/v1/events", params={"after": http.get("/health").json()["position"] - 1}).json()["events"][0]
         audit = [sys.executable, "-c", program.replace("http://localhost:8080", running.url)]
         told = subprocess.run(audit, capture_output=True, text=True, timeout=60, check=True)
-    assert last["position"] == 1 + 2 * 2 * 800
+    assert last["position"] == 2 + 2 * 2 * 800
     assert told.stdout == f"position {last['position']}: {last['hash']}\n"

@@ -78,11 +78,11 @@ class Site:
         self.mariadb.execute(
             """
             DROP TRIGGER events_refuse_update;
-            UPDATE events SET body = REPLACE(body, '"document":"D"', '"document":"X"') WHERE position = 30;
+            UPDATE events SET body = REPLACE(body, '"document":"D"', '"document":"X"') WHERE position = 31;
             """,
             database=self.database.name,
         )
-        return 30
+        return 31
 
     def copy(self) -> Site:
         """A faithful copy of the database as it is now, as a backup has it."""

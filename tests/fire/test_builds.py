@@ -28,6 +28,8 @@ from tests.numbering.process import run
 from tests.servers import MariaDB
 from tests.stores import GRANTS
 
+REASON = "linked after it was confirmed"
+
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Earlier:
@@ -130,6 +132,10 @@ def issued(service: Service) -> str:
     return number
 
 
+def link(service: Service, number: str) -> tuple[int, Any]:
+    return service.post(f"/v1/numbers/{number}/document", {"document": "E", "reason": REASON})
+
+
 def format_of(service: Service) -> int:
     present: int = service.get("/health/numbering")[1]["format"]["present"]
     return present
@@ -147,6 +153,9 @@ def test_there_and_back_and_there(ground: Ground, fleet: Fleet) -> None:
         two = fleet.replace(two, fleet.old)
         one = fleet.replace(one, fleet.new)
         assert format_of(one) == FIRST_FORMAT
+        number = issued(one)
+        status, refused = link(one, number)
+        assert (status, refused["title"]) == (409, "FORMAT_NOT_RAISED")
         code, refused = fleet.upgrade()
         assert (code, refused["title"], refused["format"]) == (1, "OLDER_PROCESSES", FIRST_FORMAT)
         two = fleet.replace(two, fleet.new)
@@ -154,6 +163,7 @@ def test_there_and_back_and_there(ground: Ground, fleet: Fleet) -> None:
         code, raised = fleet.upgrade()
         assert (code, raised["raised"], raised["format"], raised["unknown"]) == (0, True, NEWEST_FORMAT, [])
         load.progress()
+        assert link(two, number)[0] == 200
         refuses_to_write(fleet.older())
         load.progress()
         load.end()

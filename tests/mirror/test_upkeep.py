@@ -20,8 +20,8 @@ from tests.given import PLAIN
 from tests.invariants import check_store
 from tests.simulation.surgery import forked, put
 
-EVENTS = 11
-AHEAD = Stop(StopKind.MIRROR_AHEAD, "goes on to position 11")
+EVENTS = 12
+AHEAD = Stop(StopKind.MIRROR_AHEAD, "goes on to position 12")
 
 
 def silent(_: int, __: int) -> None:

@@ -38,7 +38,7 @@ def register(directory: Path, content: str | bytes, name: str = "register.csv") 
 
 def test_a_register_is_imported_and_counting_goes_on_above_it(ledger: Path) -> None:
     told = said("import", register(ledger, GOOD), *BOTH)
-    assert told.splitlines()[-1] == "3 rows: 3 fit, 0 rejected; 3 numbers imported at position 4"
+    assert told.splitlines()[-1] == "3 rows: 3 fit, 0 rejected; 3 numbers imported at position 5"
     assert json.loads(said("reserve", "DRAWING", "--json"))["numbers"] == [{"number": "D-0008", "value": 8}]
     assert json.loads(said("reserve", "DRAWING-3", "--json"))["numbers"] == [{"number": "D-004", "value": 4}]
 
@@ -52,7 +52,7 @@ def test_bad_rows_are_told_and_nothing_is_written(ledger: Path) -> None:
         assert "   7  D-0003  REPEATED_ROW" in told
         assert "6 rows: 3 fit, 3 rejected" in told
         assert "nothing was written" in told
-    assert json.loads(said("series", "list", "--json"))["position"] == 2
+    assert json.loads(said("series", "list", "--json"))["position"] == 3
 
 
 def test_bad_rows_are_skipped_when_told(ledger: Path) -> None:

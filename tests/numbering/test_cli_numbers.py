@@ -84,7 +84,7 @@ def test_preview_holds_nothing() -> None:
     first = asked("preview", "LETTER", *LETTER_KEY, "--count", "2")
     assert first == asked("preview", "LETTER", *LETTER_KEY, "--count", "2")
     assert numbers_of(first) == ["คคง.-สคฉ.3-0001-2568", "คคง.-สคฉ.3-0002-2568"]
-    assert len(envelopes()) == first["position"] == 2
+    assert len(envelopes()) == first["position"] == 3
 
 
 def test_the_ttl_of_the_settings_serves_a_series_that_says_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_people_see_a_table_and_what_the_numbers_have_in_common() -> None:
     ]
     assert re.fullmatch(
         r"token       [0-9a-f]{32}\nstate       RESERVED\nsequence    LETTER:คคง.:สคฉ.3:2025\nperiod      2025\n"
-        r"expires at  \S+Z\nposition    4\n",
+        r"expires at  \S+Z\nposition    5\n",
         facts,
     )
 
@@ -311,7 +311,9 @@ def test_a_key_that_is_none_is_refused(key: str) -> None:
 
 def test_the_actor_of_an_event_is_the_user() -> None:
     reserved()
-    assert {each.actor for each in envelopes()} == {f"cli:{getpass.getuser()}"}
+    first, *others = envelopes()
+    assert first.actor == "ledger"  # with which every ledger begins
+    assert {each.actor for each in others} == {f"cli:{getpass.getuser()}"}
 
 
 @pytest.mark.parametrize("name", ["a\x1bb", "ก" * 100, " "])

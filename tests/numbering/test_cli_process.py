@@ -118,7 +118,7 @@ def test_ctrl_c_ends_a_command_that_waits_for_the_lock(letters: Path) -> None:
         out, err = process.communicate(timeout=WAIT_SECONDS)  # while the lock is held
     assert (process.returncode, out) == (130, b""), err
     assert err.decode() == "numbering: interrupted: the command may or may not have been carried out\n"
-    assert json.loads(run("preview", "RFA", "-k", "TYPE=RPT", "--json", cwd=letters).stdout)["position"] == 2
+    assert json.loads(run("preview", "RFA", "-k", "TYPE=RPT", "--json", cwd=letters).stdout)["position"] == 3
 
 
 def test_a_lock_that_is_not_given_up_is_one_line(letters: Path) -> None:

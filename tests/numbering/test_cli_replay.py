@@ -41,19 +41,19 @@ FROM = ("--from", "archive")
 
 def test_the_end_is_shown_without_a_moment(audited: Path) -> None:
     answer = asked("replay", *FROM)
-    assert answer["position"] == 7
+    assert answer["position"] == 8
     (sequence,) = answer["sequences"]
     assert (sequence["sequence"], sequence["high_water"], sequence["counts"]["VOIDED"]) == (SEQUENCE, 3, 1)
     (reservation,) = answer["reservations"]
     assert reservation["held"] == [{"first": 2, "last": 3}]
     table = said("replay", *FROM)
-    assert "position     7\n" in table
+    assert "position     8\n" in table
     assert SEQUENCE in table
     assert reservation["token"] in table
 
 
 def test_a_position_and_its_time_are_the_same_moment(audited: Path) -> None:
-    then = asked("replay", *FROM, "--at", "5", "--numbers")
+    then = asked("replay", *FROM, "--at", "6", "--numbers")
     assert asked("replay", *FROM, "--at", then["recorded_at"], "--numbers") == then
     ((number,), (sequence,)) = then["numbers"], then["sequences"]
     assert (number["number"], number["state"], number["document"]) == (FIRST, "CONFIRMED", "DOC-1")
@@ -69,27 +69,27 @@ def test_numbers_are_listed_as_they_were(audited: Path) -> None:
         [SECOND.replace("2-", "3-", 1), "3", "RESERVED"],
     ]
     assert "sent to somebody else" in lines[-3]
-    assert said("replay", *FROM, "--at", "1", "--numbers").endswith("\nno number had been given out\n")
+    assert said("replay", *FROM, "--at", "2", "--numbers").endswith("\nno number had been given out\n")
 
 
 def test_series_and_sequence_choose(audited: Path) -> None:
     assert asked("replay", *FROM, "--series", "RFA", "--numbers")["numbers"] == []
     assert len(asked("replay", *FROM, "--sequence", SEQUENCE, "--numbers")["numbers"]) == 3
     assert rejection("replay", *FROM, "--series", "NONE").startswith("NB001")
-    assert rejection("replay", *FROM, "--at", "2", "--sequence", SEQUENCE).startswith("NB044")
+    assert rejection("replay", *FROM, "--at", "3", "--sequence", SEQUENCE).startswith("NB044")
 
 
 def test_a_file_can_be_asked_in_sql(audited: Path) -> None:
-    answer = asked("replay", *FROM, "--at", "6", "--sqlite", "then.db")
-    assert (answer["file"], answer["position"]) == ("then.db", 6)
+    answer = asked("replay", *FROM, "--at", "7", "--sqlite", "then.db")
+    assert (answer["file"], answer["position"]) == ("then.db", 7)
     with closing(sqlite3.connect(audited / "then.db")) as connection:
         counted = connection.execute("SELECT state, count(*) FROM numbers GROUP BY state ORDER BY state").fetchall()
     assert counted == [("CONFIRMED", 1), ("RESERVED", 2)]
     url = ("--database-url", "sqlite+aiosqlite:///then.db")
-    assert "a copy of the ledger as of position 6" in rejection(
+    assert "a copy of the ledger as of position 7" in rejection(
         "issue", "LETTER", *LETTER_KEY, "--document", "D", *url, exit_code=3
     )
-    assert asked("replay", *url)["position"] == 6
+    assert asked("replay", *url)["position"] == 7
     assert rejection("replay", *FROM, "--sqlite", "then.db").startswith("NB061")
     assert ran("replay", *FROM, "--sqlite", "other.db", "--numbers").exit_code == 2
 
@@ -109,7 +109,7 @@ def test_sources_are_read_as_one_and_must_agree(letters: Path) -> None:
     said("archive", "archive")
     said("issue", "LETTER", *LETTER_KEY, "--document", "DOC-1")
     url = "sqlite+aiosqlite:///numbering.db"
-    assert asked("replay", *FROM, "--from", url)["position"] == 5
+    assert asked("replay", *FROM, "--from", url)["position"] == 6
     said("migrate", "--database-url", "sqlite+aiosqlite:///other.db")
     assert rejection("replay", *FROM, "--from", "sqlite+aiosqlite:///other.db").startswith("NB060")
     assert rejection("replay", "--from", "nothing").startswith("NB059")
@@ -120,7 +120,7 @@ def test_sources_are_read_as_one_and_must_agree(letters: Path) -> None:
 
 def test_a_number_s_history_is_told_by_an_archive(audited: Path) -> None:
     answer = asked("history", FIRST, *FROM)
-    assert (answer["state"], answer["document"], answer["position"]) == ("VOIDED", "DOC-1", 7)
+    assert (answer["state"], answer["document"], answer["position"]) == ("VOIDED", "DOC-1", 8)
     steps = answer["history"]
     assert [step["state"] for step in steps] == ["RESERVED", "CONFIRMED", "VOIDED"]
     assert all(len(step["hash"]) == 64 for step in steps)
@@ -151,13 +151,13 @@ def test_a_number_that_was_never_given_out_has_no_history(audited: Path) -> None
 
 
 def test_moments_are_compared(audited: Path) -> None:
-    answer = asked("diff", "5", "7", *FROM)
+    answer = asked("diff", "6", "8", *FROM)
     assert answer["events"] == {"NumberVoided": 1, "NumbersReserved": 1}
     (sequence,) = answer["sequences"]
     assert sequence["from"] == {"high_water": 1, "counts": {"CONFIRMED": 1}, "closed": False}
     assert sequence["to"] == {"high_water": 3, "counts": {"RESERVED": 2, "VOIDED": 1}, "closed": False}
-    assert "1 -> 3" in said("diff", "5", "7", *FROM)
-    assert asked("diff", "7", "5", *FROM) == answer
+    assert "1 -> 3" in said("diff", "6", "8", *FROM)
+    assert asked("diff", "8", "6", *FROM) == answer
     assert asked("diff", answer["from"]["recorded_at"], answer["to"]["recorded_at"], *FROM) == answer
     assert rejection("diff", "5", "99", *FROM).startswith("NB062")
 
@@ -167,7 +167,7 @@ def test_copies_are_compared(letters: Path) -> None:
     url = "sqlite+aiosqlite:///numbering.db"
     assert said("diff", "one", url).startswith("the archive one and the database hold the same history")
     said("issue", "LETTER", *LETTER_KEY, "--document", "DOC-1")
-    assert said("diff", "one", url).startswith("the database continues the archive one, from position 3 on\n")
+    assert said("diff", "one", url).startswith("the database continues the archive one, from position 4 on\n")
     assert asked("diff", url, "one")["verdict"] == "continues"
 
 
@@ -178,11 +178,11 @@ def test_copies_that_differ_are_told_with_both_events(letters: Path) -> None:
         said("issue", "LETTER", *LETTER_KEY, "--document", document, "--database-url", url)
         said("archive", file, "--database-url", url)
     answer = asked("diff", "numbering", "fork", exit_code=1)
-    assert (answer["verdict"], answer["position"]) == ("differ", 3)
+    assert (answer["verdict"], answer["position"]) == ("differ", 4)
     assert [copy["event"]["type"] for copy in answer["copies"]] == ["SequenceReset", "SequenceReset"]
     told = said("diff", "numbering", "fork", exit_code=1)
-    assert told.startswith("the archive numbering and the archive fork differ from position 3 on\n")
-    assert "position 3 in the archive fork" in told
+    assert told.startswith("the archive numbering and the archive fork differ from position 4 on\n")
+    assert "position 4 in the archive fork" in told
 
 
 def test_copies_of_two_ledgers_are_apart(letters: Path) -> None:
@@ -198,8 +198,8 @@ def test_copies_of_two_ledgers_are_apart(letters: Path) -> None:
 
 def test_an_export_is_made_and_verified(audited: Path) -> None:
     answer = asked("export", "events", "--out", "out", *FROM)
-    assert (answer["export"], answer["file"], answer["count"]) == ("out", "events.csv", 7)
-    assert answer["head"] == f"7:{asked('history', FIRST, *FROM)['history'][2]['hash']}"
+    assert (answer["export"], answer["file"], answer["count"]) == ("out", "events.csv", 8)
+    assert answer["head"] == f"8:{asked('history', FIRST, *FROM)['history'][2]['hash']}"
     assert said("export", "verify", "out") == "events.csv is as it was exported\n"
     assert said("export", "verify", "out", *FROM) == "events.csv is as it was exported, and the log says the same\n"
     (audited / "out" / "events.csv").write_text("position\n")
@@ -208,7 +208,7 @@ def test_an_export_is_made_and_verified(audited: Path) -> None:
 
 
 def test_numbers_are_exported_as_they_were(audited: Path) -> None:
-    answer = asked("export", "numbers", "--out", "out", *FROM, "--at", "5", "--format", "jsonl", "--series", "LETTER")
+    answer = asked("export", "numbers", "--out", "out", *FROM, "--at", "6", "--format", "jsonl", "--series", "LETTER")
     assert (answer["file"], answer["count"]) == ("numbers.jsonl", 1)
     (line,) = (audited / "out" / "numbers.jsonl").read_text().splitlines()
     assert json.loads(line)["state"] == "CONFIRMED"

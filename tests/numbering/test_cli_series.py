@@ -28,15 +28,15 @@ def test_apply_defines_then_leaves_then_amends() -> None:
             {"code": "LETTER", "version": 1, "done": "defined"},
             {"code": "RFA", "version": 1, "done": "defined"},
         ],
-        "position": 2,
+        "position": 3,
     }
     unchanged = asked("series", "apply", "letters.toml")
     assert [each["done"] for each in unchanged["series"]] == ["unchanged", "unchanged"]
-    assert unchanged["position"] == 2
+    assert unchanged["position"] == 3
     wrote("letters.toml", LETTERS + 'description = "requests"\n')
     amended = asked("series", "apply", "letters.toml")
     assert [(each["version"], each["done"]) for each in amended["series"]] == [(1, "unchanged"), (2, "amended")]
-    assert amended["position"] == 3
+    assert amended["position"] == 4
     assert asked("series", "show", "RFA")["description"] == "requests"
 
 

@@ -355,7 +355,7 @@ async def test_a_rebuild_goes_on_beside_commands_and_reads(start: Any) -> None:
 CHANGED = {
     "series": "UPDATE series_{slot} SET retired = 7 WHERE code = 'PLAIN'",
     "sequence ": "UPDATE sequences_{slot} SET confirmed = confirmed + 1 WHERE id = 'PLAIN:-'",
-    "reservation": "UPDATE reservations_{slot} SET expires_at = expires_at + 1 WHERE position = 3",
+    "reservation": "UPDATE reservations_{slot} SET expires_at = expires_at + 1 WHERE position = 4",
     "number": "UPDATE numbers_{slot} SET actor = 'eve' WHERE number = '0001'",
     "gap": "UPDATE gaps_{slot} SET reason = 'none' WHERE first = 1",
     "numbers_{slot} has": """

@@ -12,7 +12,7 @@ from tests.replay.past import Listed
 RESERVED, CONFIRMED, VOIDED, CANCELLED = (
     ValueState.RESERVED, ValueState.CONFIRMED, ValueState.VOIDED, ValueState.CANCELLED,
 )  # fmt: skip
-ISSUED, HELD, END = 4, 6, 11
+ISSUED, HELD, END = 5, 7, 12
 
 
 def ignored(done: int, of: int) -> None:

@@ -13,21 +13,26 @@ from tests.invariants import read_log
 from tests.replay.past import Listed
 
 BEGIN = at("2026-01-31T10:00:00Z")
-EVENTS = 6
+EVENTS = 7
 
 
 @pytest.fixture
 async def source() -> Listed:
-    """A series, a reservation and four more, one a second."""
+    """A series, behind the format, then a reservation and four more, one a second."""
     clock, log = Time(BEGIN), MemoryLog("test")
     store = MemoryStore(log, now=clock.now)
     async with served(store, MemoryStore(log, now=clock.now), clock=clock) as api:
         await api.define("PLAIN", {"template": "P-{SEQ:5}"})
-        for _ in range(EVENTS - 1):
+        for _ in range(EVENTS - 2):
             clock.advance(1)
             await api.reserve()
     records, head = await read_log(MemoryStore(log))
     return Listed(head.ledger_id, records)
+
+
+def recorded_at(position: int) -> int:
+    """The series is behind the format, at the same time."""
+    return BEGIN + max(position - 2, 0) * SECOND
 
 
 @pytest.mark.parametrize(
@@ -71,9 +76,9 @@ def test_a_place_is_no_moment(place: str) -> None:
         (END, EVENTS),
         (Moment(position=1), 1),
         (Moment(position=EVENTS), EVENTS),
-        (Moment(time=BEGIN), 1),
-        (Moment(time=BEGIN + SECOND - 1), 1),
-        (Moment(time=BEGIN + SECOND), 2),
+        (Moment(time=BEGIN), 2),
+        (Moment(time=BEGIN + SECOND - 1), 2),
+        (Moment(time=BEGIN + SECOND), 3),
         (Moment(time=BEGIN + 1000 * SECOND), EVENTS),
     ],
 )
@@ -82,8 +87,8 @@ async def test_the_log_is_read_up_to_a_moment(source: Listed, moment: Moment, po
     fold = await folded(past)
     assert fold.position == past.position == position
     assert fold.hash == past.hash == source.stored[position - 1][2]
-    assert fold.recorded_at == past.recorded_at == BEGIN + (position - 1) * SECOND
-    assert all(moment.holds(at, BEGIN + (at - 1) * SECOND) == (at <= position) for at in range(1, EVENTS + 1))
+    assert fold.recorded_at == past.recorded_at == recorded_at(position)
+    assert all(moment.holds(at, recorded_at(at)) == (at <= position) for at in range(1, EVENTS + 1))
 
 
 @pytest.mark.parametrize("moment", [Moment(position=0), Moment(position=EVENTS + 1), Moment(time=BEGIN - 1)])

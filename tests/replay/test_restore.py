@@ -537,7 +537,7 @@ async def test_a_ledger_is_moved_with_what_is_written_meanwhile(tmp_path: Path) 
         assert (await source.head()).stopped.startswith(MOVED)  # type: ignore[union-attr]
         log, old = (await read_log(store))[0], (await read_log(source))[0]
         assert log == old
-        assert (done.cut, done.margin) == (4, None)
+        assert (done.cut, done.margin) == (5, None)
         async with served(store) as ledger:
             await ledger.execute(Confirm("held", "D"), Envelope(os.urandom(32), "tester"))
         await check_whole(store)
