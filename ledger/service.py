@@ -69,13 +69,20 @@ class Ledger:
         )
 
     async def __aenter__(self) -> Self:
-        self.writer.start()
+        self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+        await self._store.close()
+
+    def start(self) -> None:
+        self.writer.start()
+
+    async def stop(self) -> None:
+        """Finish what was accepted, and leave the store open for others who still read it."""
         await self._as_of.stop()
         await self.writer.stop()
-        await self._store.close()
 
     @property
     def position(self) -> int:

@@ -77,12 +77,14 @@ class Node:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.store.close)  # at last: all the others ask it until they have stopped
             if self._archive:
                 await guard(self.store, self._archive)
             if self.relay:
                 self.relay.start()
                 stack.push_async_callback(self.relay.stop)
-            await stack.enter_async_context(self.ledger)
+            self.ledger.start()
+            stack.push_async_callback(self.ledger.stop)
             if self.projector:
                 self.projector.start()
                 stack.push_async_callback(self.projector.stop)

@@ -68,13 +68,12 @@ class MariaDBStore(SqlStore):
         self._move = _Statement(MOVE_HEAD, writers.dialect)
         lock = _Statement(LOCK_HEAD, writers.dialect)
         self._lock = lock.text, lock.values({})
-        self._opened: list[Any] = []
 
     # What every transaction does goes to the driver's own cursor: SQLAlchemy's execution around a statement costs more
     # than the statement, four times for each batch. Its pool, and its Core for the text of the statements, stay.
 
     async def prepare(self, connection: AsyncConnection) -> None:
-        # `_open` has looked; that the account may not write is said with its first statement.
+        # `open` has looked; that the account may not write is said with its first statement.
         self._cursor = self.driver.cursor()
 
     async def lock(self, connection: AsyncConnection) -> tuple[Columns | None, int]:
@@ -105,8 +104,7 @@ class MariaDBStore(SqlStore):
         return NOW
 
     def connection_ids(self) -> Sequence[int]:
-        self._opened = [each for each in self._opened if each.connected]
-        return [each.thread_id() for each in self._opened]
+        return sorted(each.thread_id() for each in self.drivers if each.connected)
 
     def drop(self, driver: Any) -> None:
         driver.close()
@@ -117,10 +115,10 @@ class MariaDBStore(SqlStore):
     def _engine(self, url: URL, **options: Any) -> AsyncEngine:
         # What a connection did is over when it is given back, so there is nothing to roll back.
         return create_async_engine(
-            url, async_creator=self._open, pool_reset_on_return=None, skip_autocommit_rollback=True, **options
+            url, async_creator=self.opened, pool_reset_on_return=None, skip_autocommit_rollback=True, **options
         )
 
-    async def _open(self, *_: object, **__: object) -> Any:
+    async def open(self) -> Any:
         """Open a connection whose session and server are fit to keep a ledger."""
         connection = await asyncmy.connect(**self._arguments, stmt_cache_size=STATEMENT_CACHE)
         try:
@@ -133,7 +131,6 @@ class MariaDBStore(SqlStore):
         except BaseException:
             connection.close()
             raise
-        self._opened = [each for each in self._opened if each.connected] + [connection]
         return connection
 
     def _check(self, settings: tuple[Any, ...]) -> None:

@@ -10,6 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
+from weakref import WeakSet
 
 from sqlalchemy import ColumnElement, Executable, Row, bindparam, delete, exc, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -117,9 +118,31 @@ class SqlStore(ABC):
         self.writers = writers
         self.readers = readers
         self.insert_sql = str(INSERT.compile(dialect=writers.dialect))
+        self._is_closed = False
+        self.drivers: WeakSet[Any] = WeakSet()  # the drivers' connections that may be open
         self._connection: AsyncConnection | None = None
         self.driver: Any = None  # the driver's own connection, below SQLAlchemy's
         self._transaction: SqlTransaction | None = None
+
+    @abstractmethod
+    async def open(self) -> Any:
+        """Open a driver's connection that is fit to keep a ledger."""
+
+    async def opened(self, *_: object, **__: object) -> Any:
+        """Open a connection for the pools; a StoreFault once the store is closed, for nobody would close it then."""
+        self._check_not_closed()
+        driver = await self.open()
+        try:
+            self._check_not_closed()
+        except StoreFault:
+            self.drop(driver)
+            raise
+        self.drivers.add(driver)
+        return driver
+
+    def _check_not_closed(self) -> None:
+        if self._is_closed:
+            raise StoreFault(Code.DATABASE_UNAVAILABLE, "the store is closed")
 
     @abstractmethod
     async def prepare(self, connection: AsyncConnection) -> None:
@@ -230,15 +253,21 @@ class SqlStore(ABC):
                 is_kept = False
 
     async def close(self) -> None:
-        if self._connection is not None:
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await self._connection.close()
-                self._connection = self._transaction = None
-            except Exception:
-                self.discard()
-        await self.writers.dispose()
-        await self.readers.dispose()
+        """Close every connection, for good: also those that somebody uses, for the pools would forget them open."""
+        self._is_closed = True
+        try:
+            if self._connection is not None:
+                try:
+                    async with asyncio.timeout(CLOSE_SECONDS):
+                        await self._connection.close()
+                    self._connection = self._transaction = None
+                except Exception:
+                    self.discard()
+            await self.writers.dispose()
+            await self.readers.dispose()
+        finally:
+            for driver in self.drivers:
+                self.drop(driver)
 
     def discard(self) -> None:
         """Throw the writer's connection away, with the transaction on it."""

@@ -82,9 +82,9 @@ class SQLiteStore(SqlStore):
 
     def _engine(self, url: URL, **options: Any) -> AsyncEngine:
         # The driver begins nothing by itself: a read commits by itself, and a transaction begins where we say.
-        return create_async_engine(url, async_creator=self._open, pool_reset_on_return=None, **options)
+        return create_async_engine(url, async_creator=self.opened, pool_reset_on_return=None, **options)
 
-    async def _open(self, *_: object, **__: object) -> aiosqlite.Connection:
+    async def open(self) -> aiosqlite.Connection:
         """Open the file, but never make it: only a migration does."""
         missing = file_fault(self._file)
         if missing is not None:
