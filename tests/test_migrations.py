@@ -367,3 +367,9 @@ class TestMariaDB:
         fault = await fault_of(migrate(url))
         assert fault.code is Code.DATABASE_UNAVAILABLE
         assert what in fault.detail
+
+
+async def test_processes_that_migrate_an_earlier_schema_at_once_do_it_once(earlier_url: str) -> None:
+    applied = await asyncio.gather(*(migrate(earlier_url) for _ in range(4)))
+    assert sorted(applied) == [False, False, False, True]
+    assert await ask(earlier_url, differences) == []
