@@ -12,9 +12,11 @@ from sqlalchemy import exc, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ledger.domain.rejection import Code
-from ledger.ports import OutcomeUnknown, Snapshot
+from ledger.feed import Feed
+from ledger.ports import OutcomeUnknown, Snapshot, StoreFault
 from ledger.stores import mariadb as dialect
 from ledger.stores import migrate
+from ledger.writer.follower import Follower
 from projections.schema import SLOTS
 from tests.servers import Database, MariaDB
 from tests.stores import TOTAL_SECONDS, Ledger, Proxy, append, fault_of, follow, opened, patiently, setting
@@ -369,3 +371,18 @@ def test_the_shipped_grants_are_the_whole_of_the_services_rights(database: Datab
     assert "DELETE" not in of_the_log.replace(f"SELECT, INSERT, DELETE ON `{database.name}`.`stops`", "")
     for word in ("DROP", "TRIGGER", "ALTER", "ALL PRIVILEGES"):
         assert word not in grants
+
+
+async def test_an_account_that_may_not_say_why_writing_is_stopped_serves_nothing(
+    ledger: Ledger, database: Database, mariadb: MariaDB
+) -> None:
+    """The grants of the build of before are not enough: else a reason to stop would be known to one process only."""
+    mariadb.execute(f"REVOKE SELECT, INSERT, DELETE ON `{database.name}`.`stops` FROM {database.service.quoted}")
+    store = ledger.open()
+    follower = Follower(store, Feed(store), chunk=10, under_lock=10)
+    for _ in range(2):
+        with pytest.raises(StoreFault, match=r"mariadb-grants\.sql") as refused:
+            await follower.catch_up()
+        assert not refused.value.transient
+    mariadb.execute(f"GRANT SELECT, INSERT, DELETE ON `{database.name}`.`stops` TO {database.service.quoted}")
+    assert await follower.catch_up() is not None

@@ -1021,8 +1021,11 @@ async def test_a_held_writer_expires_nothing_and_ends_at_once() -> None:
         bench.writer.hold(NOT_COMPARED)
         await asyncio.sleep(30)
         assert bench.log.head.position == before
+        bench.writer.release()
+        bench.writer.hold(NOT_COMPARED)  # anew: else what comes is told at once why
         waiting = bench.start(bench.reserve())
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.1)
+        assert bench.writer.waiting == 1
         began = asyncio.get_running_loop().time()
         await bench.writer.stop()
         assert await answer(waiting) is Code.SHUTTING_DOWN

@@ -83,6 +83,8 @@ class Follower:
         return self.fold
 
     async def _begun(self, head: Head) -> Fold:
+        # Who may not read why writing is stopped could not say why it must be, either: that is told now, not then.
+        await self._store.stops()
         snapshot = await self._newest(head)
         if snapshot is not None:
             try:
