@@ -5,6 +5,7 @@ same of a date share one.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from weakref import WeakSet
 
@@ -14,6 +15,8 @@ from ledger.domain.state import State
 from ledger.ports import Aside
 
 __all__ = ["DateTables"]
+
+_log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 
@@ -46,8 +49,11 @@ class DateTables:
     async def keep(self, state: Callable[[], State]) -> None:
         """Make the tables of new series ahead of time, whoever defines them, until this is cancelled."""
         while True:
-            if not self.are_made(state()):
-                await self.make(state())
+            try:
+                if not self.are_made(state()):
+                    await self.make(state())
+            except Exception as why:  # no thread or no memory left: whoever reads tries for himself meanwhile
+                _log.warning("the tables of dates were not made, trying again: %s", why)
             await asyncio.sleep(LOOK_SECONDS)
 
     def _missing(self, series: tuple[Series, ...]) -> list[Series]:

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from ledger import date_tables
 from ledger.domain import date_texts, reading
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import Assign, Command, DefineSeries, Envelope, Issue, Reserve, Void
 from ledger.domain.rejection import Rejection
 from ledger.domain.series import Series
+from ledger.domain.state import State
 from ledger.service import Ledger
 from ledger.stores import MemoryLog, MemoryStore
 from ledger.system import RandomIds, aside, end, spawn
@@ -191,3 +193,26 @@ def test_a_number_is_read_before_any_table_was_made(builds: Builds) -> None:
     (found,) = reading.readings(YEARS, "A-0001-2025", DAY)
     assert found.period == "2025"
     assert builds.on_loop > 0
+
+
+async def test_tables_that_could_not_be_made_are_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(date_tables, "LOOK_SECONDS", 0.0)
+    tried, made = 0, asyncio.Event()
+
+    async def failing_twice(work: Callable[[], None]) -> None:
+        nonlocal tried
+        tried += 1
+        if tried <= 2:
+            raise RuntimeError("can't start new thread")
+        work()
+        made.set()
+
+    state = State()
+    state.put_series(YEARS)
+    keeping = spawn(date_tables.DateTables(failing_twice).keep(lambda: state), name="date tables")
+    try:
+        async with asyncio.timeout(30):
+            await made.wait()
+    finally:
+        await end(keeping)
+    assert tried == 3
