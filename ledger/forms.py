@@ -23,6 +23,7 @@ __all__ = ["Data", "Form", "derived", "numbering_data", "numbering_of", "ranges_
 
 Data = dict[str, Any]
 
+PLAIN = {str, int}  # what stands in the data as it is
 CACHED = 65_536  # numberings: of sequences, days and attributes
 
 
@@ -130,8 +131,10 @@ def _value(kind: Any, written: Written | None) -> _Value:
         return _Value(dict, lambda data: tuple(sorted(data.items())))
     if written is Written.WITH_COUNTS:
         return _Value(_counted, _uncounted)
-    if kind in (str, int):
-        return _Value()
+    if kind is str:
+        return _Value(_text)
+    if kind is int:
+        return _Value(_integer)
     if kind is date:
         return _Value(date.isoformat, date.fromisoformat)
     if kind == Ranges:
@@ -144,10 +147,23 @@ def _value(kind: Any, written: Written | None) -> _Value:
     return _of_names(kind)
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _integer(value: Any) -> int:
+    """JSON has one kind of number, Python has several that are equal: 4.0 is 4, and True is 1."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no integer")
+    return value
+
+
 def _of_tuple(kinds: tuple[Any, ...]) -> _Value:
     """Write a tuple as an array: of any number of one kind, or of one value of each kind, which must be plain."""
     if kinds[-1] is not Ellipsis:
-        assert all(_value(kind, None) == _Value() for kind in kinds), f"{kinds} has no form yet"
+        assert set(kinds) <= PLAIN, f"{kinds} has no form yet"
         count = len(kinds)
         return _Value(None, lambda data: _exactly(count, data))
     write, read = _value(kinds[0], None)
@@ -167,7 +183,7 @@ def _exactly(count: int, data: Any) -> tuple[Any, ...]:
 def _of_names(kind: Any) -> _Value:
     """Write a named tuple of plain values as an object."""
     names = kind._fields
-    assert all(_value(hint, None) == _Value() for hint in get_type_hints(kind).values()), f"{kind} has no form yet"
+    assert set(get_type_hints(kind).values()) <= PLAIN, f"{kind} has no form yet"
     take = itemgetter(*names)
     return _Value(lambda value: dict(zip(names, value, strict=True)), lambda data: kind(*take(data)))
 

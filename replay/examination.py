@@ -97,7 +97,8 @@ class Examination:
                 return index, f"position {position} is missing: the log goes on at {event[0]}", written
             row = rows[index] if rows else None
             fields, body = _written(entry, event[1])
-            is_right = body == event[1] and entry.position == position and chain.link(hash, event[1]) == event[2]
+            is_right = body == event[1] and entry.position == position and _is_plain(entry)
+            is_right = is_right and chain.link(hash, event[1]) == event[2]
             if not is_right or (row and not _is_row_of(row, entry, fields)):
                 return index, _flaw(event, entry, body, row), written
             if self._note:
@@ -127,6 +128,11 @@ def _written(entry: Entry, text: bytes) -> tuple[Mapping[str, Any], bytes | None
         return {}, None
 
 
+def _is_plain(entry: Entry) -> bool:
+    """Say whether the numbers beside the event are integers, and not only equal to some: as 4.0 is, and `true`."""
+    return type(entry.position) is type(entry.ordinal) is type(entry.recorded_at) is int
+
+
 def _is_row_of(row: Record, entry: Entry, fields: Mapping[str, Any]) -> bool:
     """Say whether the columns beside body and hash are those of an event."""
     said = entry.position, fields["type"], fields["version"], fields["stream"], fields.get("token")
@@ -141,6 +147,8 @@ def _flaw(event: Stored, entry: Entry, body: bytes | None, row: Record | None) -
         return "the body is not one that could be written"
     if body != event[1]:
         return "the body is not as its event is written"
+    if not _is_plain(entry):
+        return "the body has a number that is no integer"
     if entry.position != event[0]:
         return "the event says of itself that it stands at another position"
     return "the hash does not follow from the body and the hash before it"

@@ -331,6 +331,42 @@ def test_a_copy_whose_event_says_another_position() -> None:
     assert (examination.flawed, examination.position) == (3, 2)
 
 
+FORGED: dict[tuple[str, ...], list[object]] = {
+    ("data", "value"): [4.0, True],
+    ("data", "document"): [None, 5, True],
+    ("data", "previous"): [5, None],
+    ("data", "format"): [2.0, True],
+    ("data", "max_value"): [5000.0, None],
+    ("data", "cut_time"): [0.0, None],
+    ("position",): [80.0],
+    ("ordinal",): [False, 0.0],
+    ("recorded_at",): [1.0, None],
+}
+
+
+@pytest.mark.parametrize(
+    "kind", ["NumberAssigned", "DocumentLinked", "FormatRaised", "MaximumAdjusted", "RestoreFenced"]
+)
+def test_a_value_of_another_type_is_found_though_it_is_equal(kind: str) -> None:
+    """A forger who chains everything anew leaves numbers that compare alike, or nothing where text must stand."""
+    stored = log()
+    at = next(index for index, row in enumerate(stored) if orjson.loads(row.body)["type"] == kind)
+    previous = stored[at - 1].hash
+    for path, values in FORGED.items():
+        said = orjson.loads(stored[at].body)
+        place = said["data"] if len(path) == 2 else said
+        for value in values if path[-1] in place else []:
+            number = place[path[-1]]
+            place[path[-1]] = float(number) if isinstance(value, float) else value
+            body = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+            place[path[-1]] = number
+            examination = Examination(LEDGER_ID)
+            bare = [(each.position, each.body, each.hash) for each in stored[:at]]
+            found = examination.take_bare([*bare, (at + 1, body, chain.link(previous, body))])
+            assert found, (path, value)
+            assert examination.flawed == at + 1
+
+
 def test_a_log_of_many_turns_is_examined_to_its_end() -> None:
     reserved = (Reserve("PLAIN", f"T{number}") for number in range(3 * TURN))
     made = rows(entries(DefineSeries((PLAIN,)), *reserved))
