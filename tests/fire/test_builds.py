@@ -24,8 +24,9 @@ from tests.fire.earlier import BEFORE_FORMATS, Earlier, ServiceOfEarlier
 from tests.fire.load import NEVER, SERIES, Load
 from tests.fire.place import Place
 from tests.fire.service import Service
+from tests.fire.test_fire import wait_until
 from tests.numbering.process import run
-from tests.servers import MariaDB
+from tests.servers import MariaDB, Redis
 from tests.stores import GRANTS
 
 REASON = "linked after it was confirmed"
@@ -78,13 +79,14 @@ class Fleet:
         self.url = ground.place.url
         self.build = build
         self.load = Load([], clients=8)
+        self.settings: dict[str, str] = {}
         self._stack = stack
 
     def old(self) -> Service:
-        return self._used(ServiceOfEarlier(self.build, self.url))
+        return self._used(ServiceOfEarlier(self.build, self.url, **self.settings))
 
     def new(self) -> Service:
-        return self._used(Service(self.url))
+        return self._used(Service(self.url, **self.settings))  # type: ignore[arg-type]
 
     # Services that the clients do not use, and that need not be able to number
 
@@ -184,8 +186,11 @@ def refuses_to_write(service: Service) -> None:
 @pytest.mark.parametrize("first", ["old", "new"])
 def test_a_stop_of_one_build_stops_the_other(ground: Ground, fleet: Fleet, first: str) -> None:
     ground.migrate()
-    witness, another = (fleet.old(), fleet.newer) if first == "old" else (fleet.new(), fleet.older)
-    define(witness)
+    witness, another = fleet.old(), fleet.newer
+    define(witness)  # a ledger that this build begins is none for that of before
+    if first == "new":
+        before, witness, another = witness, fleet.new(), fleet.older
+        before.kill()
     issued(witness)
     ground.place.rewind(by=1)  # an older copy of the database is put in its place
     status, told = witness.post("/v1/reservations", {"series": NEVER})
@@ -193,3 +198,26 @@ def test_a_stop_of_one_build_stops_the_other(ground: Ground, fleet: Fleet, first
     status, told = another().post("/v1/reservations", {"series": NEVER})
     assert (status, told["title"]) == (503, "LEDGER_STOPPED")
     assert "an older copy" in told["detail"]
+
+
+def test_both_mirror_one_log(ground: Ground, fleet: Fleet) -> None:
+    """Whichever build's relay appends an event; after the format is raised as well."""
+    ground.migrate()
+    with Redis() as redis:
+        fleet.settings["redis_url"] = redis.url
+        one, two = fleet.old(), fleet.new()
+        define(one)
+        with fleet.load as load:
+            load.progress()
+            fleet.load.urls.remove(one.url)
+            assert one.end() == 0
+            load.progress()
+            load.end()
+        assert fleet.upgrade()[0] == 0
+        issued(two)
+        wait_until(lambda: two.get("/health/numbering")[1]["mirror"]["lag"] == 0, "all is mirrored")
+        assert two.end() == 0
+        compared = run("mirror", "status", "--json", cwd=fleet.build.root, database_url=fleet.url, redis_url=redis.url)
+        assert compared.returncode == 0, compared.stdout + compared.stderr
+        log = check(fleet.url, load)
+        assert redis.execute("XLEN", f"numbering:{log.head.ledger_id}:events") == str(len(log.records))
