@@ -54,7 +54,7 @@ async def _ledger(kind: str, request: pytest.FixtureRequest, directory: Path) ->
             return await sqlite_ledger(directory)
         case _:
             # Asked for only here, so that a run without MariaDB's tests starts none.
-            return await mariadb_ledger(request.getfixturevalue("mariadb"))
+            return mariadb_ledger(request.getfixturevalue("mariadb"))
 
 
 @pytest.fixture(params=["memory", "sqlite", "mariadb"])
