@@ -65,13 +65,16 @@ Consumer groups are lost with the old stream: a consumer makes its own anew and 
 )
 @settings_options("database_url", "redis_url", "mirror_retention")
 @click.option(
-    "--discard", is_flag=True, help="Even if the mirror knows of events that the log has not, which are then lost."
+    "--discard",
+    is_flag=True,
+    help="Even if the mirror holds events that the log lacks: they are lost. Lifts every reason to stop writing, those "
+    "of the archive too, but not a move or an unfinished restore.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def rebuild(discard: bool, as_json: bool, **options: str | None) -> None:
     """Drop the mirror's stream and fill it from the log.
 
-    Where the mirror had stopped the ledger, processes write again afterwards.
+    Lifts the mirror's reasons to stop writing. Exits with 1 if another reason remains.
     """
     settings = read_settings(options)
 
@@ -92,7 +95,8 @@ def adopt(as_json: bool, **options: str | None) -> None:
     """Take back from the mirror the events that the database has lost.
 
     Only where the mirror continues the log's own last event: each event is checked against the chain and stored
-    unchanged. Afterwards processes write again. It may be interrupted and run again.
+    unchanged. Afterwards processes write again; exits with 1 if a reason to stop remains. It may be interrupted and
+    run again.
     """
     settings = read_settings(options)
 
