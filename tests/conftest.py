@@ -1,6 +1,7 @@
 """Fixtures that many test files share: one private MariaDB for the whole run, and fresh ledgers."""
 
 import gc
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -8,11 +9,21 @@ import pytest
 
 from tests import profiles
 from tests.servers import MariaDB
+from tests.shares import shared_out
 from tests.stores import Ledger, mariadb_ledger, memory_ledger, sqlite_ledger
 
 
 def pytest_report_header() -> str:
     return f"profile: {profiles.current()}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1:
+        files = defaultdict[str, list[pytest.Item]](list)
+        for item in items:
+            files[item.nodeid.partition("::")[0]].append(item)
+        items[:] = shared_out(files, workers)
 
 
 def pytest_collection_finish() -> None:
@@ -54,7 +65,7 @@ async def _ledger(kind: str, request: pytest.FixtureRequest, directory: Path) ->
             return await sqlite_ledger(directory)
         case _:
             # Asked for only here, so that a run without MariaDB's tests starts none.
-            return await mariadb_ledger(request.getfixturevalue("mariadb"))
+            return mariadb_ledger(request.getfixturevalue("mariadb"))
 
 
 @pytest.fixture(params=["memory", "sqlite", "mariadb"])

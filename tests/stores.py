@@ -141,11 +141,28 @@ async def sqlite_ledger(directory: Path) -> Ledger:
     return Ledger("sqlite", lambda **options: open_store(url, **options), url)
 
 
-async def mariadb_ledger(server: MariaDB) -> Ledger:
-    """A migrated schema, opened with the service's account, which has only the grants that we ship."""
+@cache
+def empty_mariadb(server: MariaDB) -> tuple[str, str]:
+    """The name of a database that the migrations have just made, and the statements that make another of the kind."""
     database = server.new_database()
-    assert await migrate(database.admin_url)
+    with ThreadPoolExecutor(1) as aside:  # where no loop runs
+        assert aside.submit(asyncio.run, migrate(database.admin_url)).result()
+    return database.name, server.dump(database.name)
+
+
+def new_mariadb(server: MariaDB) -> Database:
+    """Make a new ledger with an id of its own, as `migrate` does; the service's account has the grants that we ship."""
+    name, statements = empty_mariadb(server)
+    database, id = server.new_database(), str(uuid4())
+    renewed = f"UPDATE ledger_head SET ledger_id = '{id}', hash = x'{chain.genesis(id).hex()}'"
+    server.execute(f"{statements.replace(name, database.name)}{renewed}", database=database.name)
     database.grant_service(GRANTS)
+    return database
+
+
+def mariadb_ledger(server: MariaDB) -> Ledger:
+    """A new ledger, opened with the service's account."""
+    database = new_mariadb(server)
     url = database.service_url
     return Ledger("mariadb", lambda **options: open_store(url, **options), url, database)
 

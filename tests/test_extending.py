@@ -95,6 +95,7 @@ def families(kinds: Iterable[type]) -> set[str]:
     return {each.__name__ for kind in kinds for each in kind.__mro__}
 
 
+MATCH = re.compile(r"^\s*match\b", re.MULTILINE)
 KNOWN = families(get_args(Event)) | families(get_args(Command)) - {"object", "Place"}
 
 
@@ -102,7 +103,10 @@ def matches() -> Iterator[tuple[str, ast.Match]]:
     """Every `match` of the product over events or commands: by a class of theirs in one of its patterns."""
     for package in PRODUCT:
         for path in sorted((ROOT / package).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = path.read_text(encoding="utf-8")
+            if not MATCH.search(text):  # walking takes long, and every worker of a run does it before its first test
+                continue
+            for node in ast.walk(ast.parse(text)):
                 if isinstance(node, ast.Match):
                     patterns = (each for case in node.cases for each in ast.walk(case.pattern))
                     if any(isinstance(each, ast.MatchClass) and ast.unparse(each.cls) in KNOWN for each in patterns):

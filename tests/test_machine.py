@@ -616,7 +616,7 @@ def test_memory_and_sqlite_do_as_the_model(tmp_path: Path) -> None:
 
 def test_mariadb_does_as_the_model(mariadb: MariaDB) -> None:
     async def stores() -> Sequence[Store]:
-        made = await mariadb_ledger(mariadb)
+        made = mariadb_ledger(mariadb)
         return [MemoryStore(MemoryLog("test")), made.open()]
 
     # Shrinking would make hundreds of schemas.

@@ -24,7 +24,7 @@ from ledger.stores.earlier import read_text
 from ledger.stores.migration import migrations
 from ledger.stores.schema import events, metadata
 from projections.schema import metadata as projections_metadata
-from tests.servers import MariaDB
+from tests.servers import Database, MariaDB
 from tests.stores import Ledger, append, fault_of, opened
 
 
@@ -345,6 +345,22 @@ class TestMariaDB:
             """
         )
         assert collations == "utf8mb4_nopad_bin"
+
+    async def test_the_ledgers_of_the_tests_are_as_if_migrated(self, mariadb_only: Ledger, mariadb: MariaDB) -> None:
+        migrated = mariadb.new_database()
+        assert await migrate(migrated.admin_url)
+        assert mariadb_only.database is not None
+        made, expected = (self.dumped(mariadb, each) for each in (mariadb_only.database, migrated))
+        assert made == expected
+
+    @staticmethod
+    def dumped(mariadb: MariaDB, database: Database) -> str:
+        """All that is in a database, but for what no two ledgers share."""
+        id = mariadb.execute("SELECT ledger_id FROM ledger_head", database=database.name)
+        dump = mariadb.dump(database.name).replace(database.name, "NAME").replace(id, "ID")
+        genesis = f"0x{chain.genesis(id).hex().upper()}"
+        assert genesis in dump
+        return dump.replace(genesis, "GENESIS")
 
     async def test_an_account_without_privileges_is_told(self, mariadb: MariaDB) -> None:
         database = mariadb.new_database()

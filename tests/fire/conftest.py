@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -13,12 +12,11 @@ from typing import Any
 import orjson
 import pytest
 
-from ledger.stores import migrate
 from tests.fire.load import SERIES
 from tests.fire.place import Place
 from tests.fire.service import Serve, Service
 from tests.servers import Database, MariaDB, ServerError
-from tests.stores import GRANTS, new_sqlite
+from tests.stores import new_mariadb, new_sqlite
 
 
 @pytest.fixture(scope="package")
@@ -30,10 +28,7 @@ def mariadb() -> Iterator[MariaDB]:
 
 @pytest.fixture
 def on_mariadb(mariadb: MariaDB) -> Place:
-    database = mariadb.new_database()
-    asyncio.run(migrate(database.admin_url))
-    database.grant_service(GRANTS)
-    return place_of_server(mariadb, database)
+    return place_of_server(mariadb, new_mariadb(mariadb))
 
 
 def place_of_server(mariadb: MariaDB, database: Database) -> Place:

@@ -25,10 +25,12 @@ from tests.fire.load import NEVER, SERIES, Load
 from tests.fire.place import Place
 from tests.fire.service import Service
 from tests.fire.test_fire import wait_until
+from tests.numbering.command import elsewhere_in, ran
 from tests.numbering.process import run
 from tests.servers import MariaDB, Redis
 from tests.stores import GRANTS
 
+IN_VAIN_SECONDS = 1.0
 REASON = "linked after it was confirmed"
 
 
@@ -104,6 +106,14 @@ class Fleet:
         self.load.progress(30)
         return begun
 
+    def refused_upgrade(self) -> tuple[int, dict[str, Any]]:
+        """Run it while a process of before is there, for which it waits in vain: not as long as it usually does."""
+        with elsewhere_in(self.build.root), pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr("numbering.cli.upgrade.PATIENCE_SECONDS", IN_VAIN_SECONDS)
+            done = ran("upgrade", "--json", "--database-url", self.url)
+        assert not done.stderr, done.stderr
+        return done.exit_code, orjson.loads(done.stdout)
+
     def upgrade(self, *options: str) -> tuple[int, dict[str, Any]]:
         """Run `numbering upgrade` with the services' account, which sees their connections."""
         done = run("upgrade", "--json", *options, cwd=self.build.root, database_url=self.url)
@@ -158,7 +168,7 @@ def test_there_and_back_and_there(ground: Ground, fleet: Fleet) -> None:
         number = issued(one)
         status, refused = link(one, number)
         assert (status, refused["title"]) == (409, "FORMAT_NOT_RAISED")
-        code, refused = fleet.upgrade()
+        code, refused = fleet.refused_upgrade()
         assert (code, refused["title"], refused["format"]) == (1, "OLDER_PROCESSES", FIRST_FORMAT)
         two = fleet.replace(two, fleet.new)
         assert fleet.upgrade("--dry-run")[1]["raised"] is False

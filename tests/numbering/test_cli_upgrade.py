@@ -24,7 +24,7 @@ from tests.given import PLAIN
 from tests.numbering.command import asked, said
 from tests.numbering.process import Service
 from tests.servers import Database, MariaDB
-from tests.stores import GRANTS
+from tests.stores import new_mariadb
 
 WAIT_SECONDS = 30.0
 HOST = socket.gethostname()
@@ -75,9 +75,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def database(mariadb: MariaDB) -> Database:
-    made = mariadb.new_database()
-    asyncio.run(migrate(made.admin_url))
-    made.grant_service(GRANTS)
+    made = new_mariadb(mariadb)
     asyncio.run(begin(made.service_url))
     return made
 
@@ -102,7 +100,7 @@ def test_it_raises_the_format_once(url: str) -> None:
 
 
 def test_a_dry_run_changes_nothing(url: str) -> None:
-    assert "from format 1 to 2; nothing was written" in said("upgrade", "--dry-run", "--database-url", url)
+    assert "raised from 1 to 2; nothing was changed" in said("upgrade", "--dry-run", "--database-url", url)
     assert asyncio.run(last(url)).position == 1
 
 

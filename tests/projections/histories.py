@@ -30,7 +30,7 @@ def run_on_sqlite(machine: type[Machine], directory: Path, *, examples: int, ste
 
 def run_on_mariadb(machine: type[Machine], server: MariaDB, *, examples: int, steps: int) -> None:
     async def stores() -> Sequence[Store]:
-        return [(await mariadb_ledger(server)).open()]
+        return [mariadb_ledger(server).open()]
 
     _run(machine, stores, examples, steps)
 

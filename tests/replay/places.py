@@ -178,7 +178,7 @@ async def sqlite_with(records: Sequence[Record], directory: Path, ledger_id: str
 
 
 async def mariadb_with(records: Sequence[Record], server: MariaDB, ledger_id: str = LEDGER) -> Database:
-    made = await mariadb_ledger(server)
+    made = mariadb_ledger(server)
     assert made.database
     store = open_store(made.database.admin_url)
     try:

@@ -11,7 +11,7 @@ from tests.stores import mariadb_ledger
 
 
 async def test_moments_are_those_of_the_log(mariadb: MariaDB) -> None:
-    made = await mariadb_ledger(mariadb)
+    made = mariadb_ledger(mariadb)
     store, look = made.open(), made.open()
     assert isinstance(look, SqlStore)
     async with served(store, look) as api:

@@ -196,7 +196,7 @@ async def test_what_is_forged_is_found_on_mariadb(mariadb_forged: SqlStore, forg
 
 @pytest.fixture(scope="module")
 def mariadb_url(mariadb: MariaDB) -> str:
-    made = asyncio.run(mariadb_ledger(mariadb))
+    made = mariadb_ledger(mariadb)
     assert made.database
     return made.database.admin_url
 
