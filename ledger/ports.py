@@ -105,8 +105,11 @@ class Stop(NamedTuple):
 
 
 def reasons(stops: Iterable[Stop]) -> str:
-    """Name every reason."""
-    return "; and ".join(stop.text for stop in stops)
+    """Name every reason; number them if there are several, for each may have a semicolon and advice of its own."""
+    texts = [stop.text for stop in stops]
+    if len(texts) == 1:
+        return texts[0]
+    return "; ".join(f"({number}) {text}" for number, text in enumerate(texts, 1))
 
 
 class Head(NamedTuple):

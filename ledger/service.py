@@ -313,7 +313,7 @@ class Ledger:
         verb = type(command).__name__.lower()
         return Rejection(
             Code.NUMBER_NOT_CONFIRMED,
-            f"{command.number!r} is given out by this request itself; {verb} it in a request that comes after it",
+            f"{command.number!r} is issued by this request itself; {verb} it in a later request",
         )
 
 

@@ -30,14 +30,16 @@ async def raise_or_say(ledger: Ledger, *, is_alone: bool) -> None:
     reason = f"by numbering-ledger {build()}, the only process"
     try:
         await ledger.execute(RaiseFormat(NEWEST_FORMAT, reason), Envelope(ledger.ids.command_id(), ACTOR))
-        _log.info("the ledger's format was raised from %d to %d: earlier builds write no more", format, NEWEST_FORMAT)
+        _log.info(
+            "the ledger's format was raised from %d to %d: earlier builds can no longer write", format, NEWEST_FORMAT
+        )
     except (Fault, Rejection) as why:
         _log.warning(f"{_REMAINS} (%s)", format, NEWEST_FORMAT, why)
 
 
 _REMAINS = (
-    "the ledger stays at format %d, so that earlier builds can go on writing to it: run `numbering upgrade` when there "
-    "are none, and its format is %d"
+    "the ledger stays at format %d, so that processes of earlier builds can still write: when none of them is left, "
+    "run `numbering upgrade` to raise it to %d"
 )
 
 

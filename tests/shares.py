@@ -11,7 +11,7 @@ from typing import TypeVar
 
 __all__ = ["LONG", "shared_out"]
 
-# The longest first: they are dealt to the workers in turn. A file stays whole: what its tests share is made once.
+# The longest first, dealt to the workers in turn. A file stays whole, so that what its tests share is made once.
 LONG = (
     "tests/fire/test_builds.py",
     "tests/drills/test_drills.py",

@@ -9,7 +9,7 @@ import aiosqlite
 import pytest
 
 from ledger.ports import StoreFault
-from ledger.stores import SqlStore
+from ledger.stores import SqlStore, sqlite
 from tests.stores import TOTAL_SECONDS, Ledger
 
 SOON_SECONDS = 5.0
@@ -51,6 +51,7 @@ def drivers(monkeypatch: pytest.MonkeyPatch, sql_ledger: Ledger) -> list[Any]:
         return opened[-1]
 
     monkeypatch.setattr(type(store), "open", noting)
+    monkeypatch.setattr(sqlite, "CLOSE_SECONDS", 0.05)  # nor does it wait for a connection that is just being opened
     return opened
 
 

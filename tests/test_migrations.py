@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from ledger import chain
 from ledger.domain.rejection import Code
 from ledger.migrations import NEWEST
-from ledger.ports import Record, Stop, StopKind
+from ledger.ports import Record, Stop, StopKind, Store
 from ledger.stores import migrate
 from ledger.stores.earlier import read_text
 from ledger.stores.migration import migrations
@@ -297,6 +297,36 @@ async def test_what_a_build_of_before_has_lifted_is_lifted_by_the_next_run(sql_l
     assert not (await store.head()).is_stopped
 
 
+async def test_what_a_build_of_before_has_lifted_is_what_it_was_shown_and_not_what_came_beside_it(
+    sql_ledger: Ledger,
+) -> None:
+    url, text = admin_url(sql_ledger), next(text for text, kind in TEXTS.items() if kind is StopKind.MIRROR_AHEAD)
+    store = sql_ledger.open()
+    await write_text(url, text)
+    await stop(store, Stop(StopKind.ARCHIVE_FORKED, "the archive tells another history"))
+    assert (await store.head()).stopped == text, "it is shown its own"
+    await execute(url, "UPDATE ledger_head SET stopped = NULL WHERE id = 1")
+    assert await migrate(url)
+    assert [stop.kind for stop in await store.stops()] == [StopKind.ARCHIVE_FORKED]
+    assert (await store.head()).stops == 1
+
+
+async def test_what_came_beside_a_reason_of_ours_is_read_as_well(sql_ledger: Ledger) -> None:
+    url, text = admin_url(sql_ledger), next(text for text, kind in TEXTS.items() if kind is StopKind.MIRROR_AHEAD)
+    store = sql_ledger.open()
+    await write_text(url, text)
+    await stop(store, Stop(StopKind.ARCHIVE_FORKED, "the archive tells another history"))
+    assert await migrate(url)
+    assert [stop.kind for stop in await store.stops()] == [StopKind.ARCHIVE_FORKED, StopKind.MIRROR_AHEAD]
+    assert await migrate(url) is False
+
+
+async def stop(store: Store, reason: Stop) -> None:
+    transaction = await store.begin()
+    await transaction.stop(reason)
+    await transaction.commit()
+
+
 async def test_an_operator_s_words_stay(sql_ledger: Ledger) -> None:
     url = admin_url(sql_ledger)
     await write_text(url, "an operator looks at it")
@@ -353,3 +383,9 @@ class TestMariaDB:
         fault = await fault_of(migrate(url))
         assert fault.code is Code.DATABASE_UNAVAILABLE
         assert what in fault.detail
+
+
+async def test_processes_that_migrate_an_earlier_schema_at_once_do_it_once(earlier_url: str) -> None:
+    applied = await asyncio.gather(*(migrate(earlier_url) for _ in range(4)))
+    assert sorted(applied) == [False, False, False, True]
+    assert await ask(earlier_url, differences) == []

@@ -181,6 +181,24 @@ class TestEarlierBuilds:
         assert (await store.head()).stopped == AHEAD.text
         assert await kinds(store) == [StopKind.MIRROR_AHEAD]
 
+    async def test_its_text_beside_ours_counts_as_a_row_too(self, ledger: Ledger) -> None:
+        store = ledger.open()
+        await written_by_an_earlier_build(ledger, store, "its own words")
+        await stopped(store, AHEAD)
+        head = await store.head()
+        assert (head.stops, head.stopped) == (2, "its own words")
+        await written_by_an_earlier_build(ledger, store, None)
+        assert await kinds(store) == [StopKind.MIRROR_AHEAD, StopKind.EARLIER_BUILD]
+        assert await lifted(store, StopKind.MIRROR_AHEAD) == [StopKind.EARLIER_BUILD]
+
+    async def test_a_text_that_was_put_over_ours_is_kept_when_some_of_ours_are_lifted(self, ledger: Ledger) -> None:
+        store = ledger.open()
+        await stopped(store, AHEAD, BEHIND)
+        await written_by_an_earlier_build(ledger, store, "its own words")
+        assert await lifted(store, StopKind.LOG_BEHIND) == [StopKind.MIRROR_AHEAD, StopKind.EARLIER_BUILD]
+        head = await store.head()
+        assert (head.stops, head.stopped) == (2, "its own words")
+
     def test_a_build_after_this_one_may_know_other_kinds(self) -> None:
         known = Stop(StopKind.LATER_BUILD, "the sky has fallen")
         assert text_of([AHEAD, known]) == "the sky has fallen"
@@ -210,6 +228,10 @@ class TestEarlierBuilds:
         await engine.dispose()
         assert (await store.head()).is_stopped
         assert await kinds(store) == [StopKind.LATER_BUILD]
+        assert await stopped(store, BEHIND) == [True]
+        assert await kinds(store) == [StopKind.LOG_BEHIND, StopKind.LATER_BUILD], "another takes it away no more"
+        assert await lifted(store, StopKind.LOG_BEHIND) == [StopKind.LATER_BUILD]
+        assert (await store.head()).is_stopped
         assert await lifted(store, *StopKind) == []
         assert not (await store.head()).is_stopped
 

@@ -34,6 +34,7 @@ from ledger.ports import Fault, OutcomeUnknown, Stop, StopKind, StoreFault
 from ledger.stores.memory import MemoryLog, MemoryStore
 from ledger.writer import Limits, Outcome, Together, Writer
 from ledger.writer import batch as batch_module
+from ledger.writer.follower import stopped_by
 from tests.invariants import check_store
 from tests.simulation.loop import simulate
 from tests.simulation.scripted import ScriptedStore, simulated_now
@@ -1055,6 +1056,9 @@ async def test_a_second_reason_is_marked_beside_the_first_and_each_must_be_lifte
         bench.writer.forbid(AHEAD, at=bench.log.head.position)
         await asyncio.sleep(2)
         assert await standing(bench) == [archive.kind, AHEAD.kind]
+        with pytest.raises(Fault) as refused:
+            await bench.do(bench.reserve())
+        assert refused.value.happened == stopped_by([archive, AHEAD]).happened
         bench.writer.release()
         for kind in (AHEAD.kind, archive.kind):
             await bench.writer.fresh()

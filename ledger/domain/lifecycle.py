@@ -257,8 +257,8 @@ _AFTER = """\
   PRE_CONTROL when an import begins the sequence.
 - **Void** takes a confirmed number out of use, for ever, with a reason of ten characters or more. With `replace` the
   next number of the same key goes to the same document, in the same command.
-- **Link** gives a confirmed number its document, or another one, with a reason: documents come late. It moves no value,
-  so it is allowed in a closed period, in an earlier era and in a retired series.
+- **Link** links a confirmed number to its document, or to another one, with a reason. It moves no value, so it is also
+  allowed in a closed period, in an earlier era and in a retired series.
 - **Close** is refused while reservations are open. It freezes the accounting: counts and ranges by state. Then only
   Void and Link are allowed, and they do not change the frozen figures.
 - A **restore** behind which events may be lost ends with a fence. Every sequence passes over a margin of values, which

@@ -63,7 +63,7 @@ class Code(Enum):
     AMBIGUOUS_TEMPLATE = "NB039", False, "The template would print a number that can be read in two ways."
     TEMPLATE_TOO_COMPLEX = "NB040", False, "The template is too complex to be proved unambiguous within bounds."
     NUMBER_NOT_FOUND = "NB041", False, "No template of the ledger prints this number, or it was never given out."
-    NUMBER_NOT_CONFIRMED = "NB042", False, "Only a confirmed number can be voided, or linked to a document."
+    NUMBER_NOT_CONFIRMED = "NB042", False, "Only a confirmed number can be voided or linked to a document."
     NUMBER_PRINTED_OTHERWISE = "NB043", False, "The value was printed as another number: name it as it was printed."
     SEQUENCE_NOT_FOUND = "NB044", False, "No sequence has this id, or it has not begun."
     PERIOD_CLOSED = "NB045", False, "The period of the sequence is closed: its numbers can only be voided or linked."
@@ -88,8 +88,8 @@ class Code(Enum):
     EXPORT_UNUSABLE = "NB064", False, "The directory is no export, or its manifest is not one that an export writes."
     STILL_FOLDING = "NB065", True, "The state of then is not computed yet: the same request finds it later."
     DATABASE_TOO_NEW = "NB066", False, "A newer version made the database's tables, and this one cannot work on them."
-    FORMAT_NOT_RAISED = "NB067", False, "The ledger is kept readable for earlier versions: run `numbering upgrade`."
-    OLDER_PROCESSES = "NB068", True, "The format is not raised while an earlier version may write to the ledger."
+    FORMAT_NOT_RAISED = "NB067", False, "The ledger's format is too old for this command: run `numbering upgrade`."
+    OLDER_PROCESSES = "NB068", True, "An earlier version may have the ledger open, so the format was not raised."
 
 
 class Hint(Enum):

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from ledger.ports import Stop, StopKind
 from ledger.stores.sql import ADD_STOP, HEAD, LIFT, NOTE_STOPS, STOPS, head_of
-from ledger.stores.stops import foreign_text, hardest, stop_of, text_of
+from ledger.stores.stops import foreign_text, gone, hardest, stop_of, text_of
 
 __all__ = ["read_text", "take_text_over"]
 
@@ -53,29 +53,42 @@ def take_text_over(connection: Connection) -> bool:
     head = head_of(row)
     # Under the head's lock they do not change; a reading that locks is never of an older state of the database.
     rows = {each.id: stop_of(*each[1:]) for each in connection.execute(STOPS.with_for_update())}
+    missing = gone(list(rows.values()), head)
     if head.stopped is None:
-        return bool(rows) and _lift_shown(connection, rows)
+        return bool(rows) and _lift_shown(connection, rows, missing)
     text = foreign_text(list(rows.values()), head.stopped)
-    stop = None if text is None else read_text(text)
-    # When it was written nobody knows, but for that the log did not grow since.
-    return stop is not None and _add(connection, rows, stop._replace(stopped_at=head.recorded_at))
+    # What came beside other reasons is a row already, with its words.
+    meant = {id: _meant(stop) for id, stop in rows.items() if stop.kind is StopKind.EARLIER_BUILD}
+    kept = {id: stop for id, stop in rows.items() if meant.get(id) is None}
+    more = [stop for stop in meant.values() if stop]
+    # Of the text nobody knows when it was written, but for that the log did not grow since.
+    if text is not None and (stop := _meant(Stop(StopKind.EARLIER_BUILD, text, stopped_at=head.recorded_at))):
+        more.append(stop)
+    return bool(more) and _put(connection, rows, kept, more, missing)
 
 
-def _lift_shown(connection: Connection, rows: dict[int, Stop]) -> bool:
+def _meant(words: Stop) -> Stop | None:
+    stop = read_text(words.detail)
+    return stop and stop._replace(stopped_at=words.stopped_at)
+
+
+def _lift_shown(connection: Connection, rows: dict[int, Stop], missing: int) -> bool:
     """Lift the reason that such a build was shown, which it has lifted by clearing the text."""
     shown = hardest(list(rows.values()))
-    connection.execute(LIFT, {"ids": [id for id, stop in rows.items() if stop == shown]})
-    return _note(connection, [stop for stop in rows.values() if stop != shown])
+    return _put(connection, rows, {id: stop for id, stop in rows.items() if stop != shown}, [], missing)
 
 
-def _add(connection: Connection, rows: dict[int, Stop], stop: Stop) -> bool:
-    before = list(rows.values())
-    if any(each.is_as(stop) for each in before):
-        return _note(connection, before)
-    connection.execute(ADD_STOP, {"id": max(rows, default=0) + 1} | stop._asdict())
-    return _note(connection, [*before, stop])
-
-
-def _note(connection: Connection, rows: Sequence[Stop]) -> bool:
-    connection.execute(NOTE_STOPS, {"text": text_of(rows), "count": len(rows)})
+def _put(
+    connection: Connection, rows: dict[int, Stop], kept: dict[int, Stop], more: Sequence[Stop], missing: int
+) -> bool:
+    """Keep some of the rows, and add what is none of theirs yet."""
+    if lifted := sorted(rows.keys() - kept.keys()):
+        connection.execute(LIFT, {"ids": lifted})
+    after, id = list(kept.values()), max(rows, default=0)
+    for stop in more:
+        if not any(each.is_as(stop) for each in after):
+            id += 1
+            connection.execute(ADD_STOP, {"id": id} | stop._asdict())
+            after.append(stop)
+    connection.execute(NOTE_STOPS, {"text": text_of(after), "count": len(after) + missing})
     return True

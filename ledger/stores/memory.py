@@ -13,7 +13,7 @@ from ledger import chain
 from ledger.domain.rejection import Code
 from ledger.ports import Head, Record, Snapshot, Stop, StoreFault
 from ledger.stores.checks import check_chain
-from ledger.stores.stops import all_stops, text_after
+from ledger.stores.stops import after_lift, all_stops, text_of, with_stop
 from ledger.system import SystemClock
 
 __all__ = ["MemoryLog", "MemoryStore", "MemoryTransaction"]
@@ -157,18 +157,16 @@ class MemoryTransaction:
         return all_stops(self._stops, self.head)
 
     async def stop(self, stop: Stop) -> bool:
-        before, head = self._stops, self.head
-        is_new = not any(each.is_as(stop) for each in before)
-        self._note([*before, stop._replace(stopped_at=self.now)] if is_new else before)
+        head, after = self.head, with_stop(self._stops, self.head.stopped, stop._replace(stopped_at=self.now))
+        self._note(after, text_of(after))
         return self.head != head
 
     async def lift(self, is_mended: Callable[[Stop], bool]) -> Sequence[Stop]:
-        self._note([stop for stop in self._stops if not is_mended(stop)], is_mended)
+        self._note(*after_lift(self._stops, self.head.stopped, is_mended, self.now))
         return all_stops(self._stops, self.head)
 
-    def _note(self, after: Sequence[Stop], is_mended: Callable[[Stop], bool] = lambda _: False) -> None:
+    def _note(self, after: Sequence[Stop], text: str | None) -> None:
         assert not self.over, "the transaction is over"
-        text = text_after(self.head.stopped, self._stops, after, is_mended)
         self._stops, self.head = after, self.head._replace(stopped=text, stops=len(after))
 
     async def commit(self) -> None:

@@ -28,6 +28,7 @@ __all__ = ["FOUNDATION_TABLE", "MIGRATION_SECONDS", "migrate", "migrations"]
 
 FOUNDATION_TABLE = "alembic_version"  # the name is Alembic's own
 MIGRATION_SECONDS = 600.0  # a later step may have to copy a table of many years
+TURN = f"SELECT GET_LOCK(CONCAT('numbering migrate ', SHA1(DATABASE())), {MIGRATION_SECONDS / 2:.0f})"
 WAL_ATTEMPTS = 100
 WAL_PAUSE_SECONDS = 0.02
 
@@ -82,12 +83,19 @@ async def _migrate(engine: AsyncEngine, ledger_id: str | None) -> bool:
         else:
             # Else asyncmy logs what IF NOT EXISTS skipped, and that MySQL's kind ignores names of primary keys.
             await connection.exec_driver_sql("SET SESSION max_error_count = 0")
+            await _wait_for_turn(connection)
         applied = await connection.run_sync(_upgrade, ledger_id)
         read = await connection.run_sync(take_text_over)
         await connection.commit()
         if engine.dialect.name == "sqlite":
             await _use_wal(connection)
         return applied or read
+
+
+async def _wait_for_turn(connection: AsyncConnection) -> None:
+    """Let one process migrate at a time: MariaDB commits each step by itself. The turn ends with the connection."""
+    if not (await connection.exec_driver_sql(TURN)).scalar():
+        raise StoreFault(Code.LOCK_TIMEOUT, "another process migrates the database", advice="try again when it is done")
 
 
 async def _use_wal(connection: AsyncConnection) -> None:

@@ -20,7 +20,7 @@ from ledger.domain.rejection import Code
 from ledger.ports import Head, OutcomeUnknown, Record, Snapshot, Stop, StoreFault
 from ledger.stores.checks import check_chain
 from ledger.stores.schema import events, ledger_head, snapshots, stops
-from ledger.stores.stops import all_stops, stop_of, text_after
+from ledger.stores.stops import after_lift, all_stops, gone, stop_of, text_of, with_stop
 
 __all__ = [
     "ADD_STOP",
@@ -365,23 +365,27 @@ class SqlTransaction:
     async def stop(self, stop: Stop) -> bool:
         rows = await self._rows()
         before = list(rows.values())
-        after = before if any(each.is_as(stop) for each in before) else [*before, stop._replace(stopped_at=self.now)]
-        text = text_after(self.head.stopped, before, after)
-        if after is before and text == self.head.stopped:
+        after = with_stop(before, self.head.stopped, stop._replace(stopped_at=self.now))
+        if len(after) == len(before) and text_of(after) == self.head.stopped:
             return False
-        if after is not before:
-            await self._execute(ADD_STOP, {"id": max(rows, default=0) + 1} | after[-1]._asdict())
-        await self._note_stops(text, len(after))
+        await self._add(rows, after[len(before) :])
+        await self._note_stops(text_of(after), len(after) + gone(before, self.head))
         return True
 
     async def lift(self, is_mended: Callable[[Stop], bool]) -> Sequence[Stop]:
         rows = await self._rows()
+        before = list(rows.values())
+        after, text = after_lift(before, self.head.stopped, is_mended, self.now)
         left = {id: stop for id, stop in rows.items() if not is_mended(stop)}
-        if gone := sorted(rows.keys() - left.keys()):
-            await self._execute(LIFT, {"ids": gone})
-        before, after = list(rows.values()), list(left.values())
-        await self._note_stops(text_after(self.head.stopped, before, after, is_mended), len(after))
+        if lifted := sorted(rows.keys() - left.keys()):
+            await self._execute(LIFT, {"ids": lifted})
+        await self._add(rows, after[len(left) :])
+        await self._note_stops(text, len(after) + gone(before, self.head, is_mended))
         return all_stops(after, self.head)
+
+    async def _add(self, rows: Mapping[int, Stop], new: Sequence[Stop]) -> None:
+        for id, stop in enumerate(new, start=max(rows, default=0) + 1):
+            await self._execute(ADD_STOP, {"id": id} | stop._asdict())
 
     async def _rows(self) -> dict[int, Stop]:
         return {row.id: stop_of(*row[1:]) for row in (await self._execute(STOPS, {})).all()}

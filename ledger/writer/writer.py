@@ -112,7 +112,7 @@ class Writer:
         """Let a command wait behind all that wait already; gives its outcome later, or a Fault at once."""
         self._refuse_if_useless()
         if self._held and self._clock.monotonic() - self._held_since >= self._limits.lock_timeout_seconds:
-            raise self._held.again()
+            raise (self.fault or self._held).again()
         now = self._clock.monotonic()
         waiting = Waiting(
             command,
@@ -193,7 +193,8 @@ class Writer:
     def forbid(self, stop: Stop, *, at: int) -> None:
         """Write nothing until `release`, and stop every process at the head, if it still is at the position `at`."""
         self._to_mark = [*((each, its) for each, its in self._to_mark if its is None), (stop, at)]
-        self.refuse(stopped_by([stop]))
+        others = [each for each in self._follower.stops if not each.is_as(stop)]
+        self.refuse(stopped_by([*others, stop]))
 
     def refuse(self, why: Fault) -> None:
         """Write nothing until `release`, and tell at once why: it does not pass by itself."""

@@ -65,13 +65,16 @@ Consumer groups are lost with the old stream: a consumer makes its own anew and 
 )
 @settings_options("database_url", "redis_url", "mirror_retention")
 @click.option(
-    "--discard", is_flag=True, help="Even if the mirror knows of events that the log has not, which are then lost."
+    "--discard",
+    is_flag=True,
+    help="Even if the mirror holds events that the log lacks: they are lost. Lifts every reason to stop writing, those "
+    "of the archive too, but not a move or an unfinished restore.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def rebuild(discard: bool, as_json: bool, **options: str | None) -> None:
     """Drop the mirror's stream and fill it from the log.
 
-    Where the mirror had stopped the ledger, processes write again afterwards.
+    Lifts the mirror's reasons to stop writing. Exits with 1 if another reason remains.
     """
     settings = read_settings(options)
 
@@ -81,8 +84,8 @@ def rebuild(discard: bool, as_json: bool, **options: str | None) -> None:
             return await upkeep.rebuild(store, stream, show, retention=retention, discard=discard)
 
     with told(json=as_json):
-        position = _on_mirror(settings, rebuilt)
-    _tell({"position": position}, f"the mirror follows the log, up to position {position}", as_json)
+        position, lifted = _on_mirror(settings, _and_lifted(rebuilt))
+    _tell({"position": position}, f"the mirror follows the log, up to position {position}", lifted, as_json)
 
 
 @mirror.command(epilog="\b\nExample:\n  numbering mirror status\n  numbering mirror adopt")
@@ -92,7 +95,8 @@ def adopt(as_json: bool, **options: str | None) -> None:
     """Take back from the mirror the events that the database has lost.
 
     Only where the mirror continues the log's own last event: each event is checked against the chain and stored
-    unchanged. Afterwards processes write again. It may be interrupted and run again.
+    unchanged. Afterwards processes write again; exits with 1 if a reason to stop remains. It may be interrupted and
+    run again.
     """
     settings = read_settings(options)
 
@@ -101,10 +105,21 @@ def adopt(as_json: bool, **options: str | None) -> None:
             return await upkeep.adopt(store, stream, show)
 
     with told(json=as_json):
-        count = _on_mirror(settings, adopted)
-    _tell(
-        {"adopted": count}, f"{count} events were taken back from the mirror" if count else "nothing to take", as_json
-    )
+        count, lifted = _on_mirror(settings, _and_lifted(adopted))
+    text = f"{count} events were taken back from the mirror" if count else "nothing to take"
+    _tell({"adopted": count}, text, lifted, as_json)
+
+
+def _and_lifted(work: Work[int]) -> Work[tuple[int, list[Stop]]]:
+    """Do `work`, and give with its result the reasons to stop writing that it lifted."""
+
+    async def done(store: SqlStore, stream: Stream) -> tuple[int, list[Stop]]:
+        before = await store.stops()
+        result = await work(store, stream)
+        left = await store.stops()
+        return result, [stop for stop in before if stop not in left]
+
+    return done
 
 
 def _on_mirror(settings: Settings, work: Work[Result]) -> Result:
@@ -164,5 +179,10 @@ def _show_status(answer: Answer) -> None:
         say_table([name.replace("_", " ") for name in columns], rows, right=[c.replace("_", " ") for c in columns[1:]])
 
 
-def _tell(answer: dict[str, Any], text: str, as_json: bool) -> None:
-    say_json(answer) if as_json else say_line(text)
+def _tell(answer: dict[str, Any], text: str, lifted: Sequence[Stop], as_json: bool) -> None:
+    if as_json:
+        say_json(answer | {"lifted": [stop.kind.value for stop in lifted]})
+        return
+    say_line(text)
+    for stop in lifted:
+        say_line(f"no longer a reason to stop writing: {stop.text}")

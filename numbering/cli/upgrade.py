@@ -24,15 +24,15 @@ HEADINGS = [name.replace("_", " ") for name in COLUMNS]
 
 
 @click.command(epilog="\b\nExamples:\n  numbering upgrade --dry-run\n  numbering upgrade")
-@click.option("--dry-run", is_flag=True, help="Say whether it would be done, and change nothing.")
-@click.option("--force", is_flag=True, help="Though somebody has the database open who may be an earlier build.")
+@click.option("--dry-run", is_flag=True, help="List who has the ledger open, and change nothing.")
+@click.option("--force", is_flag=True, help="Ignore unknown processes and connections.")
 @on_ledger()
 def upgrade(session: Session, dry_run: bool, force: bool) -> None:
-    """Raise the ledger's format to the newest that this build knows.
+    """Raise the ledger's format to the newest of this build.
 
-    New kinds of events are written only then, and builds that do not know them write no more: there is no way back.
-    Refused while a process of such a build is there. On MariaDB, use an account that has the PROCESS privilege: it sees
-    the connections of all accounts.
+    New kinds of events can then be written. This is final: earlier builds can no longer write. Refused while a process
+    of an earlier build has the ledger open. On MariaDB, use an account that has the PROCESS privilege: it sees the
+    connections of all accounts.
     """
     format = session.read(_format)
     is_newest = format >= NEWEST_FORMAT
@@ -78,7 +78,7 @@ def _refusal(census: Census, answer: Answer, *, force: bool) -> Rejection | None
     if older:
         return _refused(f"{_joined(older)}: end or upgrade it first", answer)
     if census.strangers and not force:
-        advice = "it may be a process of an earlier build: end it, or say with --force that it is none"
+        advice = "it may be of an earlier build: end it; if you know that it is not, use --force"
         return _refused(f"{_joined(census.strangers)}: {advice}", answer)
     return None
 
@@ -103,7 +103,7 @@ def _show(answer: Answer) -> None:
     elif answer["format"] == answer["newest"]:
         say_line(f"the ledger is at format {answer['format']}, the newest: there is nothing to do")
     else:
-        say_line(f"it would be raised from format {answer['format']} to {answer['newest']}; nothing was written")
+        say_line(f"the format would be raised from {answer['format']} to {answer['newest']}; nothing was changed")
 
 
 def _show_census(answer: Answer) -> None:

@@ -139,7 +139,7 @@ def stopped(check: str, stops: Sequence[Stop]) -> Finding:
     return error(
         check,
         f"writing is stopped: {reasons(stops)}",
-        "mend what it names; until then no number is issued",
+        "fix each reason, see docs/recovery.md; until then no number is issued",
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from ledger import codec
 from ledger.fold import BrokenChain, Fold
 from ledger.ports import NO_LEDGER, Head, Record, Stop, StopKind, Store, reasons
-from projections.mirror.comparison import Verdict, compare
+from projections.mirror.comparison import Comparison, Verdict, compare
 from projections.mirror.copier import Copier
 from projections.mirror.stream import Entry, Stream, StreamFault
 
@@ -38,6 +38,7 @@ async def adopt(store: Store, stream: Stream, progress: Progress) -> int:
         fold = await _folded(store, found.head, found.tail.position, progress)
         while await _adopt_some(store, stream, fold):
             progress(fold.position, found.tail.position)
+        _check_is_all(await compare(stream, store))
     await _let_write(store)
     return (await store.head()).position - found.head.position
 
@@ -99,6 +100,12 @@ async def _adopt_some(store: Store, stream: Stream, fold: Fold) -> int:
     finally:
         await transaction.rollback()
     return len(entries)
+
+
+def _check_is_all(found: Comparison) -> None:
+    """See that the mirror has given all that it knows of: its last entries may have been deleted, and not its end."""
+    if found.forbids_writing:
+        raise Refused(f"not all that is missing was in the mirror. {found.stop.text}")
 
 
 async def _entries(stream: Stream, after: int) -> Sequence[Entry]:

@@ -148,7 +148,7 @@ async def test_what_an_atomic_batch_gives_out_cannot_be_voided_in_it(api: Api) -
     async with api.unchanged():
         told = problem(await send(api, ISSUE, void, atomic=True), Code.NUMBER_NOT_CONFIRMED)
     assert (told["index"], told["retry"]) == (1, False)
-    assert "void it in a request that comes after it" in told["detail"]
+    assert "void it in a later request" in told["detail"]
     assert statuses(await answers(api, ISSUE, void)) == [201, 200]
 
 

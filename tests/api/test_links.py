@@ -198,7 +198,7 @@ async def test_a_batch_links_what_it_gives_out_one_by_one_alone(api: Api) -> Non
     async with api.unchanged():
         sent = await api.post("/v1/batch", {"commands": [given, linked], "atomic": True})
         told = problem(sent, Code.NUMBER_NOT_CONFIRMED)
-    assert "link it in a request that comes after it" in told["detail"]
+    assert "link it in a later request" in told["detail"]
     told = answer(await api.post("/v1/batch", {"commands": [given, linked, void]}), 200)["answers"]
     assert [each["status"] for each in told] == [201, 200, 200]
     assert told[2]["replacement"]["document"] == "D-2"

@@ -94,6 +94,15 @@ async def test_a_stop_is_lifted_when_what_a_process_had_seen_is_there_again(plac
     assert (place.log.head.stopped, place.log.head.stops) == (None, 0)
 
 
+async def test_a_mirror_that_lost_its_own_end_lifts_nothing(place: Place) -> None:
+    place.cut(4, AHEAD)
+    del place.held.entries[-2:]  # it remembers that there was more
+    with pytest.raises(Refused, match="not all that is missing was in the mirror"):
+        await place.adopt()
+    assert place.log.head.position == EVENTS - 2, "what there is is taken all the same"
+    assert await place.store.stops() == [AHEAD]
+
+
 async def test_what_is_mended_is_lifted_and_the_rest_is_named(place: Place) -> None:
     seen = Stop(StopKind.LOG_BEHIND, "this process has seen", EVENTS, place.log.head.hash)
     more = Stop(StopKind.ARCHIVE_AHEAD, "the archive has", 20, bytes(32))

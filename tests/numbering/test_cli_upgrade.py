@@ -100,7 +100,7 @@ def test_it_raises_the_format_once(url: str) -> None:
 
 
 def test_a_dry_run_changes_nothing(url: str) -> None:
-    assert "from format 1 to 2; nothing was written" in said("upgrade", "--dry-run", "--database-url", url)
+    assert "raised from 1 to 2; nothing was changed" in said("upgrade", "--dry-run", "--database-url", url)
     assert asyncio.run(last(url)).position == 1
 
 
