@@ -600,7 +600,7 @@ def test_memory_does_as_the_model() -> None:
     async def stores() -> Sequence[Store]:
         return [MemoryStore(MemoryLog("test"))]
 
-    run(stores, examples=rounds(50, thorough=300), steps=40, phases=(Phase.generate, Phase.shrink))
+    run(stores, examples=rounds(35, thorough=300), steps=40, phases=(Phase.generate, Phase.shrink))
 
 
 def test_memory_and_sqlite_do_as_the_model(tmp_path: Path) -> None:

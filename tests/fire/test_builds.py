@@ -35,8 +35,10 @@ REASON = "linked after it was confirmed"
 
 
 @pytest.fixture(scope="module")
-def earlier(tmp_path_factory: pytest.TempPathFactory) -> Earlier:
-    return Earlier(BEFORE_FORMATS, tmp_path_factory.mktemp("earlier"))
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Earlier]:
+    build = Earlier(BEFORE_FORMATS, tmp_path_factory.mktemp("earlier"))
+    yield build
+    build.close()
 
 
 @dataclass(frozen=True)

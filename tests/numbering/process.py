@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -13,9 +14,9 @@ import httpx
 from ledger.ports import Store
 from ledger.stores import open_store
 from tests.forked import Forked
-from tests.servers import HOST, STOP_TIMEOUT_SECONDS, Server
+from tests.servers import HOST, STOP_TIMEOUT_SECONDS, Process, Server
 
-__all__ = ["GRACE_IS_OVER", "NUMBERING", "Service", "run", "run_installed", "without_settings"]
+__all__ = ["GRACE_IS_OVER", "NUMBERING", "Service", "completed", "run", "run_installed", "without_settings"]
 
 NUMBERING = Path(sys.executable).with_name("numbering")
 RUN_TIMEOUT_SECONDS = 60.0
@@ -30,8 +31,14 @@ def without_settings(**settings: str) -> dict[str, str]:
 
 def run(*words: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run `numbering` to its end."""
+    env = without_settings(**settings)
+    return completed(words, lambda stdout, stderr: Forked(words, cwd=cwd, env=env, stdout=stdout, stderr=stderr))
+
+
+def completed(words: Sequence[str], begin: Callable[[IO[str], IO[str]], Process]) -> subprocess.CompletedProcess[str]:
+    """Begin a process with its standard output and error, and wait for its end."""
     with TemporaryFile("w+", encoding="utf-8") as stdout, TemporaryFile("w+", encoding="utf-8") as stderr:
-        process = Forked(words, cwd=cwd, env=without_settings(**settings), stdout=stdout, stderr=stderr)
+        process = begin(stdout, stderr)
         try:
             status = process.wait(RUN_TIMEOUT_SECONDS)
         finally:
