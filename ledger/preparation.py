@@ -22,7 +22,9 @@ from ledger.domain.state import State
 from ledger.log import Log
 from ledger.ports import Aside
 
-__all__ = ["Originals", "Preparation", "is_late"]
+__all__ = ["Originals", "Preparation", "Prepared", "is_late"]
+
+Prepared = DefineSeries | Assign | Correction  # the commands that need it
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from ledger.domain.utilisation import Utilisation
 from ledger.fold import Fold
 from ledger.log import Log, cause_of
 from ledger.ports import Aside, Clock, Fault, Ids, Index, Spawn, Store
-from ledger.preparation import Originals, Preparation, is_late
+from ledger.preparation import Originals, Preparation, Prepared, is_late
 from ledger.views import AccountView, Closing, Preview, SequenceView, SeriesView
 from ledger.writer import Limits, Outcome, Together, Writer
 from ledger.writer.batch import key_reused
@@ -96,7 +96,7 @@ class Ledger:
 
     async def execute(self, command: Command, envelope: Envelope) -> Outcome:
         """Carry out a command once; raises a Rejection, or a Fault when it could not be served."""
-        prepared = await self._preparation.one(command)
+        prepared = await self._preparation.one(command) if isinstance(command, Prepared) else command
         try:
             return await self.writer.submit(prepared, _with_reason(envelope, command))
         except Rejection as rejection:

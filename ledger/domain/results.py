@@ -20,14 +20,18 @@ E = TypeVar("E", bound=Event)
 
 def event_of_if_any(kind: type[E], events: Iterable[Event]) -> E | None:
     """Give the event of a kind of which a command leaves one at most."""
-    return next((event for event in events if isinstance(event, kind)), None)
+    for event in events:  # plainly, for the answer to every reservation comes by here
+        if isinstance(event, kind):
+            return event
+    return None
 
 
 def event_of(kind: type[E], events: Iterable[Event]) -> E:
     """Give the event of a kind that the command must have left."""
-    found = event_of_if_any(kind, events)
-    assert found is not None, f"the command left no {kind.__name__}"
-    return found
+    for event in events:
+        if isinstance(event, kind):
+            return event
+    raise AssertionError(f"the command left no {kind.__name__}")
 
 
 def may_be_of_void(event: Event, ordinal: int) -> bool:

@@ -174,6 +174,8 @@ def _name(of: Decidable | Together) -> str:
 
 def _series_of(command: Decidable, state: State) -> tuple[tuple[Series, bool], ...]:
     """Give the series that a command may leave as they are, which no event of it would tell."""
+    if not command.told:  # nearly all
+        return ()
     return tuple((state.series_now(code), state.is_retired(code)) for code in command.told if state.versions(code))
 
 
