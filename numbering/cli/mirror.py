@@ -185,4 +185,4 @@ def _tell(answer: dict[str, Any], text: str, lifted: Sequence[Stop], as_json: bo
         return
     say_line(text)
     for stop in lifted:
-        say_line(f"no longer a reason to stop writing: {stop.text}")
+        say_line(f"lifted a reason to stop writing: {stop.kind.value}")
