@@ -8,7 +8,7 @@ moment, as a command or a backup is, or say what it is with its next refresh: so
 import asyncio
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import make_url
@@ -40,16 +40,19 @@ class Census:
         return [each for each in self.processes if each.format < format]
 
 
-async def taken(settings: Settings, *, seconds: float) -> Census:
+async def taken(settings: Settings, *, seconds: float, show: Callable[[int, int], None]) -> Census:
     """Look who is there, until there is no stranger or the time is over: usually PATIENCE_SECONDS.
 
-    This process must not have SQLite's file open.
+    Meanwhile `show` is told how many seconds were waited, and of how many. This process must not have SQLite's file
+    open.
     """
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while True:
         census = await _look(settings)
-        if not census.strangers or time.monotonic() >= deadline:
+        waited = time.monotonic() - began
+        if not census.strangers or waited >= seconds:
             return census
+        show(int(waited), int(seconds))
         await asyncio.sleep(LOOK_SECONDS)
 
 

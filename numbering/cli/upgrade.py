@@ -13,7 +13,7 @@ from ledger.service import Ledger
 from ledger.stores.processes import Process
 from numbering.census import PATIENCE_SECONDS, Census, taken
 from numbering.cli.options import on_ledger
-from numbering.cli.output import Answer, say_facts, say_line, say_table
+from numbering.cli.output import Answer, progress, say_facts, say_line, say_table
 from numbering.cli.session import Session
 from numbering.presence import build
 
@@ -36,7 +36,9 @@ def upgrade(session: Session, dry_run: bool, force: bool) -> None:
     """
     format = session.read(_format)
     is_newest = format >= NEWEST_FORMAT
-    census = asyncio.run(taken(session.settings, seconds=0 if is_newest or force else PATIENCE_SECONDS))
+    seconds = 0 if is_newest or force else PATIENCE_SECONDS
+    with progress("waiting for unknown processes to end or to say what they are") as show:
+        census = asyncio.run(taken(session.settings, seconds=seconds, show=show))
     answer = _answer(format, census)
     why = None if is_newest else _refusal(census, answer, force=force)
     if why is not None:
