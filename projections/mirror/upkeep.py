@@ -124,7 +124,7 @@ def _take(fold: Fold, records: Sequence[Record]) -> None:
     try:
         fold.take(records)
     except (BrokenChain, codec.UnknownEvent) as why:
-        raise Refused(f"the mirror cannot be taken back: {why}") from why
+        raise Refused(f"the mirror's next entries cannot be taken back: {why}; restore the ledger") from why
 
 
 def _record(entry: Entry) -> Record:
