@@ -99,6 +99,11 @@ def waits_for(process: subprocess.Popen[bytes], file: Path) -> bool:
     return sum(os.path.realpath(link) == str(file) for link in links) == 2
 
 
+def heed_ctrl_c() -> None:
+    """A shell lets what it runs in the background ignore Ctrl-C, and with it all that this begins: the tests too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="sees by /proc that the ledger was opened")
 def test_ctrl_c_ends_a_command_that_waits_for_the_lock(letters: Path) -> None:
     file = letters.resolve() / "numbering.db"
@@ -108,6 +113,7 @@ def test_ctrl_c_ends_a_command_that_waits_for_the_lock(letters: Path) -> None:
             [NUMBERING, *ISSUE],
             cwd=letters,
             env=without_settings(lock_timeout="60000"),  # longer than this test waits
+            preexec_fn=heed_ctrl_c,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

@@ -15,9 +15,10 @@ SEQUENCE = "LETTER:คคง.:สคฉ.3:2025"
 
 
 @pytest.fixture(scope="module")
-def archive(letters_directory: Path) -> Path:
+def archive(letters_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive of a ledger of two letters, of which one was voided."""
-    directory = Path(shutil.copytree(letters_directory, letters_directory.with_name("audited")))
+    directory = tmp_path_factory.mktemp("audited")  # another one when tests of this module come back to a worker
+    shutil.copytree(letters_directory, directory, dirs_exist_ok=True)
     with elsewhere_in(directory):
         said("issue", "LETTER", *LETTER_KEY, "--document", "DOC-1")
         said("reserve", "LETTER", *LETTER_KEY, "--count", "2")
