@@ -33,15 +33,16 @@ class Clearing:
         if not self.is_mine or now.live:
             await line.rollback()
             return False
-        deleted = await line.execute(_piece(self._tables[0], is_sqlite=line.is_sqlite))
+        limit = PIECE
+        deleted = await line.execute(_piece(self._tables[0], limit, is_sqlite=line.is_sqlite))
         await line.commit()
-        if deleted < PIECE:
+        if deleted < limit:
             del self._tables[0]
         return bool(self._tables)
 
 
-def _piece(table: Table, *, is_sqlite: bool) -> TextClause:
+def _piece(table: Table, limit: int, *, is_sqlite: bool) -> TextClause:
     # SQLite has LIMIT there only if it was compiled with it.
     if is_sqlite:
-        return text(f"DELETE FROM {table.name} WHERE rowid IN (SELECT rowid FROM {table.name} LIMIT {PIECE})")
-    return text(f"DELETE FROM {table.name} LIMIT {PIECE}")
+        return text(f"DELETE FROM {table.name} WHERE rowid IN (SELECT rowid FROM {table.name} LIMIT {limit})")
+    return text(f"DELETE FROM {table.name} LIMIT {limit}")
