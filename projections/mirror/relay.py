@@ -8,7 +8,7 @@ that was not compared since the process began, and one that knows of another his
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ledger.domain.rejection import Code
 from ledger.log import generation
@@ -90,6 +90,7 @@ class Relay:
         self._retention = retention
         self._limits = limits
         self._name = "", 0  # of the stream: the ledger's id, and how often it was fenced
+        self._copier: Copier | None = None  # of the latest comparison
         self._cursor = EMPTY
         self._head = 0
         self._detail: str | None = "the mirror was not compared with the log yet"
@@ -160,7 +161,8 @@ class Relay:
         if found.forbids_writing:
             self._writer.forbid(found.stop, at=found.head.position)
             raise _Disagreement(found.stop.text)
-        self._cursor, self._head, self._is_verified = copier.cursor, found.head.position, True
+        self._copier, self._cursor, self._head = copier, copier.cursor, found.head.position
+        self._is_verified = self._is_well = True
         self._writer.witness(self._head)
         self._writer.release()
 
@@ -243,15 +245,20 @@ class Relay:
             self._writer.refuse(stopped(detail))
 
     async def _flush(self) -> None:
-        """Mirror what was written last, if the mirror was well and it takes no time; the next process does the rest."""
-        if not self._is_well:
+        """Mirror the last events, if the mirror was well and it takes no time; the next process does the rest.
+
+        The copier goes on on a line of its own: the one before may have been cut off in the middle of an append.
+        """
+        if self._copier is None or not self._is_well:
             return
-        feed, stream = self._writer.feed, self._connect(*self._name)
-        copier = Copier(self._store, stream, feed.read, cursor=self._cursor, head=self._head)
+        stream = self._connect(*self._name)
+        copier = replace(self._copier, stream=stream)
         try:
             with suppress(StreamFault, StoreFault, TimeoutError):
                 async with asyncio.timeout(self._limits.flush_seconds):
-                    while feed.held(after=copier.cursor.position, limit=1) and await copier.copy():
+                    while self._cursor.position < self._log_end and await copier.copy():
+                        if copier.cursor == self._cursor:
+                            return  # the log ends before what was told of it: to say so is the next comparison's part
                         self._cursor = copier.cursor
         finally:
             await stream.close()

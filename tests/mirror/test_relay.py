@@ -98,6 +98,22 @@ async def test_the_last_events_are_mirrored_when_it_ends() -> None:
         assert held.entries == entries(bench.log)
 
 
+@pytest.mark.parametrize("begins", [True, False])
+@simulated
+async def test_what_is_written_at_once_after_the_comparison_is_mirrored_when_it_ends(begins: bool) -> None:
+    """As the command line does: it waits for the comparison, writes once and ends, and no probe was answered yet."""
+    log = MemoryLog("L") if begins else await some_events()
+    held = MemoryEntries()
+    if not begins:
+        await MemoryStream(held).append(log.records, b"", begin=True)
+    Line.is_hung = True
+    async with ledger(log) as bench:
+        async with mirrored(bench, held=held):
+            await bench.do(bench.reserve())
+            assert held.entries != entries(log)
+        assert held.entries == entries(log)
+
+
 @simulated
 async def test_it_ends_although_a_driver_forgets_a_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
     async def forgetful(stream: Line) -> Tail:
