@@ -331,9 +331,11 @@ async def confirm_at_the_last_moment(client: httpx.AsyncClient, urls: list[str])
 def test_a_stalled_holder_of_the_lock_loses_it(on_mariadb: Place, serve: Serve) -> None:
     # The holder's own setting says how long it may be silent; it is shorter than the other's patience.
     stalled, other = serve(on_mariadb, lock_timeout_ms=IMPATIENT_MS), serve(on_mariadb)
+    pause_idle(other, on_mariadb)
     with Load([stalled.url], clients=8) as first:
         first.progress()
         stall_with_the_lock(stalled, on_mariadb)
+        other.resume()
         try:
             with Load([other.url], clients=8, seed=1) as second:
                 second.progress()
@@ -349,9 +351,11 @@ def test_a_stalled_holder_of_the_lock_loses_it(on_mariadb: Place, serve: Serve) 
 def test_a_stalled_holder_of_the_file_lock_is_not_waited_for(on_sqlite: Place, serve: Serve) -> None:
     """SQLite cannot take the lock from a process that lives; the other refuses meanwhile, and then goes on."""
     stalled, other = serve(on_sqlite), serve(on_sqlite, lock_timeout_ms=IMPATIENT_MS)
+    pause_idle(other, on_sqlite)
     with Load([stalled.url], clients=8) as first:
         first.progress()
         stall_with_the_lock(stalled, on_sqlite)
+        other.resume()
         with Load([other.url], clients=8, seed=1) as second:
             try:
                 wait_until(lambda: bool(faults(second)), "the other refuses")
@@ -365,11 +369,11 @@ def test_a_stalled_holder_of_the_file_lock_is_not_waited_for(on_sqlite: Place, s
 
 
 def stall_with_the_lock(service: Service, place: Place) -> None:
-    """Stop a busy process in the middle of a transaction."""
+    """Stop a busy process in the middle of a transaction; all others are paused, or the lock may be theirs."""
     for _ in range(200):
         service.pause()
         time.sleep(0.05)  # for the statement that the server may be busy with
-        if place.is_locked() and place.is_locked():  # once may have been another process, which sweeps
+        if place.is_locked():
             return
         service.resume()
         a_moment()
