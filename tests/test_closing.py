@@ -1,6 +1,7 @@
 """Whenever a read is cancelled, or its store is closed meanwhile, no connection is left open."""
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -33,15 +34,16 @@ async def interrupted(
             future._asyncio_future_blocking = False  # as a task does that takes it over
         if count == at and not late:
             error = await then()
-        if not error:
-            await (asyncio.sleep(0) if future is None else asyncio.wait([future]))
+            if error and future is not None:
+                future.cancel()  # as a task does that is cancelled
+        await (asyncio.sleep(0) if future is None else asyncio.wait([future]))
         if count == at and late:
             error = await then()
 
 
 @pytest.fixture
 def drivers(monkeypatch: pytest.MonkeyPatch, sql_ledger: Ledger) -> list[Any]:
-    """Keeps every connection that is opened, so that none is closed by being forgotten."""
+    """Keeps every connection that is opened, also in vain, so that none is closed by being forgotten."""
     store = sql_ledger.open()
     assert isinstance(store, SqlStore)
     opened, opener = list[Any](), type(store).open
@@ -50,13 +52,26 @@ def drivers(monkeypatch: pytest.MonkeyPatch, sql_ledger: Ledger) -> list[Any]:
         opened.append(await opener(of))
         return opened[-1]
 
+    class Noted(sqlite._Connection):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            opened.append(self)
+
     monkeypatch.setattr(type(store), "open", noting)
+    monkeypatch.setattr(sqlite, "_Connection", Noted)
     monkeypatch.setattr(sqlite, "CLOSE_SECONDS", 0.05)  # nor does it wait for a connection that is just being opened
     return opened
 
 
 def is_open(driver: Any) -> bool:
-    return driver._connection is not None if isinstance(driver, aiosqlite.Connection) else bool(driver.connected)
+    match driver:
+        case sqlite3.Connection():
+            with suppress(sqlite3.ProgrammingError):  # it is closed
+                return driver.total_changes >= 0
+            return False
+        case aiosqlite.Connection():
+            return driver._connection is not None
+    return bool(driver.connected)
 
 
 async def are_closed(drivers: list[Any]) -> None:

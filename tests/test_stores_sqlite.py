@@ -1,9 +1,10 @@
 """What only SQLite can do to a ledger: a file, its directory, and statements that other databases refuse."""
 
+import asyncio
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ledger.domain.rejection import Code
 from ledger.ports import Snapshot, Store, StoreFault
 from ledger.stores import migrate, open_store
 from ledger.stores import sqlite as dialect
-from tests.stores import Ledger, append, fault_of, follow, opened
+from tests.stores import TOTAL_SECONDS, Ledger, append, fault_of, follow, opened
 
 
 @pytest.fixture
@@ -221,3 +222,17 @@ def test_urls_that_no_store_has(url: str, says: str) -> None:
         open_store(url)
     with pytest.raises(ValueError, match="2000 or more"):
         open_store("sqlite+aiosqlite:///x.db", lock_timeout_ms=1999)
+
+
+async def test_a_driver_that_is_closed_while_it_stops_lets_go_of_the_file(ledger: Ledger, file: Path) -> None:
+    """As a pool does that is disposed of beside an interruption."""
+    async with opened(ledger.url) as store:
+        assert isinstance(store, dialect.SQLiteStore)
+        driver = await store.open()
+        await driver.execute("BEGIN IMMEDIATE")
+        async with asyncio.timeout(TOTAL_SECONDS):
+            driver.stop()
+            with suppress(ValueError):  # aiosqlite's word for what is closed
+                await driver.close()
+        with closing(sqlite3.connect(file, timeout=TOTAL_SECONDS, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")

@@ -7,8 +7,9 @@ connection's thread and cannot be cancelled, only left behind.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -27,6 +28,7 @@ __all__ = ["CHECK_URL", "SQLiteStore", "fault", "file_fault", "file_of"]
 
 CHECK_URL = "check the database URL"
 CLOSE_POLL_SECONDS = 0.005
+FETCHED_ROWS = 64  # in one turn of the driver's thread, as aiosqlite.connect has it
 PRIMARY_CODE = 0xFF  # the low byte of an extended result code
 
 
@@ -92,11 +94,9 @@ class SQLiteStore(SqlStore):
         given = self._file.startswith("file:")
         uri = self._file if given else f"file:{quote(self._file)}?mode=rw"
         options = dict(self._arguments, uri=True, timeout=self._busy_seconds, isolation_level=None, factory=_Connection)
-        connection = aiosqlite.connect(uri, **options)
-        # As SQLAlchemy does it: a thread that waits for a hung disk must not keep the process from ending.
-        connection._thread.daemon = True
-        self._threads = {thread for thread in self._threads if thread.is_alive()} | {connection._thread}
-        connection = await connection  # starts the thread
+        driver = _Driver(partial(sqlite3.connect, uri, **options))
+        self._threads = {thread for thread in self._threads if thread.is_alive()} | {driver._thread}
+        connection = await driver  # starts the thread
         try:
             await connection.execute_fetchall("PRAGMA journal_mode = WAL")
             await connection.execute_fetchall("PRAGMA synchronous = FULL")
@@ -106,11 +106,46 @@ class SQLiteStore(SqlStore):
         return connection
 
 
+class _Driver(aiosqlite.Connection):
+    """A connection that is closed at the end of its thread, whatever became of it.
+
+    aiosqlite 0.22.1 forgets one, open, when the wait for it is cancelled, and when it is closed while it stops; then it
+    also waits for ever. A forgotten connection may hold the lock of the file.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        opened = list[sqlite3.Connection]()
+
+        def connected() -> sqlite3.Connection:
+            opened.append(connect())
+            return opened[-1]
+
+        super().__init__(connected, iter_chunk_size=FETCHED_ROWS)
+        self._stopped: asyncio.Future[Any] | None = None
+        # As SQLAlchemy does it: a thread that waits for a hung disk must not keep the process from ending.
+        self._thread = Thread(target=_work, args=(self._thread.run, opened), daemon=True)
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        if self._stopped is None:
+            self._stopped = super().stop()
+        return self._stopped
+
+
+def _work(work: Callable[[], None], opened: Sequence[sqlite3.Connection]) -> None:
+    """Do the work of a driver's thread; it keeps the driver from no garbage collector."""
+    try:
+        work()
+    finally:
+        for connection in opened:
+            connection.close()
+
+
 class _Connection(sqlite3.Connection):
     def close(self) -> None:
-        # With a cursor still open, as a cancellation leaves it, SQLite would keep the transaction and its lock alive.
-        if self.in_transaction:
-            self.rollback()
+        with suppress(sqlite3.ProgrammingError):  # it is closed already
+            # With a cursor still open, as a cancellation leaves it, SQLite would keep the transaction and its lock.
+            if self.in_transaction:
+                self.rollback()
         super().close()
 
 
