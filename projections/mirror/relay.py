@@ -254,8 +254,10 @@ class Relay:
         stream = self._connect(*self._name)
         copier = replace(self._copier, stream=stream)
         try:
-            with suppress(StreamFault, StoreFault, TimeoutError):
+            with suppress(_Unfinished, StreamFault, StoreFault, TimeoutError):
                 async with asyncio.timeout(self._limits.flush_seconds):
+                    if await self._named() != self._name:
+                        return  # the ledger was restored meanwhile: its mirror is another stream
                     while self._cursor.position < self._log_end and await copier.copy():
                         if copier.cursor == self._cursor:
                             return  # the log ends before what was told of it: to say so is the next comparison's part

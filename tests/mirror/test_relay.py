@@ -114,6 +114,23 @@ async def test_what_is_written_at_once_after_the_comparison_is_mirrored_when_it_
         assert held.entries == entries(log)
 
 
+@pytest.mark.parametrize("is_finished", [True, False])
+@simulated
+async def test_nothing_of_a_restored_log_is_mirrored_when_it_ends(is_finished: bool) -> None:
+    log, held = await some_events(), MemoryEntries()
+    whole = list(log.records)
+    await MemoryStream(held).append(whole[:5], b"", begin=True)
+    before = list(held.entries)
+    Line.is_hung = True
+    async with mirrored(Bench(log), held=held) as (relay, _):
+        await until(lambda: relay.status.is_reached)
+        if is_finished:
+            put(log, fenced(whole[:7], log))
+        else:
+            put(log, whole[:7], stops=[RESTORING])
+    assert held.entries == before
+
+
 @simulated
 async def test_it_ends_although_a_driver_forgets_a_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
     async def forgetful(stream: Line) -> Tail:
