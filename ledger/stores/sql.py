@@ -376,10 +376,9 @@ class SqlTransaction:
         rows = await self._rows()
         before = list(rows.values())
         after, text = after_lift(before, self.head.stopped, is_mended, self.now)
-        left = {id: stop for id, stop in rows.items() if not is_mended(stop)}
-        if lifted := sorted(rows.keys() - left.keys()):
+        if lifted := [id for id, stop in rows.items() if is_mended(stop)]:
             await self._execute(LIFT, {"ids": lifted})
-        await self._add(rows, after[len(left) :])
+        await self._add(rows, after[len(rows) - len(lifted) :])
         await self._note_stops(text, len(after) + gone(before, self.head, is_mended))
         return all_stops(after, self.head)
 

@@ -29,10 +29,10 @@ def gone(rows: Sequence[Stop], head: Head, is_mended: Callable[[Stop], bool] = l
 def with_stop(rows: Sequence[Stop], text: str | None, stop: Stop) -> list[Stop]:
     """Give the rows with one reason more, if it is new."""
     after = [*rows] if any(each.is_as(stop) for each in rows) else [*rows, stop]
-    return with_text(after, foreign_text(rows, text), stop.stopped_at)
+    return _with_text(after, foreign_text(rows, text), stop.stopped_at)
 
 
-def with_text(rows: Sequence[Stop], foreign: str | None, now: int) -> list[Stop]:
+def _with_text(rows: Sequence[Stop], foreign: str | None, now: int) -> list[Stop]:
     """Make a text that is not ours a row too, where it stands beside others.
 
     Else, when its build clears it, nobody could tell that it was shown this reason and none of the others: one of those
@@ -64,7 +64,7 @@ def after_lift(
     foreign = foreign_text(rows, text)
     if foreign is not None and is_mended(Stop(StopKind.EARLIER_BUILD, foreign)):
         foreign = None
-    after = with_text([stop for stop in rows if not is_mended(stop)], foreign, now)
+    after = _with_text([stop for stop in rows if not is_mended(stop)], foreign, now)
     return after, text_of(after) if after else foreign
 
 
