@@ -172,6 +172,15 @@ def _mapping(rows: Rows, _: Parts) -> dict[str, Any]:
     return dict(rows)
 
 
+def _single(name: str) -> Callable[[Parts], Rows]:
+    return lambda parts: (parts[name],)
+
+
+def _integer(rows: Rows, _: Parts) -> int:
+    (number,) = rows
+    return int(number)
+
+
 def _series_rows(parts: Parts) -> Rows:
     for versions in parts["series"].values():
         for each in versions:
@@ -269,24 +278,6 @@ def _highest(rows: Rows, _: Parts) -> dict[tuple[str, int], int]:
     return {(code, era): value for code, era, value in rows}
 
 
-def _format_rows(parts: Parts) -> Rows:
-    yield parts["format"]
-
-
-def _format(rows: Rows, _: Parts) -> int:
-    (format,) = rows
-    return int(format)
-
-
-def _links_rows(parts: Parts) -> Rows:
-    yield parts["links"]
-
-
-def _links(rows: Rows, _: Parts) -> int:
-    (links,) = rows
-    return int(links)
-
-
 class _Form(NamedTuple):
     rows: Callable[[Parts], Rows]
     part: Callable[[Rows, Parts], Any]
@@ -303,6 +294,6 @@ _FORMS: Mapping[str, _Form] = {
     "fences": _Form(_fence_rows, _fences),
     "retired": _Form(_items("retired"), _mapping),
     "highest": _Form(_highest_rows, _highest),
-    "format": _Form(_format_rows, _format),
-    "links": _Form(_links_rows, _links),
+    "format": _Form(_single("format"), _integer),
+    "links": _Form(_single("links"), _integer),
 }
