@@ -284,10 +284,8 @@ class Backward:
     def _link(self, event: Event, entry: Entry) -> None:
         """Note the documents that an event gave to numbers in the state in which they were."""
         id = event.sequence
-        for value in values_of(event.linked):
-            original = event.original(value)
+        for value, original in event.originals(event.linked):
             assert id is not None
-            assert original is not None
             self.links.append(LinkRow(self.forward.sequence_at[id], value, entry.position))
             self._documents.setdefault((id, value), original.document or "")
 

@@ -9,13 +9,13 @@ alike to it, and ends in `assert_never`, so that mypy names each place that an e
 of in. How a new event is added is told, with a real one, in docs/extending.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, NamedTuple, get_args
 
 from ledger.domain.formats import FORMAT_STREAM
 from ledger.domain.places import Numbering, Original, Place, Print, Written
-from ledger.domain.ranges import Ranges, includes
+from ledger.domain.ranges import Ranges, includes, values_of
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 
@@ -117,6 +117,13 @@ class BaseEvent:
         None when nobody was to get the value by this event.
         """
         return None
+
+    def originals(self, ranges: Ranges) -> Iterator[tuple[int, Original]]:
+        """Yields each of these values, which must be of a number of this event, with its original."""
+        for value in values_of(ranges):
+            original = self.original(value)
+            assert original is not None
+            yield value, original
 
 
 # Series

@@ -115,9 +115,7 @@ class ReservationHistory:
 
     def _link(self, event: Event) -> None:
         """Take over another document. The number may have been voided since, of which a reservation knows nothing."""
-        for value in values_of(event.linked):
-            original = event.original(value)
-            assert original is not None
+        for value, original in event.originals(event.linked):
             self._put(((value, value),), ValueState.CONFIRMED, original.document)
 
     def _put(self, ranges: Ranges, state: ValueState, document: str | None = None) -> None:
@@ -196,7 +194,4 @@ def confirmed_by(event: Event, values: BitMap) -> Iterator[tuple[int, Original]]
     """Give those of some values that an event confirmed or linked, how their numbers were printed, and for what."""
     confirmed = (ranges for state, ranges in event.changes if state is ValueState.CONFIRMED)
     for ranges in (*confirmed, event.linked):
-        for value in values_of(among(values, ranges)):
-            original = event.original(value)
-            assert original is not None
-            yield value, original
+        yield from event.originals(among(values, ranges))

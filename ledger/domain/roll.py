@@ -6,7 +6,6 @@ from pyroaring import BitMap
 
 from ledger.domain.accounting import Accounting, Cause, among
 from ledger.domain.events import Event, Original
-from ledger.domain.ranges import values_of
 from ledger.domain.sequence import Sequence, ValueState
 
 __all__ = ["Roll", "Told"]
@@ -35,14 +34,10 @@ class Roll(Accounting):
 
     def take(self, event: Event, cause: Cause, only: BitMap | None = None) -> None:
         sought = self.sought if only is None else self.sought & only
-        for value in values_of(among(sought, event.linked)):
-            linked = event.original(value)
-            assert linked is not None
+        for value, linked in event.originals(among(sought, event.linked)):
             self._documents.setdefault(value, linked.document)
         for state, ranges in event.changes:
-            for value in values_of(among(sought, ranges)):
-                original = event.original(value)
-                assert original is not None
+            for value, original in event.originals(among(sought, ranges)):
                 document = self._documents.get(value, original.document) if state is ValueState.CONFIRMED else None
                 self.told[value] = Told(state, cause, original, document)
                 self.sought.remove(value)
