@@ -202,7 +202,6 @@ class Relay:
         if tail.position > self._log_end:
             self._writer.witness(tail.position)  # whatever becomes of Redis or the database before they are compared
             await self._compare(copier)
-        self._is_well = True
         return True
 
     async def _rest(self, stream: Stream) -> None:
