@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from numbering.cli.main import COMMANDS
 
-__all__ = ["Forked", "loaded", "program"]
+__all__ = ["Forked", "Signalled", "loaded", "program"]
 
 PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 MAX_FILES = 1 << 16
@@ -41,7 +41,27 @@ loaded = multiprocessing.get_context("forkserver")
 loaded.set_forkserver_preload([*{f"numbering.cli.{at.partition(':')[0]}" for at in COMMANDS.values()}, *LOADED_TOO])
 
 
-class Forked:
+class Signalled:
+    """What is sent to a process by its `pid`, as `subprocess.Popen` would send it, while `poll` finds no end of it."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        raise NotImplementedError
+
+    def send_signal(self, number: int, /) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):  # it ended just now, and another process was told first
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Forked(Signalled):
     """A process that was begun as `subprocess.Popen` would begin it, in a session of its own, and may be used as one.
 
     Like a `Server` it is ended by the kernel when the run of tests is.
@@ -65,17 +85,6 @@ class Forked:
         if status is None:
             raise subprocess.TimeoutExpired("numbering", timeout or 0)
         return status
-
-    def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            with suppress(ProcessLookupError):  # it ended just now, and another process was told first
-                os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
 
 
 @contextmanager

@@ -15,12 +15,11 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from tests.fire.service import Service
-from tests.forked import MAX_FILES, PARENT_DEATH_SIGNAL
+from tests.forked import MAX_FILES, PARENT_DEATH_SIGNAL, Signalled
 from tests.numbering.process import completed, without_settings
 from tests.servers import Process, dies_with_us
 
@@ -92,7 +91,7 @@ main(words, prog_name="numbering")
 """
 
 
-class Begun:
+class Begun(Signalled):
     """A process that was forked from a loaded build, and may be used as a `subprocess.Popen`."""
 
     def __init__(self, line: socket.socket) -> None:
@@ -116,17 +115,6 @@ class Begun:
                 raise subprocess.TimeoutExpired("numbering", timeout or 0) from None
             self._line.close()
         return self._status
-
-    def send_signal(self, sig: int, /) -> None:
-        if self.poll() is None:
-            with suppress(ProcessLookupError):  # it ended just now, and another process was told first
-                os.kill(self.pid, sig)
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
 
     def _number(self) -> int:
         """Read a number; one of nothing when whoever waits for the process was killed, and it with that one."""
