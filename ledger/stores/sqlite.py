@@ -107,10 +107,10 @@ class SQLiteStore(SqlStore):
 
 
 class _Driver(aiosqlite.Connection):
-    """A connection that is closed at the end of its thread, whatever became of it.
+    """A connection that its thread closes when the thread ends.
 
-    aiosqlite 0.22.1 forgets one, open, when the wait for it is cancelled, and when it is closed while it stops; then it
-    also waits for ever. A forgotten connection may hold the lock of the file.
+    aiosqlite 0.22.1 leaves it open when the wait for it is cancelled, and when it is closed after it was stopped. An
+    open connection may hold the lock of the file. In the second case aiosqlite also waits for ever: hence one `stop`.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
@@ -132,7 +132,7 @@ class _Driver(aiosqlite.Connection):
 
 
 def _work(work: Callable[[], None], opened: Sequence[sqlite3.Connection]) -> None:
-    """Do the work of a driver's thread; it keeps the driver from no garbage collector."""
+    """Runs a driver's thread. Does not refer to the driver, so that the garbage collector can find that."""
     try:
         work()
     finally:

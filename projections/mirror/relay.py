@@ -244,9 +244,9 @@ class Relay:
             self._writer.refuse(stopped(detail))
 
     async def _flush(self) -> None:
-        """Mirror the last events, if the mirror was well and it takes no time; the next process does the rest.
+        """Mirror the last events, within `flush_seconds`, if the mirror was well; the next process does the rest.
 
-        The copier goes on on a line of its own: the one before may have been cut off in the middle of an append.
+        This takes a new connection: the old one may have been interrupted in the middle of an append.
         """
         if self._copier is None or not self._is_well:
             return
@@ -259,7 +259,7 @@ class Relay:
                         return  # the ledger was restored meanwhile: its mirror is another stream
                     while self._cursor.position < self._log_end and await copier.copy():
                         if copier.cursor == self._cursor:
-                            return  # the log ends before what was told of it: to say so is the next comparison's part
+                            return  # the log lost its end: the next comparison finds and reports it
                         self._cursor = copier.cursor
         finally:
             await stream.close()

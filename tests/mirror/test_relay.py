@@ -101,7 +101,7 @@ async def test_the_last_events_are_mirrored_when_it_ends() -> None:
 @pytest.mark.parametrize("begins", [True, False])
 @simulated
 async def test_what_is_written_at_once_after_the_comparison_is_mirrored_when_it_ends(begins: bool) -> None:
-    """As the command line does: it waits for the comparison, writes once and ends, and no probe was answered yet."""
+    """As the command line does: it waits for the comparison, writes once and ends before a probe was answered."""
     log = MemoryLog("L") if begins else await some_events()
     held = MemoryEntries()
     if not begins:
