@@ -25,7 +25,7 @@ class Names(NamedTuple):
 
 EVENT = Names({"DocumentLinked"}, {"DocumentLinked"})
 COMMAND = Names({"Link", "LinkBody"}, {"link", "numbers:link"})
-FEWEST = {"event": 6, "command": 8}
+MOST = {"event": 6, "command": 8}
 
 
 def part(title: str) -> str:
@@ -84,7 +84,7 @@ def test_the_files_are_those_that_know_it_by_name(title: str, kind: str, names: 
     modules = (path for package in PRODUCT for path in (ROOT / package).rglob("*.py"))
     found = {str(path.relative_to(ROOT)) for path in modules if mentions(path, names)}
     assert set(named(title)) == found
-    assert len(found) <= FEWEST[kind]
+    assert len(found) <= MOST[kind]
 
 
 # What mypy can name, it names
@@ -96,7 +96,7 @@ def families(kinds: Iterable[type]) -> set[str]:
 
 
 MATCH = re.compile(r"^\s*match\b", re.MULTILINE)
-KNOWN = families(get_args(Event)) | families(get_args(Command)) - {"object", "Place"}
+KNOWN = families((*get_args(Event), *get_args(Command))) - {"object", "Place"}
 
 
 def matches() -> Iterator[tuple[str, ast.Match]]:
