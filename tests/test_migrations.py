@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from ledger import chain
 from ledger.domain.rejection import Code
 from ledger.migrations import NEWEST
-from ledger.ports import Record, Stop, StopKind, Store
+from ledger.ports import Record, Stop, StopKind
 from ledger.stores import migrate
 from ledger.stores.earlier import read_text
 from ledger.stores.migration import migrations
@@ -26,6 +26,7 @@ from ledger.stores.schema import events, metadata
 from projections.schema import metadata as projections_metadata
 from tests.servers import Database, MariaDB
 from tests.stores import Ledger, append, fault_of, opened
+from tests.test_stops import kinds, stopped
 
 
 async def ask(url: str, question: Any) -> Any:
@@ -265,17 +266,17 @@ async def test_an_earlier_ledger_that_was_not_stopped_is_not(earlier_url: str) -
 async def test_what_a_build_of_before_writes_later_is_read_by_the_next_run(sql_ledger: Ledger) -> None:
     url, texts = admin_url(sql_ledger), {kind: text for text, kind in TEXTS.items()}
     store = sql_ledger.open()
-    kinds: list[StopKind] = []
+    known: list[StopKind] = []
     for kind in (StopKind.MIRROR_AHEAD, StopKind.ARCHIVE_AHEAD, StopKind.MIRROR_FORKED):
         await write_text(url, texts[kind])
-        assert [stop.kind for stop in await store.stops()] == [*kinds, StopKind.EARLIER_BUILD]
-        kinds.append(kind)
+        assert await kinds(store) == [*known, StopKind.EARLIER_BUILD]
+        known.append(kind)
         for is_read in (True, False):
             assert await migrate(url) is is_read
-            assert [stop.kind for stop in await store.stops()] == kinds
+            assert await kinds(store) == known
     await write_text(url, texts[StopKind.MIRROR_AHEAD])
     assert await migrate(url), "the same once more is no row more"
-    assert [stop.kind for stop in await store.stops()] == kinds
+    assert await kinds(store) == known
     head = await store.head()
     assert (head.stops, head.stopped) == (3, texts[StopKind.ARCHIVE_AHEAD])
 
@@ -291,7 +292,7 @@ async def test_what_a_build_of_before_has_lifted_is_lifted_by_the_next_run(sql_l
         await execute(url, "UPDATE ledger_head SET stopped = NULL WHERE id = 1")
         assert (await store.head()).is_stopped, "until then all stand"
         assert await migrate(url)
-        assert [stop.kind for stop in await store.stops()] == left
+        assert await kinds(store) == left
         assert (await store.head()).stops == len(left)
         assert await migrate(url) is False
     assert not (await store.head()).is_stopped
@@ -303,11 +304,11 @@ async def test_what_a_build_of_before_has_lifted_is_what_it_was_shown_and_not_wh
     url, text = admin_url(sql_ledger), next(text for text, kind in TEXTS.items() if kind is StopKind.MIRROR_AHEAD)
     store = sql_ledger.open()
     await write_text(url, text)
-    await stop(store, Stop(StopKind.ARCHIVE_FORKED, "the archive tells another history"))
+    await stopped(store, Stop(StopKind.ARCHIVE_FORKED, "the archive tells another history"))
     assert (await store.head()).stopped == text, "it is shown its own"
     await execute(url, "UPDATE ledger_head SET stopped = NULL WHERE id = 1")
     assert await migrate(url)
-    assert [stop.kind for stop in await store.stops()] == [StopKind.ARCHIVE_FORKED]
+    assert await kinds(store) == [StopKind.ARCHIVE_FORKED]
     assert (await store.head()).stops == 1
 
 
@@ -315,16 +316,10 @@ async def test_what_came_beside_a_reason_of_ours_is_read_as_well(sql_ledger: Led
     url, text = admin_url(sql_ledger), next(text for text, kind in TEXTS.items() if kind is StopKind.MIRROR_AHEAD)
     store = sql_ledger.open()
     await write_text(url, text)
-    await stop(store, Stop(StopKind.ARCHIVE_FORKED, "the archive tells another history"))
+    await stopped(store, Stop(StopKind.ARCHIVE_FORKED, "the archive tells another history"))
     assert await migrate(url)
-    assert [stop.kind for stop in await store.stops()] == [StopKind.ARCHIVE_FORKED, StopKind.MIRROR_AHEAD]
+    assert await kinds(store) == [StopKind.ARCHIVE_FORKED, StopKind.MIRROR_AHEAD]
     assert await migrate(url) is False
-
-
-async def stop(store: Store, reason: Stop) -> None:
-    transaction = await store.begin()
-    await transaction.stop(reason)
-    await transaction.commit()
 
 
 async def test_an_operator_s_words_stay(sql_ledger: Ledger) -> None:

@@ -149,7 +149,7 @@ def test_a_voided_number_is_linked_no_more(story: Story) -> None:
     story.when(linking())
     voided = WithOriginal(Void(NUMBER, "sent to the wrong office", "R", replace=True), ORIGINAL)
     events = story.when(voided)
-    assert one(NumbersConfirmed, [each for each in events if isinstance(each, NumbersConfirmed)]).document == LATE
+    assert one(NumbersConfirmed, events).document == LATE
     assert story.rejection(linking("X")).code is Code.NUMBER_NOT_CONFIRMED
 
 

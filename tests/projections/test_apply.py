@@ -108,8 +108,8 @@ def test_a_void_names_the_replacement_that_follows_it() -> None:
 def test_a_link_changes_a_document_alone() -> None:
     batches = Batches(PLAIN)
     batches.batch(RaiseFormat(NEWEST_FORMAT, REASON), Reserve("PLAIN", "T", {}, 2), Confirm("T", "D"))
-    day = one(NumbersReserved, [event for event, _ in batches.story.log if isinstance(event, NumbersReserved)])
-    original = Original(1, day.numbering.document_date, (), "D", "T")
+    reserved = one(NumbersReserved, (event for event, _ in batches.story.log))
+    original = Original(1, reserved.numbering.document_date, (), "D", "T")
     unit = batches.batch(*(WithOriginal(Link("0001", each, REASON), original) for each in "EF"))
     assert (unit.documents, unit.changes, unit.inserted()) == ([("E", 3, 1), ("F", 3, 1)], [], [])
     assert unit.links == [LinkRow(3, 1, 5), LinkRow(3, 1, 6)]

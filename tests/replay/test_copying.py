@@ -26,6 +26,7 @@ from tests.invariants import read_log
 from tests.profiles import rounds
 from tests.projections.histories import run_on_sqlite
 from tests.replay.past import Listed, archived, documents, states
+from tests.replay.restoring import ignored
 from tests.test_machine import Machine
 
 UNPRINTED = ("SKIPPED", "PRE_CONTROL")
@@ -35,10 +36,6 @@ ARCHIVES = count()  # another object may get the id of one that is gone
 
 def entries(directory: Path) -> list[Path]:
     return list(directory.iterdir())
-
-
-def ignored(done: int, of: int) -> None:
-    assert 0 <= done <= of
 
 
 class ReadBack(Machine):

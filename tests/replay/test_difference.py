@@ -8,15 +8,12 @@ from ledger.domain.sequence import ValueState
 from replay.difference import Verdict, between, compare
 from replay.moments import Moment
 from tests.replay.past import Listed
+from tests.replay.restoring import ignored
 
 RESERVED, CONFIRMED, VOIDED, CANCELLED = (
     ValueState.RESERVED, ValueState.CONFIRMED, ValueState.VOIDED, ValueState.CANCELLED,
 )  # fmt: skip
 ISSUED, HELD, END = 5, 7, 12
-
-
-def ignored(done: int, of: int) -> None:
-    assert 0 <= done <= of
 
 
 async def test_what_changed_is_told(letters_log: Listed) -> None:

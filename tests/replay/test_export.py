@@ -16,13 +16,10 @@ from replay.moments import END, Moment
 from replay.telling import EVENT_COLUMNS
 from tests.replay.conftest import REASON
 from tests.replay.past import Listed
+from tests.replay.restoring import ignored
 
 LAST = 12
 NUMBER = "คคง.-สคฉ.3-000{}-2568"
-
-
-def ignored(done: int, of: int) -> None:
-    assert 0 <= done <= of
 
 
 def table(directory: Path, manifest: Manifest) -> list[dict[str, str]]:

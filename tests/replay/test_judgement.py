@@ -331,23 +331,25 @@ def test_a_copy_whose_event_says_another_position() -> None:
     assert (examination.flawed, examination.position) == (3, 2)
 
 
+# Instead of what stands there; `float` is the same number as a float.
 FORGED: dict[tuple[str, ...], list[object]] = {
-    ("data", "value"): [4.0, True],
+    ("data", "value"): [float, True],
     ("data", "document"): [None, 5, True],
     ("data", "previous"): [5, None],
-    ("data", "format"): [2.0, True],
-    ("data", "max_value"): [5000.0, None],
-    ("data", "cut_time"): [0.0, None],
-    ("position",): [80.0],
-    ("ordinal",): [False, 0.0],
-    ("recorded_at",): [1.0, None],
+    ("data", "format"): [float, True],
+    ("data", "max_value"): [float, None],
+    ("data", "cut_time"): [float, None],
+    ("version",): [float, True],
+    ("position",): [float],
+    ("ordinal",): [False, float],
+    ("recorded_at",): [float, None],
 }
 
 
 @pytest.mark.parametrize(
     "kind", ["NumberAssigned", "DocumentLinked", "FormatRaised", "MaximumAdjusted", "RestoreFenced"]
 )
-def test_a_value_of_another_type_is_found_though_it_is_equal(kind: str) -> None:
+def test_a_value_of_another_type_is_found_even_if_it_is_equal(kind: str) -> None:
     """A forger who chains everything anew leaves numbers that compare alike, or nothing where text must stand."""
     stored = log()
     at = next(index for index, row in enumerate(stored) if orjson.loads(row.body)["type"] == kind)
@@ -357,7 +359,7 @@ def test_a_value_of_another_type_is_found_though_it_is_equal(kind: str) -> None:
         place = said["data"] if len(path) == 2 else said
         for value in values if path[-1] in place else []:
             number = place[path[-1]]
-            place[path[-1]] = float(number) if isinstance(value, float) else value
+            place[path[-1]] = float(number) if value is float else value
             body = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
             place[path[-1]] = number
             examination = Examination(LEDGER_ID)

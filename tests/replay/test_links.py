@@ -2,15 +2,11 @@
 
 from datetime import date
 
-from ledger import chain
-from ledger.codec import Entry, encode
 from ledger.domain.commands import (
     Cancel,
     Choice,
     Confirm,
-    Decidable,
     DefineSeries,
-    Envelope,
     Link,
     Original,
     RaiseFormat,
@@ -23,15 +19,13 @@ from replay.difference import between
 from replay.moments import Moment
 from replay.story import story_of
 from replay.telling import EVENT_COLUMNS, documents_of, event_row, said_by
-from tests.given import NOW, PLAIN, SECOND, Story
+from tests.given import NOW, PLAIN
 from tests.golden.samples import LEDGER_ID, log
 from tests.replay.past import Listed
+from tests.replay.places import LEDGER
+from tests.replay.restoring import decided, ignored
 
 NUMBER = "คคง.-สคฉ.3-01-0004-2568"
-
-
-def ignored(done: int, of: int) -> None:
-    assert 0 <= done <= of
 
 
 async def test_a_story_tells_each_document_with_its_reason() -> None:
@@ -62,9 +56,8 @@ def test_an_event_is_told_with_its_document_and_the_value_that_it_is_about() -> 
 
 def linked_while_it_was_open() -> list[Record]:
     """Of a block of two, one is confirmed; the other is cancelled, and the first linked before that and after it."""
-    story, records = Story(now=NOW), list[Record]()
     original = Original(1, date(2025, 6, 15), (), "D", "T")
-    commands: list[Decidable] = [
+    return decided(
         DefineSeries((PLAIN,)),
         RaiseFormat(NEWEST_FORMAT, "for the test"),
         Reserve("PLAIN", "T", count=2),
@@ -72,16 +65,11 @@ def linked_while_it_was_open() -> list[Record]:
         WithOriginal(Link("0001", "E", "so it was decided"), original),
         Cancel("T"),
         WithOriginal(Link("0001", "F", "so it was decided"), original),
-    ]
-    for number, command in enumerate(commands):
-        for ordinal, event in enumerate(story.when(command)):
-            entry = Entry(len(records) + 1, event, Envelope(bytes([number]) * 32, "somchai"), ordinal, story.now)
-            records.append(encode(entry, records[-1].hash if records else chain.genesis("test")))
-        story.now += SECOND
-    return records
+        now=NOW,
+    )
 
 
 async def test_a_link_ends_no_reservation() -> None:
-    found = await between(Listed("test", linked_while_it_was_open()), Moment(position=5), Moment(position=7), ignored)
+    found = await between(Listed(LEDGER, linked_while_it_was_open()), Moment(position=5), Moment(position=7), ignored)
     ((reservation, ending),) = found.ended
     assert (reservation.ranges, type(ending.event).__name__) == (((2, 2),), "ReservationCancelled")
