@@ -42,13 +42,11 @@ from ledger.domain.commands import (
     Issue,
     Link,
     OpenPeriod,
-    RaiseFormat,
     Reserve,
     ResetSequence,
     RetireSeries,
     Void,
 )
-from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.ranges import Ranges, values_of
 from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import ValueState
@@ -164,7 +162,6 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.run(self._begin())
-        self.ask(RaiseFormat(NEWEST_FORMAT, REASON), lambda model: None)
         for code, forms in FORMS.items():
             self.define(code, forms[0])
 

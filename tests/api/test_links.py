@@ -6,18 +6,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from ledger.domain.commands import Envelope, RaiseFormat
-from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.rejection import Code
 from tests.api.client import RFA_BODY, RFA_KEY, Api, Json, answer, in_memory, problem
 
 REASON = "filed under another name"
 NUMBER = "P-00001"
-
-
-@pytest.fixture(autouse=True)
-async def _newest(api: Api) -> None:
-    await api.ledger.execute(RaiseFormat(NEWEST_FORMAT, "for the test"), Envelope(bytes(32), "tester"))
 
 
 def path(number: str) -> str:

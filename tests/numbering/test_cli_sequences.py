@@ -145,7 +145,6 @@ def test_a_history_is_told_step_by_step() -> None:
 
 
 def test_a_number_is_linked_to_another_document() -> None:
-    said("upgrade")
     told = " ".join(said("link", "INV/2025/0002-A", "--document", "D-9", *WHY).split())
     assert "document D-9 previous document D-2" in told
     shown = said("show", "INV/2025/0002-A")
