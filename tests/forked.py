@@ -51,7 +51,7 @@ class Signalled:
 
     def send_signal(self, number: int, /) -> None:
         if self.poll() is None:
-            with suppress(ProcessLookupError):  # it ended just now, and another process was told first
+            with suppress(ProcessLookupError):  # it ended just now; only the process that began it knows
                 os.kill(self.pid, number)
 
     def terminate(self) -> None:

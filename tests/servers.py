@@ -228,7 +228,7 @@ class MariaDB(Server):
         return client.stdout.rstrip("\n")
 
     def dump(self, database: str) -> str:
-        """The statements that make a database's tables, rows, triggers and views; the accounts are named as its are."""
+        """The statements that make a database: tables, rows, triggers, views. They name the accounts of this one."""
         dumped = subprocess.run(
             [
                 program("mariadb-dump"),

@@ -13,8 +13,6 @@ from ledger.ports import StoreFault
 from ledger.stores import SqlStore, sqlite
 from tests.stores import TOTAL_SECONDS, Ledger
 
-SOON_SECONDS = 5.0
-
 
 async def interrupted(
     work: Coroutine[Any, Any, object], at: int, then: Callable[[], Awaitable[BaseException | None]], *, late: bool
@@ -75,7 +73,7 @@ def is_open(driver: Any) -> bool:
 
 
 async def are_closed(drivers: list[Any]) -> None:
-    async with asyncio.timeout(SOON_SECONDS):
+    async with asyncio.timeout(TOTAL_SECONDS):
         while any(map(is_open, drivers)):  # noqa: ASYNC110  SQLite's are closed by threads, which set no event
             await asyncio.sleep(0.001)
     drivers.clear()

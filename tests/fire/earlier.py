@@ -117,7 +117,7 @@ class Begun(Signalled):
         return self._status
 
     def _number(self) -> int:
-        """Read a number; one of nothing when whoever waits for the process was killed, and it with that one."""
+        """Read a number. If the line ends without one, the waiting process was killed, and the command with it."""
         told = self._line.recv(NUMBER_BYTES, socket.MSG_WAITALL)
         return int.from_bytes(told, "big", signed=True) if told else -signal.SIGKILL
 

@@ -103,7 +103,7 @@ def waits_for(process: subprocess.Popen[bytes], file: Path) -> bool:
 
 
 def heed_ctrl_c() -> None:
-    """A shell lets what it runs in the background ignore Ctrl-C, and with it all that this begins: the tests too."""
+    """What a shell runs in the background ignores Ctrl-C, and so do its children: these tests may run so."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
