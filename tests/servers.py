@@ -21,7 +21,8 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol, Self
@@ -30,6 +31,8 @@ HOST = "127.0.0.1"
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.02
+STANDING_POLL_SECONDS = 0.001
+STANDING = "TtZX"  # stopped, traced, ended: see proc_pid_stat(5)
 LOG_TAIL_LINES = 60
 
 # Below the ports that Linux gives to outgoing connections. A client that keeps trying a dead server's port could
@@ -73,6 +76,13 @@ class Process(Protocol):
     def send_signal(self, sig: int, /) -> None: ...
     def terminate(self) -> None: ...
     def kill(self) -> None: ...
+
+
+def _thread_states(pid: int) -> Iterator[str]:
+    """Yields the state of each thread of a process as the kernel tells it, one letter."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            yield (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def dies_with_us(command: list[str]) -> list[str]:
@@ -156,8 +166,18 @@ class Server(ABC):
         self.start()
 
     def pause(self) -> None:
-        """Makes the server hang: connections stay open and are accepted, nothing is answered."""
-        self._running().send_signal(signal.SIGSTOP)
+        """Makes the server hang: connections stay open and are accepted, nothing is answered.
+
+        Returns when every thread stands still. On busy cores a thread goes on for some 20 ms after the signal: long
+        enough to take a lock that the test has just found free.
+        """
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+        while process.poll() is None and any(state not in STANDING for state in _thread_states(process.pid)):
+            if time.monotonic() > deadline:
+                raise ServerError(self._report(f"did not stand still within {STOP_TIMEOUT_SECONDS:g} s"))
+            time.sleep(STANDING_POLL_SECONDS)
 
     def resume(self) -> None:
         self._running().send_signal(signal.SIGCONT)
