@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,18 @@ class Member:
         with self.said.open("ab") as log:
             self.process = subprocess.Popen(dies_with_us(command), env=without_settings(), stderr=log)
 
+    def waits(self) -> None:
+        """Waits until it says once more that it tries again. It has then begun, so signals end it cleanly."""
+        said = self._tries()
+        deadline = time.monotonic() + WAIT_SECONDS
+        while self._tries() == said:
+            assert self.process.poll() is None, self.said.read_text()
+            assert time.monotonic() < deadline, self.said.read_text()
+            time.sleep(0.01)
+
+    def _tries(self) -> int:
+        return self.said.read_text().count("trying again")
+
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(how)
         return self.process.wait(WAIT_SECONDS)
@@ -154,6 +166,16 @@ def counted(file: Path) -> tuple[int, Counter[str]]:
             return applied, Counter(dict(database.execute("SELECT document, numbers FROM documents")))
         except sqlite3.OperationalError:  # the tables are not made yet
             return 0, Counter()
+
+
+@contextmanager
+def away(redis: Redis) -> Iterator[None]:
+    """Stops a Redis, and starts it again."""
+    redis.stop()
+    try:
+        yield
+    finally:
+        redis.start()
 
 
 def wait_for(file: Path, position: int) -> None:
@@ -287,18 +309,15 @@ def test_a_redis_that_is_away_is_waited_for(mirror: Mirror, file: Path, begin: B
     last = mirror.relay()
     begin("a")
     wait_for(file, last)
-    mirror.redis.stop()
-    late = begin("b")
-    time.sleep(0.5)
-    assert late.process.poll() is None
-    mirror.redis.start()
+    with away(mirror.redis):
+        late = begin("b")
+        late.waits()
     mirror.issue(50)
     mirror.relay(last)
     is_right(mirror, file)
-    mirror.redis.stop()
-    time.sleep(0.5)
-    assert late.end() == 0
-    mirror.redis.start()
+    with away(mirror.redis):
+        late.waits()
+        assert late.end() == 0
 
 
 def test_a_service_that_is_away_is_waited_for(mirror: Mirror, file: Path, begin: Begin) -> None:

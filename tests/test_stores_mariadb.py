@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -38,7 +37,6 @@ def database(ledger: Ledger) -> Database:
 @contextmanager
 def paused(server: MariaDB) -> Iterator[None]:
     server.pause()
-    time.sleep(0.05)  # until the signal has reached every thread
     try:
         yield
     finally:
