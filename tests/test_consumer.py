@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -168,16 +168,6 @@ def counted(file: Path) -> tuple[int, Counter[str]]:
             return 0, Counter()
 
 
-@contextmanager
-def away(redis: Redis) -> Iterator[None]:
-    """Stops a Redis, and starts it again."""
-    redis.stop()
-    try:
-        yield
-    finally:
-        redis.start()
-
-
 def wait_for(file: Path, position: int) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while counted(file)[0] < position:
@@ -309,13 +299,13 @@ def test_a_redis_that_is_away_is_waited_for(mirror: Mirror, file: Path, begin: B
     last = mirror.relay()
     begin("a")
     wait_for(file, last)
-    with away(mirror.redis):
+    with mirror.redis.stopped():
         late = begin("b")
         late.waits()
     mirror.issue(50)
     mirror.relay(last)
     is_right(mirror, file)
-    with away(mirror.redis):
+    with mirror.redis.stopped():
         late.waits()
         assert late.end() == 0
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from asyncmy import errors
@@ -34,22 +34,13 @@ def database(ledger: Ledger) -> Database:
     return ledger.database
 
 
-@contextmanager
-def paused(server: MariaDB) -> Iterator[None]:
-    server.pause()
-    try:
-        yield
-    finally:
-        server.resume()
-
-
 @asynccontextmanager
 async def waiting_longer(ledger: Ledger, server: MariaDB) -> AsyncIterator[None]:
     """Let the server hang. What is given up meanwhile is so by its own deadline: one who has more time still waits."""
     patient = ledger.open(lock_timeout_ms=int(TOTAL_SECONDS * 1000))
     await patient.head()
     async with asyncio.TaskGroup() as group:
-        with paused(server):
+        with server.paused():
             waiting = group.create_task(patient.head())
             yield
             assert not waiting.done()
@@ -227,15 +218,12 @@ class TestFaults:
         await append(store, 2)
         await other.head()
         transaction = await other.begin()
-        mariadb.kill()
-        try:
+        with mariadb.killed():
             for work in (store.begin(), store.head(), transaction.append(follow(transaction.head, 1))):
                 fault = await fault_of(work)
                 assert fault.code is Code.DATABASE_UNAVAILABLE
                 assert fault.transient
             await transaction.rollback()
-        finally:
-            mariadb.restart()
         assert (await other.head()).position == 2
         await append(store, 1)
 

@@ -15,8 +15,8 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 
 import httpx
@@ -98,7 +98,7 @@ def test_a_killed_database_loses_nothing(on_mariadb: Place, mariadb: MariaDB, se
         for _ in range(KILLS):
             load.progress()
             a_moment()
-            with killed(mariadb):
+            with mariadb.killed():
                 outages.append(time.monotonic())
                 time.sleep(0.5)
         load.progress()
@@ -114,7 +114,7 @@ def test_a_service_waits_for_its_database(on_mariadb: Place, mariadb: MariaDB, s
     service = serve(on_mariadb, lock_timeout_ms=IMPATIENT_MS)
     with Load([service.url]) as load:
         load.progress()
-        with killed(mariadb):
+        with mariadb.killed():
             wait_until(lambda: service.get("/health/ready")[0] == 503, "the service says that it cannot number")
             wait_until(lambda: 503 in statuses(load), "requests are refused")
             assert service.get("/health/live")[0] == 200
@@ -130,11 +130,8 @@ def test_a_hanging_database_is_not_waited_for(on_mariadb: Place, mariadb: MariaD
     with Load([service.url]) as load:
         load.progress()
         a_moment()
-        mariadb.pause()
-        try:
+        with mariadb.paused():
             wait_until(lambda: 503 in statuses(load), "requests are refused")
-        finally:
-            mariadb.resume()
         load.progress()
         load.end()
     check(on_mariadb.url, load)
@@ -148,7 +145,7 @@ def test_a_commit_that_was_lost_is_done_again(on_mariadb: Place, mariadb: MariaD
         load.progress()
         with on_mariadb.held(IMPATIENT_MS / 1000 + 2):
             wait_until(lambda: "in doubt" in service.log.read_text(), "the service gives up waiting for COMMIT")
-            with killed(mariadb):
+            with mariadb.killed():
                 pass
         load.progress()
         load.end()
@@ -169,15 +166,6 @@ def test_a_commit_that_happened_unheard_is_found(on_mariadb: Place, serve: Serve
         load.end()
     check(on_mariadb.url, load)
     assert statuses(load) <= {200, 201, 503, 504}
-
-
-@contextmanager
-def killed(server: MariaDB) -> Iterator[None]:
-    server.kill()
-    try:
-        yield
-    finally:
-        server.start()
 
 
 # Clients vanish

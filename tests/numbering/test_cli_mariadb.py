@@ -57,10 +57,7 @@ def test_an_unsafe_server_is_refused(database: Database, mariadb: MariaDB, tmp_p
 
 
 def test_a_server_that_hangs_is_left(database: Database, mariadb: MariaDB, tmp_path: Path) -> None:
-    mariadb.pause()
-    try:
+    with mariadb.paused():
         ended = numbering(database, tmp_path, "series", "list", "--json", lock_timeout="2000")
-    finally:
-        mariadb.resume()
     assert ended.returncode == 3, ended.stderr
     assert json.loads(ended.stdout)["title"] == "DATABASE_UNAVAILABLE"

@@ -600,11 +600,8 @@ class TestMariaDB:
 
     async def test_a_silent_server_is_not_waited_for(self, mariadb: MariaDB, database: Database) -> None:
         server = dialect.Server(make_url(database.service_url))
-        mariadb.pause()
-        try:
+        with mariadb.paused():
             found = await in_order([*dialect._checks(server)], "mariadb", seconds=0.2)
-        finally:
-            mariadb.resume()
         assert [(finding.check, finding.level) for finding in found] == [
             ("mariadb connection", ERROR),
             ("mariadb checks", WARNING),
@@ -859,11 +856,8 @@ class TestRedis:
 
     async def test_a_silent_one(self, server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(redis, "ANSWER_SECONDS", 0.1)
-        server.pause()
-        try:
+        with server.paused():
             found = await looked(server.url)
-        finally:
-            server.resume()
         assert found["redis connection"].detail == "no answer from Redis within 0.1 s"
 
     async def test_it_is_part_of_the_examination(self, file: Path, server: Redis) -> None:
