@@ -8,7 +8,7 @@ that do until an operator says that none of them is left: `numbering upgrade`.
 __all__ = ["FIRST_FORMAT", "FORMAT_STREAM", "NEWEST_FORMAT"]
 
 FIRST_FORMAT = 1  # of every ledger of which no event says another
-NEWEST_FORMAT = 2  # that this build knows
+NEWEST_FORMAT = 3  # that this build knows
 
 # The stream of FormatRaised. One of its own: the newest event of `*` says which generation the ledger is of.
 FORMAT_STREAM = "*format"

@@ -23,7 +23,7 @@ __all__ = ["FOLD_VERSION", "PARTS", "Reservation", "RestoreFence", "State"]
 
 # Raise it whenever the same events would fold to another state, or the same state be written to a snapshot otherwise:
 # snapshots of another version are ignored.
-FOLD_VERSION = 7
+FOLD_VERSION = 8
 
 # What a root holds, by the names of its attributes; the heap of expiries is made of the reservations.
 PARTS = (
