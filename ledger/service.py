@@ -55,10 +55,11 @@ class Ledger:
         aside: Aside,
         limits: Limits | None = None,
         index: Index | None = None,
+        self_check: bool = True,
     ) -> None:
         self.clock = clock
         self.ids = ids
-        self.writer = Writer(store, clock=clock, spawn=spawn, limits=limits or Limits())
+        self.writer = Writer(store, clock=clock, spawn=spawn, limits=limits or Limits(), self_check=self_check)
         self._store = store
         self._log = Log(store, index)
         seconds = (limits or Limits()).lock_timeout_seconds

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     lock_timeout: Annotated[int, Field(ge=2000, le=60_000)] = Field(
         5000, description="milliseconds that a command waits for its turn"
     )
+    self_check: bool = Field(
+        True, description="judge each command by the rules of `numbering verify` before it is committed"
+    )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         "info", description="least severe messages to log"
     )

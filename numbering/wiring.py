@@ -54,6 +54,7 @@ class Node:
             aside=aside,
             limits=Limits(lock_timeout_seconds=settings.lock_timeout / 1000),
             index=ProjectedIndex(self.store),
+            self_check=settings.self_check,
         )
         self.projector = (
             Projector(self.store, self.ledger.writer.feed, clock=self.ledger.clock, spawn=spawn) if projects else None

@@ -74,14 +74,20 @@ class Limits:
 
 
 class Writer:
-    """Submit commands with `submit` or `enqueue`; follow the log with `fresh`. `start` once, `stop` once."""
+    """Submit commands with `submit` or `enqueue`; follow the log with `fresh`. `start` once, `stop` once.
 
-    def __init__(self, store: Store, *, clock: Clock, spawn: Spawn, limits: Limits = Limits()) -> None:
+    With `self_check`, the audit rules judge each command before it is committed.
+    """
+
+    def __init__(
+        self, store: Store, *, clock: Clock, spawn: Spawn, limits: Limits = Limits(), self_check: bool = True
+    ) -> None:
         self.feed = Feed(store)
         self._store = store
         self._clock = clock
         self._spawn = spawn
         self._limits = limits
+        self._self_check = self_check
         self._queue = Queue(limits.queue)
         self._wake = asyncio.Event()
         self._follower = Follower(store, self.feed, chunk=limits.fold_chunk, under_lock=limits.fold_under_lock)
@@ -358,7 +364,8 @@ class Writer:
         for waiting in drawn:
             if not any(entry.envelope.command_id in known for entry in waiting.attempted):
                 waiting.attempted = ()  # under the lock the log's word is final: it did not happen
-        batch = Batch(fold, max(transaction.now, transaction.head.recorded_at), self._limits.batch_bytes)
+        now = max(transaction.now, transaction.head.recorded_at)
+        batch = Batch(fold, now, self._limits.batch_bytes, self_check=self._self_check)
         batch.decide(drawn, known)
         self._more_due = batch.expire(self._limits.sweep) == self._limits.sweep
         return batch
