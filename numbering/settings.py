@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     self_check: bool = Field(
         True, description="judge each command by the rules of `numbering verify` before it is committed"
     )
+    verify_rate: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        200, description="events a second that the service reads again and verifies in the background; 0 reads none"
+    )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         "info", description="least severe messages to log"
     )
