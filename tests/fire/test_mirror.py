@@ -111,7 +111,12 @@ def test_a_lost_end_is_taken_back_from_the_mirror(place: Place, redis: Redis, se
     assert "run `numbering mirror adopt`" in examined.stdout
     assert "the database has lost its end" in operator.is_refused("mirror", "rebuild")
     taken = "6 events were taken back from the mirror\nlifted a reason to stop writing: MIRROR_AHEAD\n"
-    assert operator.does("mirror", "adopt") == taken
+    shown = operator.does("mirror", "adopt", "--dry-run")
+    assert shown.count("NumbersConfirmed") == 3
+    assert shown.endswith("6 events would be taken back from the mirror\n")
+    asked = operator.run("mirror", "adopt")
+    assert (asked.returncode, "say --yes" in asked.stderr) == (2, True), "there is no terminal to ask on"
+    assert operator.does("mirror", "adopt", "--yes").endswith(taken)
     for service, value in zip(services, (9, 10), strict=True):
         assert issued(service) == value, "the numbers that were lost are given to nobody else"
     assert operator.does("mirror", "adopt") == "nothing to take\n"
@@ -133,7 +138,7 @@ def test_a_process_that_runs_notices_with_the_others(
     assert "an older copy of the database was put in its place" in is_stopped(service, reads=False)
     newcomer = serve(place, redis_url=redis.url, until="/health/live")
     is_stopped(newcomer)
-    operator.does("mirror", "adopt")
+    operator.does("mirror", "adopt", "--yes")
     assert issued(newcomer) == 5
     service.stop()
 

@@ -14,8 +14,9 @@ from ledger.system import RandomIds, SystemClock, aside, spawn
 from projections.mirror.comparison import Verdict, compare
 from projections.mirror.copier import Copier
 from projections.mirror.memory import MemoryEntries, MemoryStream
-from projections.mirror.stream import Entry, StreamFault
-from projections.mirror.upkeep import Refused, adopt, rebuild
+from projections.mirror.stream import Entry, Stream, StreamFault
+from projections.mirror.upkeep import Refused, adopt, judged, rebuild
+from replay.examination import Examination
 from tests.given import PLAIN
 from tests.invariants import check_store
 from tests.simulation.surgery import forked, put
@@ -26,6 +27,13 @@ AHEAD = Stop(StopKind.MIRROR_AHEAD, "goes on to position 12")
 
 def silent(_: int, __: int) -> None:
     pass
+
+
+async def adopt_all(store: Store, stream: Stream, *, unsigned: bool = False) -> int:
+    """Judge what the mirror has, and adopt it at once."""
+    examination = Examination((await store.head()).ledger_id)
+    adoption = await judged(store, stream, examination, silent, unsigned=unsigned)
+    return await adopt(store, stream, adoption, silent)
 
 
 class Place:
@@ -55,8 +63,8 @@ class Place:
     def entries(self) -> list[Entry]:
         return [Entry(record.position, record.body, record.hash) for record in self.log.records]
 
-    async def adopt(self) -> int:
-        return await adopt(self.store, self.stream, silent)
+    async def adopt(self, *, unsigned: bool = False) -> int:
+        return await adopt_all(self.store, self.stream, unsigned=unsigned)
 
     async def rebuild(self, *, retention: int = 0, discard: bool = False) -> int:
         return await rebuild(self.store, self.stream, silent, retention=retention, discard=discard)

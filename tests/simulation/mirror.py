@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ledger.ports import Record
 from projections.mirror.memory import MemoryEntries, MemoryStream
-from projections.mirror.stream import Entry, Overview, StreamFault, Tail
+from projections.mirror.stream import Entry, Later, Overview, StreamFault, Tail
 
 __all__ = ["FaultyStream", "MirrorServer"]
 
@@ -64,6 +64,7 @@ class FaultyStream:
     def __init__(self, server: MirrorServer) -> None:
         self._server = server
         self._stream = MemoryStream(server.held)
+        self.authenticator = self._stream.authenticator
 
     async def tail(self) -> Tail:
         return await self._asked(self._stream.tail)
@@ -77,14 +78,20 @@ class FaultyStream:
     async def entries(self, *, after: int, limit: int) -> Sequence[Entry]:
         return await self._asked(lambda: self._stream.entries(after=after, limit=limit))
 
+    async def newest(self, *, limit: int) -> Sequence[Entry]:
+        return await self._asked(lambda: self._stream.newest(limit=limit))
+
     async def trim(self, floor: int) -> int:
         return await self._asked(lambda: self._stream.trim(floor))
 
     async def overview(self) -> Overview:
         return await self._asked(self._stream.overview)
 
-    async def is_superseded(self) -> bool:
-        return await self._asked(self._stream.is_superseded)
+    async def later(self) -> Later:
+        return await self._asked(self._stream.later)
+
+    async def drop_foreign(self) -> None:
+        await self._asked(self._stream.drop_foreign)
 
     async def delete(self) -> None:
         await self._asked(self._stream.delete)
