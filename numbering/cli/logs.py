@@ -10,9 +10,9 @@ import click
 
 from ledger.domain.rejection import Code, Rejection
 from numbering.cli.caller import read_settings, settings_options
-from numbering.cli.output import Unreadable, told
+from numbering.cli.output import Unreadable, note, told
 from numbering.settings import Settings
-from numbering.sources import opened_sources
+from numbering.sources import left_out, opened_sources
 from replay.combined import Combined
 from replay.moments import END, Moment, moment_of
 from replay.sources import Source
@@ -41,6 +41,8 @@ class LogPlace:
     async def opened(self) -> AsyncIterator[Source]:
         async with opened_sources(self.places, self.settings) as sources:
             yield Combined(sources) if len(sources) > 1 else sources[0]
+            for sentence in left_out(sources):
+                note(sentence)
 
 
 def on_log(function: Callable[..., None]) -> Callable[..., None]:

@@ -89,9 +89,10 @@ class Comparison:
         if self.verdict is Verdict.AHEAD:
             return "run `numbering mirror adopt` to take it back from the mirror"
         if self.verdict is Verdict.FOREIGN:
+            otherwise = "if it has lost its end, `numbering mirror adopt --unsigned`"
             return (
                 "see `numbering mirror status`; if this database is the newest, run `numbering mirror rebuild "
-                "--discard`; if it has lost its end, `numbering mirror adopt --unsigned`"
+                f"--discard`; {otherwise if self.end else 'if it was restored since, serve the restored one'}"
             )
         if self.verdict is Verdict.SUPERSEDED:
             return "serve the restored one; this database is a stale copy"

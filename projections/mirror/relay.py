@@ -109,6 +109,7 @@ class Relay:
         self._logged: str | None = None
         self._is_verified = verified
         self._is_well = False
+        self._is_warned = False
         self._backoff = limits.backoff_seconds
         self._probe_at = self._trim_at = self._rested_at = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -182,6 +183,9 @@ class Relay:
         self._is_verified = self._is_well = True
         self._writer.witness(self._head)
         self._writer.release()
+        if found.tail.mac and copier.stream.authenticator is None and not self._is_warned:
+            self._is_warned = True
+            _log.warning("the mirror's entries bear MACs, and this process has no key: give it the file of the others")
 
     async def _relay(self, copier: Copier) -> None:
         while True:
