@@ -18,6 +18,7 @@ __all__ = ["examine"]
 
 CHECK = "mirror"
 KEY = "mirror key"
+MACS = "mirror MACs"
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -70,10 +71,10 @@ def _macs(found: Comparison, authenticator: Authenticator | None) -> Iterator[Fi
     if found.verdict is not Verdict.FOLLOWS:
         return
     if authenticator is None and found.tail.mac:
-        yield warning(KEY, "the mirror's last event bears a MAC, and no key is set here", f"set {SETTING} here too")
+        yield warning(MACS, "the mirror's last event bears a MAC, and no key is set here", f"set {SETTING} here too")
     if authenticator and not authenticator.is_valid(*found.tail):
         detail = "the mirror's last event bears no valid MAC: a process without this key wrote it"
-        yield warning(KEY, detail, "give every process the key; `numbering mirror rebuild` then signs every event")
+        yield warning(MACS, detail, "give every process the key; `numbering mirror rebuild` then signs every event")
 
 
 def _groups(settings: Settings, found: Comparison, overview: Overview) -> Iterator[Finding]:
