@@ -35,7 +35,7 @@ async def _key(settings: Settings) -> Iterable[Finding]:
     except BadSettings as unfit:
         return [error(KEY, str(unfit), "until then no process starts, because it has no key")]
     if keys is None:
-        detail = "none: whoever can write to Redis can stop the ledger, or forge events that are offered for adoption"
+        detail = "none: anybody who can write to Redis can stop the ledger, or forge events to be adopted"
         return [warning(KEY, detail, f"`numbering mirror key FILE`, and set {SETTING} for every process")]
     path = Path(settings.mirror_key_file)
     mode = mode_of(path)
