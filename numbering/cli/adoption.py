@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from ledger.codec import Entry
 from ledger.domain.calendar import instant_text
 from ledger.domain.events import Event
-from ledger.domain.ranges import Ranges
 from ledger.domain.state import State
 from ledger.ports import Record
 from numbering.cli.output import Answer, say_line, say_table
 from replay.examination import Examination
 from replay.telling import documents_of, said_by
 
-__all__ = ["Telling"]
+__all__ = ["Telling", "cell"]
 
 SHOWN = 200  # events in a table, and documents in a line of it
 DOCUMENTS = 5
@@ -34,7 +33,7 @@ class Telling:
 
     def show(self) -> None:
         """Print a table: the first events, if there are many."""
-        rows = [[_cell(name, event[name]) for name in COLUMNS] for event in self.events[:SHOWN]]
+        rows = [[cell(name, event[name]) for name in COLUMNS] for event in self.events[:SHOWN]]
         say_table([name.replace("_", " ") for name in COLUMNS], rows, right=("position",))
         if len(self.events) > SHOWN:
             say_line(f"and {len(self.events) - SHOWN} more, which --json lists")
@@ -60,13 +59,9 @@ def _told(entry: Entry, record: Record, state: State) -> Answer:
 def _numbers(event: Event, state: State) -> Iterator[Answer]:
     """Yields the ranges of values that the event changes, printed where it says how."""
     for what, ranges in (*event.changes, ("LINKED", event.linked)):
-        for first, last in _each(ranges):
+        for first, last in ranges:
             printed = {"first": _number(event, first, state), "last": _number(event, last, state)}
             yield {"state": str(what), **printed, "count": last - first + 1}
-
-
-def _each(ranges: Ranges) -> Iterator[tuple[int, int]]:
-    yield from ranges
 
 
 def _number(event: Event, value: int, state: State) -> str:
@@ -78,7 +73,8 @@ def _number(event: Event, value: int, state: State) -> str:
     return series.frame(place.key, original.attributes, original.document_date).number(value)
 
 
-def _cell(name: str, told: object) -> object:
+def cell(name: str, told: object) -> object:
+    """Write what is told under a name, for a table."""
     if name == "numbers" and isinstance(told, list):
         return "; ".join(map(_range, told))
     if name == "documents" and isinstance(told, list):

@@ -136,9 +136,8 @@ def adopt(dry_run: bool, yes: bool, unsigned: bool, as_json: bool, **options: st
     with told(json=as_json):
         answer, lifted = _on_mirror(settings, adopted)
     count, left = len(answer["events"]), answer["left"]
-    text = "nothing to take" if not count else f"{count} events were taken back from the mirror"
-    if dry_run and count:
-        text = f"{count} events would be taken back from the mirror"
+    done = "would be" if dry_run else "were" if count > 1 else "was"
+    text = f"{_events(count)} {done} taken back from the mirror" if count else "nothing to take"
     _tell(answer, text, lifted, as_json)
     if left and not as_json:
         note(f"the mirror goes on to position {left} with entries without a valid MAC, which were left in it")
@@ -158,11 +157,19 @@ def _adoption(telling: Telling, adoption: upkeep.Adoption) -> Answer:
 
 def _ask(count: int) -> None:
     """Let the operator decide, who has seen the events."""
-    if not sys.stdin.isatty():
+    if not _is_asked_on_a_terminal():
         raise click.UsageError("adopt asks on a terminal: look at `numbering mirror adopt --dry-run`, then say --yes.")
-    if not click.confirm(f"Store these {count} events in the log, for ever?", err=True):
+    if not click.confirm(f"Store {_events(count)} in the log, for ever?", err=True):
         note("nothing was stored")
         raise SystemExit(REJECTED)
+
+
+def _is_asked_on_a_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
+def _events(count: int) -> str:
+    return f"{count} event{'s' * (count != 1)}"
 
 
 @mirror.command(

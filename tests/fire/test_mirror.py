@@ -13,16 +13,13 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from redis import Redis as Client
 
-from ledger import codec
-from ledger.ports import Record
 from numbering.mirror_keys import write_new
 from tests.fire.place import Place
 from tests.fire.service import Serve, Service
+from tests.mirror.attacks import forge_by_hand
 from tests.numbering.process import run
 from tests.servers import Redis
-from tests.simulation.surgery import one_more
 
 RECOVERED_SECONDS = 20.0
 POLL_SECONDS = 0.02
@@ -190,21 +187,6 @@ def key_file(tmp_path: Path) -> Path:
     return path
 
 
-def events_in(redis: Redis, key: str) -> list[Record]:
-    with Client(port=redis.port) as client:
-        held: Any = client.xrange(key)
-    return [codec.record_of(fields[b"body"], fields[b"hash"]) for _, fields in held]
-
-
-def forge(redis: Redis, key: str) -> None:
-    """Append an event that chains, and that the audit rules accept, by hand."""
-    forged = one_more(events_in(redis, key))[-1:]
-    with Client(port=redis.port) as client:
-        for each in forged:
-            fields: dict[Any, Any] = {"type": each.type, "version": each.version, "body": each.body, "hash": each.hash}
-            client.xadd(key, fields, id=f"{each.position}-0")
-
-
 def until_mirrored(operator: Operator) -> str:
     _until_lag_is_gone(operator)
     key: str = operator.status(exit_code=0)["stream"]
@@ -226,7 +208,7 @@ def test_forged_events_stop_no_process_that_has_a_key(
     service = serve(place, **settings)
     assert issued(service) == 1
     key = until_mirrored(operator)
-    forge(redis, key)
+    forge_by_hand(redis, key)
     until_it_says(service, "no valid MAC")
     assert [issued(service) for _ in range(3)] == [2, 3, 4]
     assert service.get("/health/numbering")[1]["fallback_mode"] is True
@@ -250,7 +232,7 @@ def test_without_a_key_forged_events_are_shown_to_who_would_adopt_them(
 ) -> None:
     service = serve(place, redis_url=redis.url)
     assert issued(service) == 1
-    forge(redis, until_mirrored(operator))
+    forge_by_hand(redis, until_mirrored(operator))
     until_it_says(service, "goes on to position")  # a number that is issued before would make a fork of it
     assert "run `numbering mirror adopt`" in is_stopped(service)
     shown = operator.does("mirror", "adopt", "--dry-run")

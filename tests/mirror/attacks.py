@@ -7,13 +7,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from redis import Redis as SyncClient
 from redis.asyncio import Redis as Client
 
+from ledger import codec
 from ledger.ports import Record
 from projections.mirror.comparison import Verdict
 from projections.mirror.macs import Authenticator, Keys
 from projections.mirror.memory import MemoryEntries
 from projections.mirror.stream import Entry, stream_key
+from tests.servers import Redis
 from tests.simulation.surgery import forked, one_more
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "Mirror",
     "Scene",
     "entry_of",
+    "forge_by_hand",
     "keyed",
     "plain",
     "supersede",
@@ -103,6 +107,16 @@ def plain(records: Sequence[Record]) -> list[Entry]:
 
 def keyed(records: Sequence[Record], authenticator: Authenticator) -> list[Entry]:
     return [entry_of(record, authenticator) for record in records]
+
+
+def forge_by_hand(redis: Redis, key: str) -> None:
+    """Append to a stream an event that chains, and that the audit rules accept."""
+    with SyncClient(port=redis.port) as client:
+        held: Any = client.xrange(key)
+        records = [codec.record_of(fields[b"body"], fields[b"hash"]) for _, fields in held]
+        made = one_more(records)[-1]
+        fields: dict[Any, Any] = {"type": made.type, "version": made.version, "body": made.body, "hash": made.hash}
+        client.xadd(key, fields, id=f"{made.position}-0")
 
 
 @dataclass(frozen=True, slots=True)
