@@ -6,9 +6,12 @@ The table is in `attacks`: each attack, tried at a process that starts and at on
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from uuid import uuid4
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.asyncio import Redis as Client
 
 from ledger.domain.rejection import Code
@@ -17,11 +20,12 @@ from ledger.stores.memory import MemoryLog, MemoryStore
 from ledger.writer import Outcome
 from projections.mirror.comparison import Verdict, compare
 from projections.mirror.macs import Authenticator, Keys
-from projections.mirror.memory import MemoryStream
+from projections.mirror.memory import MemoryEntries, MemoryStream
 from projections.mirror.redis import connect_to
 from projections.mirror.relay import Relay
-from projections.mirror.stream import Stream, Tail
+from projections.mirror.stream import Entry, Stream, Tail
 from projections.mirror.upkeep import Refused, rebuild
+from tests.given import QUICK
 from tests.mirror.attacks import (
     ATTACKS,
     KEYS,
@@ -102,8 +106,8 @@ def test_what_a_comparison_finds_in_memory(attack: Attack, has_key: bool) -> Non
     assert verdicts == [attack.keyed if has_key else attack.plain]
 
 
-@pytest.fixture(scope="module")
-def events() -> Sequence[Record]:
+@cache
+def made_events() -> Sequence[Record]:
     made: list[Record] = []
 
     async def run() -> None:
@@ -111,6 +115,11 @@ def events() -> Sequence[Record]:
 
     simulate(run(), max_steps=200_000)
     return made
+
+
+@pytest.fixture
+def events() -> Sequence[Record]:
+    return made_events()
 
 
 @pytest.mark.parametrize("has_key", WITH_KEY)
@@ -129,6 +138,40 @@ async def test_what_a_comparison_finds_in_redis(
     finally:
         await stream.close()
         await client.aclose()
+
+
+macs = st.sampled_from([lambda _: b"", lambda _: bytes(32), *(
+    lambda entry, keys=keys, id=id, generation=generation: keys.of(id, generation).mac(entry.position, entry.hash)
+    for keys, id, generation in ((OTHERS, "test", 0), (KEYS, "another", 0), (KEYS, "test", 12))
+)])  # fmt: skip
+
+
+@QUICK
+@given(data=st.data(), kept=st.integers(0, 11), lost=st.integers(0, 9))
+def test_nothing_stops_a_ledger_that_no_holder_of_the_key_has_written(
+    data: st.DataObject, kept: int, lost: int
+) -> None:
+    """However entries are made: and a single genuine one that the log lacks stops it, whatever stands around it."""
+    events, ours = made_events(), KEYS.of("test", 0)
+    log, held = MemoryLog("test"), InMemory()
+    put(log, events[: len(events) - lost])
+    entries = [each for each in keyed(events, ours) if each.position <= min(kept, log.head.position)]
+    for _ in range(data.draw(st.integers(0, 4))):
+        position = (entries[-1].position if entries else 0) + data.draw(st.integers(1, 3))
+        hash = data.draw(st.sampled_from([bytes(32), *(each.hash for each in events)]))
+        entry = Entry(position, b"{}", hash)
+        entries.append(entry._replace(mac=data.draw(macs)(entry)))
+    generations = {each: MemoryEntries() for each in data.draw(st.sets(st.integers(1, 9), max_size=2))}
+    for generation in generations.values():
+        generation.entries = [each._replace(mac=data.draw(macs)(each)) for each in plain(events[:2])]
+    asyncio.run(held.add(entries))
+    stream = MemoryStream(held.held, ours, generations)
+    assert not asyncio.run(compare(stream, MemoryStore(log))).forbids_writing
+    beyond = Entry(held.held.last + log.head.position + 1, b"{}", bytes(32))
+    asyncio.run(held.add([beyond._replace(mac=ours.mac(beyond.position, beyond.hash))]))
+    for after in range(data.draw(st.integers(0, 3))):
+        asyncio.run(held.add([Entry(beyond.position + 1 + after, b"{}", bytes(32))]))
+    assert asyncio.run(compare(stream, MemoryStore(log))).forbids_writing
 
 
 @pytest.mark.parametrize("value", ["a string", "a list"])
