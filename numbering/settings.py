@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     mirror_retention: Annotated[int, Field(ge=0, le=MAX_RETENTION)] = Field(
         0, description="events that the mirror keeps, as far as its consumers have read them; 0 keeps all"
     )
+    mirror_key_file: str = Field(
+        "", description="the file of the keys by which the mirror's entries are authenticated; empty: they are not"
+    )
     archive: str = Field(
         "", description="the directory that holds the log's archive, with which it is compared at start; empty: none"
     )

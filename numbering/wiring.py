@@ -11,6 +11,7 @@ from ledger.service import Ledger
 from ledger.stores import SqlStore, open_store
 from ledger.system import RandomIds, SystemClock, aside, end, spawn
 from ledger.writer import Limits, Snapshotter
+from numbering.mirror_keys import keys_of
 from numbering.presence import Presence
 from numbering.raising import raise_or_say
 from numbering.settings import Settings
@@ -139,4 +140,4 @@ def _connect(settings: Settings, **options: float) -> Connect:
     # Only here: Redis's client takes 0.1 s to load, which no ledger without a mirror needs to wait for.
     from projections.mirror.redis import connect_to
 
-    return connect_to(settings.redis_url, **options)
+    return connect_to(settings.redis_url, keys=keys_of(settings), **options)

@@ -5,14 +5,15 @@ is for `chain` to say, through which all that is read passes: a source is never 
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ledger.chain import genesis
 from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Head, Record
 from ledger.stores import SqlStore
-from projections.mirror.stream import Stream, StreamFault
+from projections.mirror.macs import Authenticator
+from projections.mirror.stream import LOOKED_BACK, Entry, Stream, StreamFault
 
 __all__ = ["Damaged", "DatabaseSource", "Extent", "Source", "Stored", "StreamSource", "apart", "event_at"]
 
@@ -115,39 +116,68 @@ def _complete_until(head: Head, now: int) -> int | None:
 
 
 class StreamSource:
-    """The mirror; it may begin behind the first event, because it keeps so many events only."""
+    """The mirror; it may begin behind the first event, because it keeps so many events only.
+
+    With a key it ends at its last entry with a valid MAC, which speaks for all before it. `unsigned` is what it would
+    hold if all its entries counted; None if that is no more.
+    """
 
     is_primary = False
 
     def __init__(self, stream: Stream, ledger_id: str, name: str = "the mirror") -> None:
         self.name = name
+        self.unsigned: Extent | None = None
         self._stream = stream
         self._ledger_id = ledger_id
+        self._limit = ENTRIES
 
     async def extent(self) -> Extent:
         # The first one first: a stream only grows at its end, but may be trimmed beyond an end that was read before.
         first = await self._stream.entries(after=0, limit=1)
         tail = await self._stream.tail()
+        self.unsigned = None
         if not first or first[0].position > tail.position:  # one that was begun meanwhile is as good as empty
             return Extent.none(self._ledger_id)
+        whole = Extent(self._ledger_id, first[0].position, tail.position, tail.hash)
+        authenticator = self._stream.authenticator
+        if authenticator and not authenticator.is_valid(*tail):
+            self.unsigned = whole
+            last = await self._last_signed(authenticator)
+            return replace(whole, last=last.position, hash=last.hash) if last else Extent.none(self._ledger_id)
         if not tail.hash:
             raise Damaged(tail.position, f"{self.name} has lost its last event")
-        return Extent(self._ledger_id, first[0].position, tail.position, tail.hash)
+        return whole
+
+    async def _last_signed(self, authenticator: Authenticator) -> Entry | None:
+        """Find the last entry with a valid MAC: it may stand before any number of others."""
+        found, position = None, 0
+        for entry in await self._stream.newest(limit=LOOKED_BACK):
+            if authenticator.is_valid(entry.position, entry.hash, entry.mac):
+                return entry
+        while entries := await self._entries(position, ENTRIES):
+            for entry in entries:
+                found = entry if authenticator.is_valid(entry.position, entry.hash, entry.mac) else found
+            position = entries[-1].position
+        return found
 
     async def events(self, *, after: int, to: int) -> AsyncIterator[Sequence[Stored]]:
-        limit = ENTRIES
         while after < to:
-            try:
-                entries = await self._stream.entries(after=after, limit=min(limit, to - after))
-            except StreamFault:
-                if limit == 1:
-                    raise
-                limit = max(limit // 4, 1)  # they may be so large that the answer takes too long
-                continue
+            entries = await self._entries(after, min(ENTRIES, to - after))
             if not entries:
                 return
             yield [(entry.position, entry.body, entry.hash) for entry in entries if entry.position <= to]
             after = entries[-1].position
+
+    async def _entries(self, after: int, limit: int) -> Sequence[Entry]:
+        """Read entries, fewer at once where they are so large that the answer takes too long."""
+        limit = min(limit, self._limit)
+        while True:
+            try:
+                return await self._stream.entries(after=after, limit=limit)
+            except StreamFault:
+                if limit == 1:
+                    raise
+                limit = self._limit = max(limit // 4, 1)
 
 
 async def event_at(source: Source, position: int) -> Stored | None:

@@ -17,7 +17,7 @@ from replay.archive.verification import verify_chain
 from replay.combined import agree
 from replay.examination import Examination
 from replay.following import Chain, Progress, check_end, checked
-from replay.sources import Damaged, DatabaseSource, Extent, Source, apart, event_at
+from replay.sources import Damaged, DatabaseSource, Extent, Source, StreamSource, apart, event_at
 
 __all__ = ["Flaw", "Report", "SavedHead", "verify"]
 
@@ -117,10 +117,12 @@ class _Verification:
         self._extent = extent
         with self.report.finding(self._log.name):
             await self._verify_log()
+        if isinstance(self._log, StreamSource) and self._log.unsigned:
+            self._note_unsigned(self._log, self._extent, self._log.unsigned)
         for copy, its in extents:
             if its:
                 with self.report.finding(copy.name):
-                    await self._verify_copy(copy, its)
+                    await self._verify_copy(copy, await self._believed(copy, its))
         if saved:
             with self.report.finding("the saved head"):
                 await self._verify_saved(saved)
@@ -175,6 +177,21 @@ class _Verification:
         flaw = examined.finish() if source.is_primary else None  # a copy may end in the middle of a command
         if flaw:
             raise Damaged(examined.flawed, flaw)
+
+    async def _believed(self, copy: Source, its: Extent) -> Extent:
+        """Say how far a copy is to be believed: events without a valid MAC are a flaw unless the log holds them too."""
+        whole = copy.unsigned if isinstance(copy, StreamSource) else None
+        if whole is None:
+            return its
+        event = await event_at(self._log, whole.last) if whole.last <= self._extent.last else None
+        if event and event[2] == whole.hash:
+            return whole
+        self._note_unsigned(copy, its, whole)
+        return its
+
+    def _note_unsigned(self, source: Source, its: Extent, whole: Extent) -> None:
+        what = f"the events from here to {whole.last} bear no valid MAC: they are forged, or written without our key"
+        self.report.flaws.append(Flaw(source.name, max(its.last + 1, whole.first), what))
 
     async def _verify_copy(self, copy: Source, its: Extent) -> None:
         while True:

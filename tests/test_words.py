@@ -31,13 +31,14 @@ from numbering.settings import Settings
 from projections.mirror.copier import Copier
 from projections.mirror.memory import MemoryEntries, MemoryStream
 from projections.mirror.stream import StreamFault
-from projections.mirror.upkeep import Refused, adopt, rebuild
+from projections.mirror.upkeep import Refused, rebuild
 from replay import restore as restoring
 from replay.combined import Combined
 from replay.guard import guard
 from replay.sources import DatabaseSource
 from tests.api.client import PLAIN_BODY, served
 from tests.api.faulty import COMMITTING, EVERYTHING, WRITING, FaultyStore
+from tests.mirror.test_upkeep import adopt_all
 from tests.replay.places import LEDGER, archived, history, opened_sqlite, silent, sqlite_with
 from tests.replay.restoring import GONE, Breaking, fresh, opened, restored, source_of, url_of
 from tests.simulation.surgery import forked, put, unknown_next
@@ -146,11 +147,7 @@ async def _mended(stops: list[Stop], discard: bool | None, *, text: str | None =
     await copier.compare()
     await copier.copy()
     put(log, records[:4], stops=stops, stopped=text)
-    work = (
-        adopt(store, stream, silent)
-        if discard is None
-        else rebuild(store, stream, silent, retention=0, discard=discard)
-    )
+    work = adopt_all(store, stream) if discard is None else rebuild(store, stream, silent, retention=0, discard=discard)
     return [await ended(work), *await standing(store), len(held.entries)]
 
 

@@ -77,7 +77,11 @@ class Code(Enum):
     POSITION_NOT_REACHED = "NB053", False, "The log ends before this position, which is another ledger's or was lost."
     EVENTS_TRIMMED = "NB054", False, "The events behind this position are in the archive, no longer in the database."
     TOO_MANY_STREAMS = "NB055", True, "The process serves as many streams of events as it may."
-    MIRROR_NOT_COMPARED = "NB056", True, "The mirror has not been compared with the log yet, so nothing is written."
+    MIRROR_NOT_COMPARED = (
+        "NB056",
+        True,
+        "The mirror was not compared yet, or has entries that nothing proves: no writing.",
+    )
     PROJECTION_BEHIND = "NB057", True, "The tables for reading have not come to this position yet."
     LOG_DAMAGED = "NB058", False, "The log, or a copy of it, was changed, or lacks events."
     ARCHIVE_UNUSABLE = "NB059", False, "The directory is no archive, or the archive in it is not whole."

@@ -10,6 +10,7 @@ import click
 from ledger.domain.text import flaw_of_text
 from numbering.cli.output import note
 from numbering.exits import USAGE_ERROR
+from numbering.mirror_keys import check_keys
 from numbering.settings import PREFIX, BadSettings, Settings, load
 
 __all__ = ["actor", "read_settings", "settings_options"]
@@ -33,10 +34,16 @@ def settings_options(*names: str) -> Callable[[Function], Function]:
     return add
 
 
-def read_settings(options: Mapping[str, Any]) -> Settings:
-    """Read the settings, or end the process with one line that says which is wrong."""
+def read_settings(options: Mapping[str, Any], *, keys: bool = True) -> Settings:
+    """Read the settings, or end the process with one line that says which is wrong.
+
+    Without `keys` the file of the mirror's keys may be unfit, or missing.
+    """
     try:
-        return load(options)
+        settings = load(options)
+        if keys:
+            check_keys(settings)
+        return settings
     except BadSettings as error:
         note(str(error))
         raise SystemExit(USAGE_ERROR) from None

@@ -10,9 +10,9 @@ from ledger.codec import Entry
 from ledger.domain.calendar import instant_text
 from ledger.domain.state import Reservation
 from numbering.cli.logs import SOURCES, TIMES, LogPlace, beyond_answer, beyond_line, beyond_option, moment, on_log
-from numbering.cli.output import Answer, progress, say_facts, say_json, say_line, say_table
+from numbering.cli.output import Answer, note, progress, say_facts, say_json, say_line, say_table
 from numbering.exits import REJECTED
-from numbering.sources import opened_sources
+from numbering.sources import left_out, opened_sources
 from replay.difference import Between, Comparison, Standing, Verdict, between, compare
 from replay.moments import is_moment, understood
 from replay.sources import Extent, Source, Stored
@@ -153,6 +153,8 @@ async def _compared(log: LogPlace, one: str, other: str) -> Answer:
             for letter, source in zip("AB", sources, strict=True):
                 source.name += f" {letter}"
         found = await compare(sources[0], sources[1])
+        for sentence in left_out(sources):
+            note(sentence)
         return _comparison(found, sources)
 
 

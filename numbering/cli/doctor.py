@@ -18,7 +18,7 @@ COLORS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
 @click.command(epilog="\b\nExample:\n  numbering doctor --json")
-@settings_options("database_url", "redis_url")
+@settings_options("database_url", "redis_url", "mirror_key_file")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(as_json: bool, **options: str | None) -> None:
     """Say what to mend on the ledger and its servers.
@@ -26,7 +26,7 @@ def doctor(as_json: bool, **options: str | None) -> None:
     Looks at settings, versions, collations, clocks, privileges, migrations, disks and Redis, and changes nothing. Exits
     with 1 when there is an error; warnings alone exit with 0.
     """
-    settings = read_settings(options)
+    settings = read_settings(options, keys=False)  # an unfit file of keys is a finding
     # Only here: Redis's client takes 0.1 s to load, which no other command needs to wait for.
     from numbering.doctor.examination import examine
 

@@ -11,9 +11,9 @@ import click
 from ledger.domain.calendar import instant_text
 from ledger.domain.rejection import Code, Rejection
 from numbering.cli.caller import read_settings, settings_options
-from numbering.cli.output import Answer, Unreadable, say_line, told
+from numbering.cli.output import Answer, Unreadable, note, say_line, told
 from numbering.settings import Settings
-from numbering.sources import opened_sources
+from numbering.sources import left_out, opened_sources
 from replay.combined import Combined
 from replay.moments import END, Moment, moment_of
 from replay.sources import Source
@@ -54,6 +54,8 @@ class LogPlace:
     async def opened(self) -> AsyncIterator[Source]:
         async with opened_sources(self.places, self.settings) as sources:
             yield Combined(sources) if len(sources) > 1 else sources[0]
+            for sentence in left_out(sources):
+                note(sentence)
 
 
 def on_log(function: Callable[..., None]) -> Callable[..., None]:

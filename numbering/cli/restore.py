@@ -12,7 +12,7 @@ from ledger.system import RandomIds, SystemClock
 from numbering.cli.caller import actor, read_settings
 from numbering.cli.output import Answer, note, progress, say_facts, say_json, told
 from numbering.settings import Settings
-from numbering.sources import opened_sources
+from numbering.sources import left_out, opened_sources
 from replay.combined import Combined
 from replay.restore import Plan, Restored
 from replay.restore import restore as restore_log
@@ -105,6 +105,8 @@ async def _restored(places: Sequence[str], settings: Settings, plan: Plan) -> Re
         if plan.move and not isinstance(source, DatabaseSource):
             raise click.UsageError("--move takes a database; from an archive or a mirror, say --complete if it is.")
         extent = await source.extent()
+        for sentence in left_out(sources):
+            note(sentence)
         await migrate(settings.database_url, ledger_id=extent.ledger_id)
         store = open_store(settings.database_url, lock_timeout_ms=TARGET_TIMEOUT_MS)
         try:

@@ -2,6 +2,10 @@
 
 The stream's tail is read first and the log's head second: the log only grows, so a stream that is ahead of a head read
 after it knows of events that this database has lost.
+
+With a key, an entry counts if it is *genuine*: it bears a valid MAC, or it equals the log's own event at its position,
+which is true whoever wrote it. What stands behind the last genuine entry is *foreign*, and proves nothing: somebody
+forged it, or a process without the key wrote it and the database has lost it since.
 """
 
 from dataclasses import dataclass
@@ -9,7 +13,7 @@ from enum import Enum
 
 from ledger import chain
 from ledger.ports import Head, Stop, StopKind, Store
-from projections.mirror.stream import Stream, Tail
+from projections.mirror.stream import EMPTY, LOOKED_BACK, Later, Stream, Tail
 
 __all__ = ["Comparison", "Verdict", "compare"]
 
@@ -28,17 +32,25 @@ class Verdict(Enum):
     AHEAD = 4, "continues the log with events that the database has lost"
     FORKED = 5, "tells another history than the log"
     SUPERSEDED = 6, "is of before a restore"
+    FOREIGN = 7, "ends with entries without a valid MAC"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
+    """`tail` is the last entry that counts; `end`, unless it is 0, is where foreign entries behind that one end."""
+
     verdict: Verdict
     tail: Tail
     head: Head
+    end: int = 0
 
     @property
     def forbids_writing(self) -> bool:
         return self.verdict in _STOPS
+
+    @property
+    def needs_operator(self) -> bool:
+        return self.forbids_writing or self.verdict is Verdict.FOREIGN
 
     @property
     def detail(self) -> str:
@@ -58,6 +70,16 @@ class Comparison:
                 )
             case Verdict.SUPERSEDED:
                 return "of a later generation is there: the ledger was restored since, to another database"
+            case Verdict.FOREIGN if not self.end:
+                return (
+                    "of a later generation is there, in which no entry bears a valid MAC: it is forged, or written "
+                    "without our key"
+                )
+            case Verdict.FOREIGN:
+                return (
+                    f"ends at position {self.end} with entries that the log, which ends at {head}, does not hold and "
+                    "that bear no valid MAC: they are forged, or written without our key"
+                )
             case _:
                 return f"{self.verdict.meaning}: it ends at position {tail}, the log at {head}"
 
@@ -66,12 +88,23 @@ class Comparison:
         """Say what to do when it forbids writing."""
         if self.verdict is Verdict.AHEAD:
             return "run `numbering mirror adopt` to take it back from the mirror"
+        if self.verdict is Verdict.FOREIGN:
+            otherwise = "if it has lost its end, `numbering mirror adopt --unsigned`"
+            return (
+                "see `numbering mirror status`; if this database is the newest, run `numbering mirror rebuild "
+                f"--discard`; {otherwise if self.end else 'if it was restored since, serve the restored one'}"
+            )
         if self.verdict is Verdict.SUPERSEDED:
             return "serve the restored one; this database is a stale copy"
         return (
             "restore the ledger; or, if this database is known to be whole and the newest, run `numbering mirror "
             "rebuild --discard`"
         )
+
+    @property
+    def reason(self) -> str:
+        """Say why an operator is needed, and what to do."""
+        return f"{self.detail}; {self.advice}"
 
     @property
     def stop(self) -> Stop:
@@ -86,12 +119,46 @@ _STOPS = {
 }
 
 
-async def compare(stream: Stream, store: Store) -> Comparison:
+async def compare(stream: Stream, store: Store, *, unsigned: bool = False) -> Comparison:
+    """Compare; `unsigned` lets every entry of the stream count, as if there were no key."""
     tail = await stream.tail()
     head = await store.head()
-    if await stream.is_superseded():
+    later = await stream.later()
+    if later is Later.GENUINE:
         return Comparison(Verdict.SUPERSEDED, tail, head)
-    return Comparison(await _verdict(stream, store, tail, head), tail, head)
+    if unsigned or await _is_genuine(stream, store, tail, head):
+        found = Comparison(await _verdict(stream, store, tail, head), tail, head)
+    else:
+        found = await _among_foreign(stream, store, tail.position)
+    if later is Later.FOREIGN and not found.forbids_writing:
+        return Comparison(Verdict.FOREIGN, found.tail, head)
+    return found
+
+
+async def _is_genuine(stream: Stream, store: Store, tail: Tail, head: Head) -> bool:
+    """Say whether the end of the stream counts. One without an entry, where the log knows the position, is no harm."""
+    authenticator = stream.authenticator
+    if authenticator is None or authenticator.is_valid(*tail):
+        return True
+    return tail.position <= head.position and (not tail.hash or tail.hash == await _hash_at(store, tail.position))
+
+
+async def _among_foreign(stream: Stream, store: Store, end: int) -> Comparison:
+    """Compare by the last genuine entry: foreign ones behind it neither prove nor hide anything.
+
+    If that is an event of the log, or there is none, the stream holds nothing beyond the log that could be believed.
+    """
+    entries = await stream.newest(limit=LOOKED_BACK)
+    head = await store.head()  # once more, and after the stream
+    records = await store.events_at([each.position for each in entries if each.position <= head.position])
+    ours = {record.position: record.hash for record in records}
+    for entry in entries:
+        tail = Tail(entry.position, entry.hash, entry.mac)
+        if ours.get(tail.position) == tail.hash:
+            return Comparison(Verdict.FOREIGN, tail, head, end)
+        if stream.authenticator and stream.authenticator.is_valid(*tail):
+            return Comparison(await _verdict(stream, store, tail, head), tail, head, end)
+    return Comparison(Verdict.FOREIGN, EMPTY, head, end)
 
 
 async def _verdict(stream: Stream, store: Store, tail: Tail, head: Head) -> Verdict:

@@ -8,7 +8,7 @@ from ledger.chain import genesis, link
 from ledger.domain.events import RestoreFenced
 from ledger.ports import Record, Store
 from projections.mirror.comparison import Comparison, Verdict, compare
-from projections.mirror.stream import EMPTY, Stream, StreamFault, Tail
+from projections.mirror.stream import EMPTY, Later, Stream, StreamFault, Tail
 
 __all__ = ["Copier", "Read"]
 
@@ -94,10 +94,16 @@ class Copier:
         One that was flushed, restored from an old dump or is full shows only so.
         """
         tail = await self.stream.probe()
-        if await self.stream.is_superseded():
+        if await self.stream.later() is not Later.NONE:
             return None
-        is_as_left = tail.position == 0 if self._begins else tail.position > self.cursor.position or tail == self.cursor
+        goes_on = tail.position > self.cursor.position
+        is_as_left = tail.position == 0 if self._begins else goes_on or tail.is_at(self.cursor)
         return tail if is_as_left else None
+
+    def is_signed(self, tail: Tail) -> bool:
+        """Say whether a tail counts by itself; without a key, each does."""
+        authenticator = self.stream.authenticator
+        return authenticator is None or authenticator.is_valid(*tail)
 
     async def _floor(self, head: int) -> Tail:
         position = head - self.retention

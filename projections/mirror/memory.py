@@ -3,10 +3,11 @@
 `MemoryEntries` is what the server holds, and any number of `MemoryStream`s are the processes that are connected to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 
 from ledger.ports import Record
-from projections.mirror.stream import EMPTY, Entry, Overview, Stream, Tail
+from projections.mirror.macs import Authenticator
+from projections.mirror.stream import EMPTY, LOOKED_BACK, Entry, Later, Overview, Stream, Tail
 
 __all__ = ["MemoryEntries", "MemoryStream"]
 
@@ -20,7 +21,7 @@ class MemoryEntries:
 
     def tail(self) -> Tail:
         if self.entries:
-            return Tail(self.last, self.entries[-1].hash)
+            return Tail(self.last, self.entries[-1].hash, self.entries[-1].mac)
         return Tail(self.last, b"") if self.last else EMPTY
 
     def hash_at(self, position: int) -> bytes | None:
@@ -28,8 +29,17 @@ class MemoryEntries:
 
 
 class MemoryStream:
-    def __init__(self, held: MemoryEntries) -> None:
+    """`generations` are the streams of the ledger's later generations, by their number."""
+
+    def __init__(
+        self,
+        held: MemoryEntries,
+        authenticator: Authenticator | None = None,
+        generations: MutableMapping[int, MemoryEntries] | None = None,
+    ) -> None:
         self._held = held
+        self.authenticator = authenticator
+        self._generations = {} if generations is None else generations
 
     async def tail(self) -> Tail:
         return self._held.tail()
@@ -47,13 +57,16 @@ class MemoryStream:
             return held.hash_at(records[-1].position) == records[-1].hash
         elif given.get(held.last) != held.entries[-1].hash:
             return False
-        new = [Entry(each.position, each.body, each.hash) for each in records if each.position > held.last]
+        new = [self._entry(each) for each in records if each.position > held.last]
         held.entries += new
         held.last = records[-1].position
         return True
 
     async def entries(self, *, after: int, limit: int) -> Sequence[Entry]:
         return [entry for entry in self._held.entries if entry.position > after][:limit]
+
+    async def newest(self, *, limit: int) -> Sequence[Entry]:
+        return self._held.entries[: -limit - 1 : -1]
 
     async def trim(self, floor: int) -> int:
         kept = [entry for entry in self._held.entries if entry.position >= min(floor, self._held.last)]
@@ -65,14 +78,20 @@ class MemoryStream:
         entries = self._held.entries
         return Overview(len(entries), entries[0].position if entries else 0, self._held.last, ())
 
-    async def is_superseded(self) -> bool:
-        return False
+    async def later(self) -> Later:
+        if not self._generations:
+            return Later.NONE
+        return Later.GENUINE if any(map(self._is_genuine, self._generations)) else Later.FOREIGN
+
+    async def drop_foreign(self) -> None:
+        for generation in [each for each in self._generations if not self._is_genuine(each)]:
+            del self._generations[generation]
 
     async def delete(self) -> None:
         self._held.entries, self._held.last = [], 0
 
     def beside(self) -> "MemoryStream":
-        return MemoryStream(MemoryEntries())
+        return MemoryStream(MemoryEntries(), self.authenticator)
 
     async def put_in_place(self, other: Stream) -> None:
         assert isinstance(other, MemoryStream)
@@ -80,3 +99,13 @@ class MemoryStream:
 
     async def close(self) -> None:
         pass
+
+    def _entry(self, record: Record) -> Entry:
+        mac = self.authenticator.mac(record.position, record.hash) if self.authenticator else b""
+        return Entry(record.position, record.body, record.hash, mac)
+
+    def _is_genuine(self, generation: int) -> bool:
+        if self.authenticator is None:
+            return True
+        authenticator, entries = self.authenticator.of(generation), self._generations[generation].entries
+        return any(authenticator.is_valid(each.position, each.hash, each.mac) for each in entries[-LOOKED_BACK:])

@@ -7,7 +7,7 @@ appends nothing finds out.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from itertools import chain
 from typing import Any
@@ -18,8 +18,21 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, OutOfMemoryError, RedisError
 
 from ledger.ports import Record
+from projections.mirror.macs import Authenticator, Keys
 from projections.mirror.resolving import Resolving, ResolvingSSL
-from projections.mirror.stream import EMPTY, Connect, Entry, Group, Overview, Stream, StreamFault, Tail, stream_key
+from projections.mirror.stream import (
+    EMPTY,
+    LOOKED_BACK,
+    Connect,
+    Entry,
+    Group,
+    Later,
+    Overview,
+    Stream,
+    StreamFault,
+    Tail,
+    stream_key,
+)
 
 __all__ = ["RedisStream", "connect_to", "streams"]
 
@@ -33,28 +46,28 @@ _KEY = re.compile(r"numbering:([^:]+)(?::([1-9][0-9]*))?:events")
 RESOLVING: dict[Any, Any] = {Connection: Resolving, SSLConnection: ResolvingSSL}
 
 # ARGV: the position in front of the first event; its hash; '1' when they may begin an empty stream; then the type,
-# version, body and hash of each event. Gives the tail, and whether the stream now holds all of them.
+# version, body, hash and MAC (or '') of each event. Gives the tail, its MAC, and whether the stream now holds all.
 APPEND = """#!lua
-local key, before, count = KEYS[1], tonumber(ARGV[1]), (#ARGV - 3) / 4
-local function hash_of(entry)
+local key, before, count = KEYS[1], tonumber(ARGV[1]), (#ARGV - 3) / 5
+local function field(entry, name)
     for i = 1, #entry[2], 2 do
-        if entry[2][i] == 'hash' then return entry[2][i + 1] end
+        if entry[2][i] == name then return entry[2][i + 1] end
     end
     return ''
 end
 local function given(position)
     if position == before then return ARGV[2] end
-    return ARGV[3 + 4 * (position - before)]
+    return ARGV[2 + 5 * (position - before)]
 end
 local tail = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
-local last, hash, holds = '0-0', '', 0
+local last, hash, mac, holds = '0-0', '', '', 0
 if redis.call('EXISTS', key) == 1 then
     local info = redis.call('XINFO', 'STREAM', key)
     for i = 1, #info, 2 do
         if info[i] == 'last-generated-id' then last = info[i + 1] end
     end
 end
-if tail and tail[1] == last then hash = hash_of(tail) else tail = nil end
+if tail and tail[1] == last then hash, mac = field(tail, 'hash'), field(tail, 'mac') else tail = nil end
 local at = tonumber(string.match(last, '^(%d+)%-0$')) or -1
 local from
 if not tail then
@@ -64,17 +77,19 @@ elseif at >= before and at <= before + count then
 elseif at > before + count then
     local last_given = string.format('%.0f-0', before + count)
     local there = redis.call('XRANGE', key, last_given, last_given)[1]
-    if there and hash_of(there) == given(before + count) then holds = 1 end
+    if there and field(there, 'hash') == given(before + count) then holds = 1 end
 end
 if from then
     for position = from + 1, before + count do
-        local i = 4 * (position - before)
-        last, hash = string.format('%.0f-0', position), ARGV[3 + i]
-        redis.call('XADD', key, last, 'type', ARGV[i], 'version', ARGV[1 + i], 'body', ARGV[2 + i], 'hash', hash)
+        local i = 5 * (position - before) - 1
+        last, hash, mac = string.format('%.0f-0', position), ARGV[3 + i], ARGV[4 + i]
+        local fields = {'type', ARGV[i], 'version', ARGV[1 + i], 'body', ARGV[2 + i], 'hash', hash}
+        if mac ~= '' then fields[9], fields[10] = 'mac', mac end
+        redis.call('XADD', key, last, unpack(fields))
     end
     holds = 1
 end
-return {last, hash, holds}
+return {last, hash, mac, holds}
 """
 
 # ARGV: the floor. Entries that a group was not given yet, or has not acknowledged, stay; and so does the last.
@@ -96,10 +111,13 @@ return redis.call('XTRIM', key, 'MINID', '=', string.format('%.0f-0', floor))
 """
 
 
-def connect_to(url: str, *, seconds: float = ANSWER_SECONDS) -> Connect:
+def connect_to(url: str, *, seconds: float = ANSWER_SECONDS, keys: Keys | None = None) -> Connect:
     def connect(ledger_id: str, generation: int, /) -> RedisStream:
-        later = [stream_key(ledger_id, each) for each in range(generation + 1, generation + 1 + LATER)]
-        return RedisStream(url, stream_key(ledger_id, generation), seconds=seconds, later=later)
+        later = {each: stream_key(ledger_id, each) for each in range(generation + 1, generation + 1 + LATER)}
+        authenticator = keys.of(ledger_id, generation) if keys else None
+        return RedisStream(
+            url, stream_key(ledger_id, generation), seconds=seconds, later=later, authenticator=authenticator
+        )
 
     return connect
 
@@ -126,12 +144,21 @@ def _client(url: str, seconds: float) -> Redis:
 
 
 class RedisStream:
-    """`seconds` is how long each question may take."""
+    """`seconds` is how long each question may take; `later` names the streams of later generations."""
 
-    def __init__(self, url: str, key: str, *, seconds: float = ANSWER_SECONDS, later: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        seconds: float = ANSWER_SECONDS,
+        later: Mapping[int, str] | None = None,
+        authenticator: Authenticator | None = None,
+    ) -> None:
         self._url = url
         self.key = key
-        self._later = later
+        self.authenticator = authenticator
+        self._later = later or {}
         self._seconds = seconds
         self._client = _client(url, seconds)
         self._append = self._client.register_script(APPEND)
@@ -144,13 +171,14 @@ class RedisStream:
         last, entry = info["last-generated-id"], info["last-entry"]
         if entry is None or entry[0] != last:
             return Tail(_position(last), b"")
-        return Tail(_position(last), _fields(*entry).hash)
+        found = _fields(*entry)
+        return Tail(found.position, found.hash, found.mac)
 
     async def append(self, records: Sequence[Record], previous: bytes, *, begin: bool = False) -> bool:
-        events: Any = chain.from_iterable((each.type, each.version, each.body, each.hash) for each in records)
+        events: Any = chain.from_iterable(map(self._arguments, records))
         arguments: Any = (records[0].position - 1, previous, int(begin), *events)
         async with self._answering():
-            _, _, holds = await self._append(keys=[self.key], args=arguments)
+            _, _, _, holds = await self._append(keys=[self.key], args=arguments)
         return bool(holds)
 
     async def probe(self) -> Tail:
@@ -158,14 +186,19 @@ class RedisStream:
         client = _client(self._url, self._seconds)
         try:
             async with self._answering():
-                id, hash, _ = await client.register_script(APPEND)(keys=[self.key], args=(0, b"", 0))
+                id, hash, mac, _ = await client.register_script(APPEND)(keys=[self.key], args=(0, b"", 0))
         finally:
             await client.aclose()
-        return Tail(_position(id), hash)
+        return Tail(_position(id), hash, mac)
 
     async def entries(self, *, after: int, limit: int) -> Sequence[Entry]:
         async with self._answering():
             found: Any = await self._client.xrange(self.key, min=f"{after + 1}-0", count=limit)
+        return [_fields(id, fields) for id, fields in found]
+
+    async def newest(self, *, limit: int) -> Sequence[Entry]:
+        async with self._answering():
+            found: Any = await self._client.xrevrange(self.key, count=limit)
         return [_fields(id, fields) for id, fields in found]
 
     async def trim(self, floor: int) -> int:
@@ -183,16 +216,28 @@ class RedisStream:
         first = _position(info["first-entry"][0]) if info["first-entry"] else 0
         return Overview(info["length"], first, _position(info["last-generated-id"]), groups)
 
-    async def is_superseded(self) -> bool:
+    async def later(self) -> Later:
         async with self._answering():
-            return bool(self._later and await self._client.exists(*self._later))
+            if not self._later or not await self._client.exists(*self._later.values()):
+                return Later.NONE
+        if self.authenticator is None:
+            return Later.GENUINE
+        judged = await self._judged()
+        return Later.GENUINE if any(genuine for _, genuine in judged) else Later.FOREIGN
+
+    async def drop_foreign(self) -> None:
+        foreign = [key for key, genuine in await self._judged() if not genuine]
+        if foreign:
+            async with self._answering():
+                await self._client.unlink(*foreign)
 
     async def delete(self) -> None:
         async with self._answering():
             await self._client.unlink(self.key)
 
     def beside(self) -> "RedisStream":
-        return RedisStream(self._url, f"{self.key}:rebuilding", seconds=self._seconds)
+        beside = f"{self.key}:rebuilding"
+        return RedisStream(self._url, beside, seconds=self._seconds, authenticator=self.authenticator)
 
     async def put_in_place(self, other: Stream) -> None:
         assert isinstance(other, RedisStream)
@@ -202,6 +247,32 @@ class RedisStream:
     async def close(self) -> None:
         with suppress(RedisError, OSError):
             await self._client.aclose()
+
+    def _arguments(self, record: Record) -> tuple[str, int, bytes, bytes, bytes]:
+        mac = self.authenticator.mac(record.position, record.hash) if self.authenticator else b""
+        return record.type, record.version, record.body, record.hash, mac
+
+    async def _judged(self) -> list[tuple[str, bool]]:
+        """Name the streams of later generations that are there; say of each whether one of its entries is genuine.
+
+        What is there may be no stream, or hold anything.
+        """
+        pipeline: Any = self._client.pipeline(transaction=False)
+        for key in self._later.values():
+            pipeline.exists(key)
+            pipeline.xrevrange(key, count=LOOKED_BACK)
+        async with self._answering():
+            answers: Any = await pipeline.execute(raise_on_error=False)
+        found = zip(self._later.items(), answers[::2], answers[1::2], strict=True)
+        return [(key, self._is_genuine(generation, entries)) for (generation, key), exists, entries in found if exists]
+
+    def _is_genuine(self, generation: int, entries: object) -> bool:
+        if self.authenticator is None:
+            return True
+        if not isinstance(entries, list):
+            return False
+        authenticator = self.authenticator.of(generation)
+        return any(authenticator.is_valid(*_signed(*entry)) for entry in entries)
 
     async def _group(self, info: dict[str, Any]) -> Group:
         pending: Any = await self._client.xpending(self.key, info["name"])
@@ -235,7 +306,14 @@ def _fields(id: bytes, fields: dict[bytes, bytes]) -> Entry:
     body, hash = fields.get(b"body"), fields.get(b"hash")
     if body is None or hash is None:
         raise _foreign(id.decode())
-    return Entry(_position(id), body, hash)
+    return Entry(_position(id), body, hash, fields.get(b"mac", b""))
+
+
+def _signed(id: bytes, fields: dict[bytes, bytes]) -> tuple[int, bytes, bytes]:
+    """Read position, hash and MAC, whatever else is wrong; what is no entry has no MAC."""
+    position, _, rest = id.partition(b"-")
+    mac = fields.get(b"mac", b"") if rest == b"0" else b""
+    return int(position), fields.get(b"hash", b""), mac
 
 
 def _position(id: bytes | str) -> int:

@@ -3,6 +3,9 @@
 It is never on the path of an answer: whatever happens to the mirror, commands go on, and `fallback_mode` tells that the
 mirror is behind or away. Two things alone stop writing, because both mean that numbers could be issued again: a mirror
 that was not compared since the process began, and one that knows of another history or of a later one.
+
+With a key, what the mirror knows counts only if it bears a valid MAC. Foreign entries hold a process that begins, until
+an operator decides, because this may be a stale copy all the same; a process that was compared once goes on.
 """
 
 import asyncio
@@ -16,6 +19,7 @@ from ledger.ports import Clock, Fault, Spawn, StopKind, Store, StoreFault
 from ledger.system import end
 from ledger.writer import Writer
 from ledger.writer.follower import stopped
+from projections.mirror.comparison import Comparison, Verdict
 from projections.mirror.copier import Copier
 from projections.mirror.stream import EMPTY, Connect, Stream, StreamFault
 
@@ -26,6 +30,14 @@ _log = logging.getLogger(__name__)
 
 class _Disagreement(Exception):
     """The mirror knows of another history, or of a later one; or it is the mirror of another generation by now."""
+
+
+class _Foreign(Exception):
+    """The mirror goes on with entries without a valid MAC, or there is such a stream of a later generation."""
+
+    def __init__(self, found: Comparison) -> None:
+        super().__init__(found.reason)
+        self.found = found
 
 
 class _Unfinished(Exception):
@@ -97,6 +109,7 @@ class Relay:
         self._logged: str | None = None
         self._is_verified = verified
         self._is_well = False
+        self._is_warned = False
         self._backoff = limits.backoff_seconds
         self._probe_at = self._trim_at = self._rested_at = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -120,6 +133,9 @@ class Relay:
                 await self._follow()
             except _Disagreement as found:
                 self._fall_back(str(found))
+            except _Foreign as foreign:
+                self._fall_back(str(foreign))
+                self._await_operator(foreign.found)
             except _Unfinished as why:
                 self._fall_back(str(why))
                 self._refuse(str(why))
@@ -161,10 +177,15 @@ class Relay:
         if found.forbids_writing:
             self._writer.forbid(found.stop, at=found.head.position)
             raise _Disagreement(found.stop.text)
+        if found.verdict is Verdict.FOREIGN:
+            raise _Foreign(found)
         self._copier, self._cursor, self._head = copier, copier.cursor, found.head.position
         self._is_verified = self._is_well = True
         self._writer.witness(self._head)
         self._writer.release()
+        if found.tail.mac and copier.stream.authenticator is None and not self._is_warned:
+            self._is_warned = True
+            _log.warning("the mirror's entries bear MACs, and this process has no key: give it the file of the others")
 
     async def _relay(self, copier: Copier) -> None:
         while True:
@@ -200,7 +221,8 @@ class Relay:
         if tail is None:
             return False
         if tail.position > self._log_end:
-            self._writer.witness(tail.position)  # whatever becomes of Redis or the database before they are compared
+            if copier.is_signed(tail):  # whatever becomes of Redis or the database before they are compared
+                self._writer.witness(tail.position)
             await self._compare(copier)
         return True
 
@@ -238,6 +260,12 @@ class Relay:
     def _hold(self, detail: str) -> None:
         if not self._is_verified:
             self._writer.hold(_not_compared(detail))
+
+    def _await_operator(self, found: Comparison) -> None:
+        if not self._is_verified:
+            advice = f"{found.advice}, or serve with --start-unverified"
+            happened = f"this may be a stale copy of the ledger, and its mirror cannot be believed: {found.detail}"
+            self._writer.refuse(Fault(Code.MIRROR_NOT_COMPARED, happened, advice=advice))
 
     def _refuse(self, detail: str) -> None:
         if not self._is_verified:

@@ -6,11 +6,15 @@ it, in one step of the server's, so any number of relays may run and none can le
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 from ledger.ports import Record
+from projections.mirror.macs import Authenticator
 
-__all__ = ["EMPTY", "Connect", "Entry", "Group", "Overview", "Stream", "StreamFault", "Tail", "stream_key"]
+__all__ = ["EMPTY", "Connect", "Entry", "Group", "Later", "Overview", "Stream", "StreamFault", "Tail", "stream_key"]
+
+LOOKED_BACK = 100  # entries at the end of a stream among which one with a valid MAC is looked for
 
 
 class StreamFault(Exception):
@@ -18,21 +22,38 @@ class StreamFault(Exception):
 
 
 class Tail(NamedTuple):
-    """The last event of the stream; position 0 when there never was one, no hash when the entry itself is gone."""
+    """The last event of the stream; position 0 when there never was one, no hash when the entry itself is gone.
+
+    `mac` is empty when the entry has none.
+    """
 
     position: int
     hash: bytes
+    mac: bytes = b""
+
+    def is_at(self, other: "Tail") -> bool:
+        """Say whether two are the same event; a MAC is none of the log's."""
+        return self[:2] == other[:2]
 
 
 EMPTY = Tail(0, b"")
 
 
 class Entry(NamedTuple):
-    """An event as the stream holds it: its place, the canonical bytes, and the hash that chains them."""
+    """An event as the stream holds it: its place, canonical bytes, the hash that chains them, and its MAC if any."""
 
     position: int
     body: bytes
     hash: bytes
+    mac: bytes = b""
+
+
+class Later(Enum):
+    """What Redis holds of the ledger's later generations; without a key every stream counts as genuine."""
+
+    NONE = 1
+    GENUINE = 2
+    FOREIGN = 3  # nothing in it bears a valid MAC
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +78,10 @@ class Overview:
 
 
 class Stream(Protocol):
+    """`authenticator` gives each entry that is appended its MAC; without one they have none, and none is checked."""
+
+    authenticator: Authenticator | None
+
     async def tail(self) -> Tail:
         """Read the last event."""
 
@@ -73,14 +98,20 @@ class Stream(Protocol):
     async def entries(self, *, after: int, limit: int) -> Sequence[Entry]:
         """Read up to `limit` entries behind a position, in order."""
 
+    async def newest(self, *, limit: int) -> Sequence[Entry]:
+        """Read the last entries, the newest first."""
+
     async def trim(self, floor: int) -> int:
         """Drop what lies below `floor` and no group still needs, never the last entry; gives how many entries went."""
 
     async def overview(self) -> Overview:
         """Look at the whole stream."""
 
-    async def is_superseded(self) -> bool:
+    async def later(self) -> Later:
         """Say whether the ledger has a stream of a later generation, so that this one is of before a restore."""
+
+    async def drop_foreign(self) -> None:
+        """Drop the streams of later generations that are foreign."""
 
     async def delete(self) -> None:
         """Drop the stream, and its groups with it."""

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from numbering.mirror_keys import write_new
 from tests.fire.place import Place
 from tests.fire.service import Serve, Service
+from tests.mirror.attacks import forge_by_hand
 from tests.numbering.process import run
 from tests.servers import Redis
 
@@ -33,11 +35,11 @@ class Operator:
     """Who runs `numbering` on a place and its mirror."""
 
     def __init__(self, place: Place, redis: Redis, directory: Path) -> None:
-        self._settings = {"database_url": place.url, "redis_url": redis.url}
+        self.settings = {"database_url": place.url, "redis_url": redis.url}
         self._directory = directory
 
     def run(self, *words: str) -> CompletedProcess[str]:
-        return run(*words, cwd=self._directory, **self._settings)
+        return run(*words, cwd=self._directory, **self.settings)
 
     def does(self, *words: str) -> str:
         done = self.run(*words)
@@ -111,7 +113,12 @@ def test_a_lost_end_is_taken_back_from_the_mirror(place: Place, redis: Redis, se
     assert "run `numbering mirror adopt`" in examined.stdout
     assert "the database has lost its end" in operator.is_refused("mirror", "rebuild")
     taken = "6 events were taken back from the mirror\nlifted a reason to stop writing: MIRROR_AHEAD\n"
-    assert operator.does("mirror", "adopt") == taken
+    shown = operator.does("mirror", "adopt", "--dry-run")
+    assert shown.count("NumbersConfirmed") == 3
+    assert shown.endswith("6 events would be taken back from the mirror\n")
+    asked = operator.run("mirror", "adopt")
+    assert (asked.returncode, "say --yes" in asked.stderr) == (2, True), "there is no terminal to ask on"
+    assert operator.does("mirror", "adopt", "--yes").endswith(taken)
     for service, value in zip(services, (9, 10), strict=True):
         assert issued(service) == value, "the numbers that were lost are given to nobody else"
     assert operator.does("mirror", "adopt") == "nothing to take\n"
@@ -133,7 +140,7 @@ def test_a_process_that_runs_notices_with_the_others(
     assert "an older copy of the database was put in its place" in is_stopped(service, reads=False)
     newcomer = serve(place, redis_url=redis.url, until="/health/live")
     is_stopped(newcomer)
-    operator.does("mirror", "adopt")
+    operator.does("mirror", "adopt", "--yes")
     assert issued(newcomer) == 5
     service.stop()
 
@@ -168,6 +175,93 @@ def test_a_fork_of_the_same_length_is_told(place: Place, redis: Redis, serve: Se
     stray.stop()
     is_stopped(serve(place, redis_url=redis.url, until="/health/live"))
     assert operator.status(exit_code=1)["verdict"] == "FORKED"
+
+
+# Somebody else writes to Redis
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "mirror.keys"
+    write_new(path)
+    return path
+
+
+def until_mirrored(operator: Operator) -> str:
+    _until_lag_is_gone(operator)
+    key: str = operator.status(exit_code=0)["stream"]
+    return key
+
+
+def until_it_says(service: Service, text: str) -> None:
+    deadline = time.monotonic() + RECOVERED_SECONDS
+    while text not in str(service.get("/health")[1]["checks"]["redis"]):
+        assert time.monotonic() < deadline
+        time.sleep(POLL_SECONDS)
+
+
+def test_forged_events_stop_no_process_that_has_a_key(
+    place: Place, redis: Redis, serve: Serve, operator: Operator, key_file: Path
+) -> None:
+    settings = {"redis_url": redis.url, "mirror_key_file": str(key_file)}
+    operator.settings["mirror_key_file"] = str(key_file)
+    service = serve(place, **settings)
+    assert issued(service) == 1
+    key = until_mirrored(operator)
+    forge_by_hand(redis, key)
+    until_it_says(service, "no valid MAC")
+    assert [issued(service) for _ in range(3)] == [2, 3, 4]
+    assert service.get("/health/numbering")[1]["fallback_mode"] is True
+
+    newcomer = serve(place, until="/health/live", **settings)
+    deadline = time.monotonic() + RECOVERED_SECONDS
+    while issue(newcomer)[1]["title"] != "MIRROR_NOT_COMPARED":
+        assert time.monotonic() < deadline
+    told = operator.status(exit_code=1)
+    assert (told["verdict"], told["stopped"], told["foreign_to"]) == ("FOREIGN", None, told["last"] + 1)
+    assert "no valid MAC" in operator.is_refused("mirror", "adopt", "--yes")
+    assert "no valid MAC" in operator.run("doctor").stdout
+    operator.does("mirror", "rebuild", "--discard")
+    assert [issued(newcomer), issued(service)] == [5, 6]
+    until_mirrored(operator)
+    assert operator.status(exit_code=0)["mac"] == "valid"
+
+
+def test_without_a_key_forged_events_are_shown_to_who_would_adopt_them(
+    place: Place, redis: Redis, serve: Serve, operator: Operator
+) -> None:
+    service = serve(place, redis_url=redis.url)
+    assert issued(service) == 1
+    forge_by_hand(redis, until_mirrored(operator))
+    until_it_says(service, "goes on to position")  # a number that is issued before would make a fork of it
+    assert "run `numbering mirror adopt`" in is_stopped(service)
+    shown = operator.does("mirror", "adopt", "--dry-run")
+    assert shown.count("somebody else") == 1
+    assert operator.run("mirror", "adopt").returncode == 2
+    told = json.loads(operator.does("mirror", "adopt", "--dry-run", "--json"))
+    assert [(each["type"], each["actor"]) for each in told["events"]] == [("SeriesDefined", "somebody else")]
+    operator.does("mirror", "rebuild", "--discard")
+    assert issued(service) == 2
+
+
+def test_a_lost_end_without_macs_is_adopted_by_who_vouches_for_it(
+    place: Place, redis: Redis, serve: Serve, operator: Operator, key_file: Path
+) -> None:
+    written_and_mirrored(place, redis, serve, operator, 4)
+    place.rewind(by=4)
+    operator.settings["mirror_key_file"] = str(key_file)
+    assert operator.status(exit_code=1)["verdict"] == "FOREIGN"
+    assert "--unsigned" in operator.is_refused("mirror", "adopt", "--yes")
+    told = json.loads(operator.does("mirror", "adopt", "--unsigned", "--yes", "--json"))
+    assert told["adopted"] == 4
+    confirmed = [each for each in told["events"] if each["type"] == "NumbersConfirmed"]
+    assert [each["documents"] for each in confirmed] == [["D"], ["D"]]
+    assert [each["numbers"][0]["state"] for each in confirmed] == ["CONFIRMED"] * 2
+    assert operator.status(exit_code=0)["mac"] == "none"
+    service = serve(place, redis_url=redis.url, mirror_key_file=str(key_file))
+    assert issued(service) == 5
+    until_mirrored(operator)
+    assert operator.status(exit_code=0)["mac"] == "valid"
 
 
 def test_an_empty_mirror_refills_and_rebuilds(place: Place, redis: Redis, serve: Serve, operator: Operator) -> None:

@@ -5,19 +5,24 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from ledger.chain import link
-from ledger.codec import canonical
+from ledger.codec import Entry as LogEntry
+from ledger.codec import canonical, decode, encode
 from ledger.domain.commands import DefineSeries, Envelope, Issue, Reserve
+from ledger.domain.events import NumbersConfirmed, NumberVoided, SequenceValue
 from ledger.ports import Record, Stop, StopKind, Store
 from ledger.service import Ledger
 from ledger.stores.memory import MemoryLog, MemoryStore
 from ledger.system import RandomIds, SystemClock, aside, spawn
 from projections.mirror.comparison import Verdict, compare
 from projections.mirror.copier import Copier
+from projections.mirror.macs import Keys
 from projections.mirror.memory import MemoryEntries, MemoryStream
-from projections.mirror.stream import Entry, StreamFault
-from projections.mirror.upkeep import Refused, adopt, rebuild
+from projections.mirror.stream import Entry, Stream, StreamFault
+from projections.mirror.upkeep import Refused, adopt, judged, rebuild
+from replay.examination import Examination
 from tests.given import PLAIN
 from tests.invariants import check_store
+from tests.mirror.attacks import KEYS, plain
 from tests.simulation.surgery import forked, put
 
 EVENTS = 12
@@ -26,6 +31,13 @@ AHEAD = Stop(StopKind.MIRROR_AHEAD, "goes on to position 12")
 
 def silent(_: int, __: int) -> None:
     pass
+
+
+async def adopt_all(store: Store, stream: Stream, *, unsigned: bool = False) -> int:
+    """Judge what the mirror has, and adopt it at once."""
+    examination = Examination((await store.head()).ledger_id)
+    adoption = await judged(store, stream, examination, silent, unsigned=unsigned)
+    return await adopt(store, stream, adoption, silent)
 
 
 class Place:
@@ -55,8 +67,8 @@ class Place:
     def entries(self) -> list[Entry]:
         return [Entry(record.position, record.body, record.hash) for record in self.log.records]
 
-    async def adopt(self) -> int:
-        return await adopt(self.store, self.stream, silent)
+    async def adopt(self, *, unsigned: bool = False) -> int:
+        return await adopt_all(self.store, self.stream, unsigned=unsigned)
 
     async def rebuild(self, *, retention: int = 0, discard: bool = False) -> int:
         return await rebuild(self.store, self.stream, silent, retention=retention, discard=discard)
@@ -189,6 +201,54 @@ async def test_nothing_is_stored_that_cannot_be_folded(place: Place, spoil: Call
     with pytest.raises(Refused):
         await place.adopt()
     assert place.log.head == before
+
+
+def twice(records: list[Record]) -> list[Record]:
+    """The last number is confirmed once more, by a command of its own: no fold minds."""
+    entry = decode(records[-1])
+    again = entry._replace(position=entry.position + 1, ordinal=0, envelope=Envelope(b"again" * 6 + b"!!", "forger"))
+    return [*records, encode(again, records[-1].hash)]
+
+
+def torn(records: list[Record]) -> list[Record]:
+    """A void names a replacement, and its command ends there."""
+    last = decode(records[-1])
+    assert isinstance(last.event, NumbersConfirmed)
+    numbering = last.event.numbering
+    event = NumberVoided(numbering, last.event.ranges[0][0], SequenceValue(numbering.sequence, 6))
+    void = LogEntry(last.position + 1, event, Envelope(bytes(32), "tester", "for a test"), 0, last.recorded_at)
+    return [*records, encode(void, records[-1].hash)]
+
+
+@pytest.mark.parametrize("spoil", [twice, torn])
+@pytest.mark.parametrize("keys", [None, KEYS], ids=["no key", "key"])
+async def test_nothing_is_stored_that_no_auditor_would_accept(
+    place: Place, spoil: Callable[[list[Record]], list[Record]], keys: Keys | None
+) -> None:
+    """Not even if it bears a valid MAC: who has the key may have a flaw."""
+    place.stream = MemoryStream(place.held, keys.of(place.log.head.ledger_id, 0) if keys else None)
+    spoilt = spoil(place.log.records)
+    assert await place.stream.append(spoilt[-1:], place.log.head.hash)
+    place.cut(EVENTS - 4)
+    before = place.log.head
+    with pytest.raises(Refused, match="the mirror's events cannot be taken back: position 13: "):
+        await place.adopt()
+    assert place.log.head == before, "nor is anything of what was before it"
+
+
+async def test_only_what_was_judged_is_stored(place: Place) -> None:
+    """Somebody changes the mirror while the operator reads what it holds."""
+    whole = list(place.log.records)
+    place.cut(4)
+    adoption = await judged(place.store, place.stream, Examination(place.log.head.ledger_id), silent)
+    place.held.entries = plain(forked(whole, 10))
+    with pytest.raises(Refused, match="the mirror changed after it was judged"):
+        await adopt(place.store, place.stream, adoption, silent)
+    assert place.log.head.position == 4
+    place.held.entries = plain(whole)
+    assert await adopt(place.store, place.stream, adoption, silent) == EVENTS - 4
+    with pytest.raises(Refused, match="another process wrote to the log meanwhile"):
+        await adopt(place.store, place.stream, adoption, silent)
 
 
 # A log that was damaged

@@ -19,13 +19,17 @@ from click.testing import CliRunner, Result
 from sqlalchemy import make_url
 
 from ledger import chain
+from ledger.domain.commands import DefineSeries, Envelope
 from ledger.domain.formats import NEWEST_FORMAT
+from ledger.domain.series import Definition, Series
 from numbering.cli import main
 from numbering.doctor import Finding, Level, grants, ledger, machine, redis, sqlite
 from numbering.doctor import mariadb as dialect
 from numbering.doctor.examination import examine
 from numbering.doctor.findings import Check, guarded, in_order, in_thread, ok, span
+from numbering.mirror_keys import write_new
 from numbering.settings import Settings
+from numbering.wiring import Node
 from projections.schema import SLOTS
 from tests.servers import HOST, Database, MariaDB, Redis, free_port
 from tests.stores import GRANTS, Ledger, append, new_sqlite, setting
@@ -40,8 +44,8 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"NUMBERING_{name.upper()}", raising=False)
 
 
-async def findings(url: str, redis_url: str = "") -> dict[str, Finding]:
-    found = await examine(Settings(database_url=url, redis_url=redis_url))
+async def findings(url: str, redis_url: str = "", key_file: str = "") -> dict[str, Finding]:
+    found = await examine(Settings(database_url=url, redis_url=redis_url, mirror_key_file=key_file))
     for finding in found:
         assert (finding.advice is None) == (finding.level is OK), finding
     # One name may have two findings (privileges); the worse comes first.
@@ -862,5 +866,43 @@ class TestRedis:
 
     async def test_it_is_part_of_the_examination(self, file: Path, server: Redis) -> None:
         found = await findings(url_of(file), server.url)
-        assert bad(found) == {"mirror": WARNING}, "no service has filled it yet"
+        assert bad(found) == {"mirror": WARNING, "mirror key": WARNING}, "no service has filled it yet"
         assert found["redis connection"].level is OK
+
+    @pytest.mark.parametrize(
+        ("mode", "level", "text"),
+        [
+            (0o600, OK, "has 1 key; back it up apart from the database"),
+            (0o640, OK, "back it up apart from the database"),
+            (0o660, WARNING, "chmod g-w"),
+            (0o644, ERROR, "may be read or written by everybody (mode 0644)"),
+        ],
+    )
+    async def test_the_file_of_the_mirrors_keys(
+        self, file: Path, server: Redis, tmp_path: Path, mode: int, level: Level, text: str
+    ) -> None:
+        keys = tmp_path / "keys"
+        write_new(keys)
+        keys.chmod(mode)
+        found = await findings(url_of(file), server.url, str(keys))
+        assert found["mirror key"].level is level
+        assert text in said(found["mirror key"])
+        assert (found["mirror checks"].level if level is ERROR else WARNING) is WARNING
+
+    async def test_processes_with_different_keys_are_found(self, server: Redis, tmp_path: Path) -> None:
+        url, keys = await fresh(tmp_path), tmp_path / "keys"
+        write_new(keys)
+
+        async def write(code: str, key_file: str = "") -> None:
+            settings = Settings(database_url=url, redis_url=server.url, mirror_key_file=key_file)
+            async with Node(settings) as node:
+                series = Series.define(code, Definition(template=f"{code}-{{SEQ:4}}"))
+                await node.ledger.execute(DefineSeries((series,)), Envelope(code.encode() * 32, "tester"))
+
+        await write("A")
+        found = await findings(url, server.url, str(keys))
+        assert "no valid MAC: a process without this key" in said(found["mirror MACs"])
+        await write("B", str(keys))
+        assert bad(await findings(url, server.url, str(keys))) == {}
+        found = await findings(url, server.url)
+        assert "bears a MAC, and no key is set here" in said(found["mirror MACs"])

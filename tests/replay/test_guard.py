@@ -266,9 +266,9 @@ def test_a_stop_is_lifted_when_the_mirror_has_what_was_lost(service: Service, re
     with service.client() as client:
         refused(client.post("/v1/issue", json=ISSUE))
         assert "this is a stale copy" in stopped(service)
-        adopted = command(service, "mirror", "adopt", "--json")
+        adopted = command(service, "mirror", "adopt", "--yes", "--json")
         told = json.loads(adopted.stdout)
-        assert told.keys() == {"adopted", "lifted"}, adopted.stderr
+        assert told.keys() == {"adopted", "events", "left", "lifted"}, adopted.stderr
         assert told["adopted"] == 2
         assert {"ARCHIVE_AHEAD"} <= set(told["lifted"]) <= {"ARCHIVE_AHEAD", "MIRROR_AHEAD"}
         wait_for(lambda: client.post("/v1/issue", json=ISSUE).status_code == 201)

@@ -25,7 +25,7 @@ from ledger.ports import Fault, OutcomeUnknown, Record, Stop, StopKind, StoreFau
 from ledger.stores import migrate
 from ledger.stores.sql import SqlTransaction
 from projections.mirror.memory import MemoryEntries, MemoryStream
-from projections.mirror.upkeep import Refused, adopt, rebuild
+from projections.mirror.upkeep import Refused, rebuild
 from replay import restore as restoring
 from replay.archive.source import ArchiveSource
 from replay.combined import Combined
@@ -33,6 +33,7 @@ from replay.sources import Damaged, DatabaseSource, Extent, Source, StreamSource
 from tests.api.client import Time
 from tests.given import GAPLESS, LETTER, PLAIN, SECOND, one, series
 from tests.invariants import check_store, read_log
+from tests.mirror.test_upkeep import adopt_all
 from tests.numbering.process import NUMBERING
 from tests.projections.agreement import check_projections
 from tests.replay.places import (
@@ -512,7 +513,7 @@ async def test_the_mirror_lifts_neither_half_a_restore_nor_a_move(tmp_path: Path
             with pytest.raises(Refused, match=MOVED if is_moved else RESTORING):
                 await rebuild(store, mirror._stream, silent, retention=0, discard=discard)
         with pytest.raises(Refused, match=MOVED if is_moved else RESTORING):
-            await adopt(store, mirror._stream, silent)
+            await adopt_all(store, mirror._stream)
         assert await store.head() == before
         assert (await mirror.extent()).last == EVENTS
 

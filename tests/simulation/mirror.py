@@ -3,19 +3,32 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
 from random import Random
 from typing import TypeVar
 
+from ledger.chain import link
 from ledger.ports import Record
+from projections.mirror.macs import Authenticator, Keys
 from projections.mirror.memory import MemoryEntries, MemoryStream
-from projections.mirror.stream import Entry, Overview, StreamFault, Tail
+from projections.mirror.stream import Entry, Later, Overview, StreamFault, Tail
 
 __all__ = ["FaultyStream", "MirrorServer"]
 
 ANSWER_SECONDS = 1.0
 MAX_DELAY_SECONDS = 0.02
+KEYS = Keys((bytes(range(32)), bytes(range(32, 64))))
+FORGED = b"forged"
 
 T = TypeVar("T")
+
+
+class HavingKeys(Enum):
+    """Which of the processes have the key."""
+
+    NONE = "no process has the key"
+    SOME = "some processes have the key"
+    ALL = "every process has the key"
 
 
 class MirrorServer:
@@ -27,20 +40,26 @@ class MirrorServer:
         self.seen = seen
         self.failing = 0.0
         self.is_away = False
+        self.keys = random.choice(list(HavingKeys))
+        self.seen[f"mirror: {self.keys.value}"] += 1
         self._dump: list[Entry] = []
 
-    def connect(self, *_: object) -> "FaultyStream":
-        return FaultyStream(self)
+    def connect(self, ledger_id: str, generation: int, /) -> "FaultyStream":
+        has_key = self.keys is HavingKeys.ALL or (self.keys is HavingKeys.SOME and self.random.random() < 0.5)
+        return FaultyStream(self, KEYS.of(ledger_id, generation) if has_key else None)
 
     def draw_weather(self) -> None:
         self.failing = self.random.choice([0.0, 0.02, 0.2])
 
     def heal(self) -> None:
+        """Let an operator, too, decide about what was forged: he drops it all."""
         self.is_away, self.failing = False, 0.0
+        if self.held.entries and self.held.entries[-1].body == FORGED:
+            self._hold([])
 
     def harm(self) -> None:
-        """Go away, come back, lose everything, or come back as it was."""
-        match self.random.randrange(4):
+        """Go away, come back, lose everything, come back as it was, or be written to by somebody."""
+        match self.random.randrange(5 if self.keys is HavingKeys.ALL else 4):
             case 0:
                 self.is_away = not self.is_away
                 self.seen["mirror away" if self.is_away else "mirror back"] += 1
@@ -49,9 +68,17 @@ class MirrorServer:
                 self.seen["mirror flushed"] += 1
             case 2:
                 self._dump = list(self.held.entries)
+            case 4 if self.held.entries:
+                self._forge()
+                self.seen["mirror forged"] += 1
             case _:
                 self._hold(self._dump)
                 self.seen["mirror restored from a dump"] += 1
+
+    def _forge(self) -> None:
+        """Append an event that chains."""
+        last = self.held.entries[-1]
+        self._hold([*self.held.entries, Entry(last.position + 1, FORGED, link(last.hash, FORGED))])
 
     def _hold(self, entries: list[Entry]) -> None:
         self.held.entries = list(entries)
@@ -61,9 +88,10 @@ class MirrorServer:
 class FaultyStream:
     """A line to the server on which a question, or the answer to it, may be lost."""
 
-    def __init__(self, server: MirrorServer) -> None:
+    def __init__(self, server: MirrorServer, authenticator: Authenticator | None) -> None:
         self._server = server
-        self._stream = MemoryStream(server.held)
+        self._stream = MemoryStream(server.held, authenticator)
+        self.authenticator = self._stream.authenticator
 
     async def tail(self) -> Tail:
         return await self._asked(self._stream.tail)
@@ -77,14 +105,20 @@ class FaultyStream:
     async def entries(self, *, after: int, limit: int) -> Sequence[Entry]:
         return await self._asked(lambda: self._stream.entries(after=after, limit=limit))
 
+    async def newest(self, *, limit: int) -> Sequence[Entry]:
+        return await self._asked(lambda: self._stream.newest(limit=limit))
+
     async def trim(self, floor: int) -> int:
         return await self._asked(lambda: self._stream.trim(floor))
 
     async def overview(self) -> Overview:
         return await self._asked(self._stream.overview)
 
-    async def is_superseded(self) -> bool:
-        return await self._asked(self._stream.is_superseded)
+    async def later(self) -> Later:
+        return await self._asked(self._stream.later)
+
+    async def drop_foreign(self) -> None:
+        await self._asked(self._stream.drop_foreign)
 
     async def delete(self) -> None:
         await self._asked(self._stream.delete)
