@@ -268,16 +268,19 @@ def imported(rows: int, command: Import, position: int) -> Answer:
             for row in command.bad
         ],
         "sequences": [
-            {
-                "sequence": part.sequence,
-                "numbers": len(part.values),
-                "lowest": part.values.min(),
-                "highest": part.values.max(),
-            }
-            for part in sorted(command.sequences, key=lambda part: part.sequence)
+            {"sequence": id, "numbers": len(values), "lowest": values.min(), "highest": values.max()}
+            for id, values in sorted(_values_by_sequence(command).items())
         ],
         "position": position,
     }
+
+
+def _values_by_sequence(command: Import) -> dict[str, BitMap]:
+    """Give the values of each sequence, whichever version reads them."""
+    found: dict[str, BitMap] = {}
+    for part in command.sequences:
+        found[part.sequence] = found.get(part.sequence, BitMap()) | part.values
+    return found
 
 
 def _settled(

@@ -12,6 +12,7 @@ from ledger.domain.commands import Original
 from ledger.domain.events import (
     LEDGER_STREAM,
     Event,
+    FormatRaised,
     LedgerEvent,
     MaximumAdjusted,
     NumberEvent,
@@ -23,6 +24,7 @@ from ledger.domain.events import (
     SeriesDefined,
     SeriesRetired,
 )
+from ledger.domain.formats import FIRST_FORMAT, FORMAT_STREAM
 from ledger.domain.history import ReservationHistory, confirmed_by
 from ledger.domain.results import MAX_VOID_EVENTS, may_be_of_void
 from ledger.domain.series import Series
@@ -136,6 +138,13 @@ class Log:
                 case _:
                     assert_never(entry.event)
         raise AssertionError(f"series {code} was not defined in front of position {position}")
+
+    async def format(self, position: int) -> int:
+        """Give the ledger's format in front of a position."""
+        async for entry in self.newest_first(FORMAT_STREAM, position - 1):
+            assert isinstance(entry.event, FormatRaised)
+            return entry.event.format
+        return FIRST_FORMAT
 
     async def reservation(self, token: str) -> ReservationHistory | None:
         records = await self._store.events_of_token(token)

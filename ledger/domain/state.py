@@ -299,6 +299,10 @@ class State:
         found = self._latest_periods.get(stem)
         return self._base.latest_period(stem) if found is None and self._base else found
 
+    def latest_periods(self) -> Mapping[str, str]:
+        """Give the latest period of which each stem gave out a number."""
+        return self._all(lambda state: state._latest_periods)
+
     def _all(self, part: Callable[["State"], dict[str, T]]) -> dict[str, T]:
         return (self._base._all(part) if self._base else {}) | part(self)
 

@@ -9,7 +9,7 @@ from ledger.domain import calendar
 from ledger.domain.calendar import Reset
 from ledger.domain.events import Event, Numbering, SequenceFenced, SequenceReset
 from ledger.domain.ranges import Ranges
-from ledger.domain.reading import Reading, readings
+from ledger.domain.reading import Reading, days_of, readings_of_all
 from ledger.domain.rejection import Code, Hint, Rejection
 from ledger.domain.sequence import Sequence
 from ledger.domain.series import MAX_NUMBER_LENGTH, DateOrder, Series, unescaped
@@ -23,6 +23,8 @@ __all__ = [
     "active_series",
     "begun",
     "check_document",
+    "check_era",
+    "check_form",
     "check_order",
     "check_printed",
     "check_reason",
@@ -85,11 +87,7 @@ def active_series(state: State, code: str) -> Series:
 def present_series(state: State, place: Series) -> Series:
     """Give the present version of a series, for a sequence that it counts; one of an earlier era is history."""
     series = active_series(state, place.code)
-    if series.era != place.era:
-        raise Rejection(
-            Code.AMENDMENT_REFUSED,
-            f"series {series.code} counts otherwise since version {series.era}; its earlier sequences stay as they are",
-        )
+    check_era(series, place.era)
     return series
 
 
@@ -286,7 +284,8 @@ def _check_period(state: State, series: Series, period: str, now: int) -> None:
 def reading_of(state: State, number: str, now: int) -> Reading:
     """Read a number by the templates of all series, in all versions that are in use; the latest that prints it."""
     versions = state.in_use()
-    found = _read(versions, number, tuple(calendar.date_at(now, zone) for zone in _zones(versions)))
+    days = days_of(_zoned(versions), now)
+    found = _read(versions, number, tuple(sorted(days.items())))
     if not found:
         raise Rejection(Code.NUMBER_NOT_FOUND, f"no template of this ledger prints {number!r}; is it written in full?")
     if len(found) > 1:  # series of before the proof
@@ -296,15 +295,34 @@ def reading_of(state: State, number: str, now: int) -> Reading:
 
 
 @lru_cache(maxsize=4096)  # what was read before the lock was taken is remembered under it
-def _read(versions: tuple[Series, ...], number: str, days: tuple[date, ...]) -> tuple[Reading, ...]:
-    today = dict(zip(_zones(versions), days, strict=True))
-    found: dict[object, Reading] = {}
-    for version in versions:
-        for reading in readings(version, number, today[version.definition.timezone]):
-            found[reading.sequence, reading.value] = reading
-    return tuple(found.values())
+def _read(versions: tuple[Series, ...], number: str, days: tuple[tuple[str, date], ...]) -> tuple[Reading, ...]:
+    return tuple(readings_of_all(versions, number, dict(days)))
 
 
 @lru_cache(maxsize=16)
-def _zones(versions: tuple[Series, ...]) -> tuple[str, ...]:
-    return tuple(sorted({version.definition.timezone for version in versions}))
+def _zoned(versions: tuple[Series, ...]) -> tuple[Series, ...]:
+    """Give one version of each zone."""
+    return tuple({version.definition.timezone: version for version in versions}.values())
+
+
+def check_form(reading: Reading, series: Series, sequence: Sequence | None, number: str) -> None:
+    """Refuse a number that only a replaced version of `series` prints, unless the sequence has passed its value.
+
+    What was passed may be on paper as it was printed then. From there on numbers are written as they are printed now.
+    """
+    if reading.series.version == series.version or (sequence and sequence.state_of(reading.value) is not None):
+        return
+    raise Rejection(
+        Code.NO_TEMPLATE,
+        f"{number!r} is written as version {reading.series.version} of series {series.code} printed, and value "
+        f"{reading.value} was not passed yet; write it as version {series.version} prints it",
+    )
+
+
+def check_era(series: Series, era: int) -> None:
+    """Refuse a sequence of an era in which the series counts no more: it is history."""
+    if series.era != era:
+        raise Rejection(
+            Code.AMENDMENT_REFUSED,
+            f"series {series.code} counts otherwise since version {series.era}; its earlier sequences stay as they are",
+        )

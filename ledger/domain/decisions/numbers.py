@@ -7,6 +7,7 @@ from ledger.domain.commands import Assign, Link, Original, Reserve, Void, WithOr
 from ledger.domain.decisions.guards import (
     begun,
     check_document,
+    check_form,
     check_order,
     check_reason,
     known_series,
@@ -49,12 +50,7 @@ def assign(state: State, command: Assign, now: int) -> list[Event]:
         )
     sequence, events = begun(state, series, reading.key, reading.period, now)
     check_order(state, series, reading.key, reading.period)
-    if reading.series.version != series.version and sequence.state_of(reading.value) is None:
-        raise Rejection(
-            Code.NO_TEMPLATE,
-            f"{command.number!r} is written as version {reading.series.version} of series {series.code} printed, and "
-            f"value {reading.value} was not passed yet; write it as version {series.version} prints it",
-        )
+    check_form(reading, series, sequence, command.number)
     _check_free(sequence, reading.value, series, command.number)
     numbering = numbering_of(reading.series, reading.key, reading.attributes, reading.document_date)
     first = sequence.high_water + 1

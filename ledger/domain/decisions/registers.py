@@ -6,8 +6,10 @@ from ledger.domain import calendar
 from ledger.domain.commands import Import, ImportedSequence
 from ledger.domain.decisions.guards import active_series, begun
 from ledger.domain.events import Event, NumbersImported
+from ledger.domain.formats import REPLACED_FORMS
 from ledger.domain.ranges import between
 from ledger.domain.rejection import Code, Rejection
+from ledger.domain.series import Series
 from ledger.domain.state import State
 
 __all__ = ["take_over"]
@@ -28,9 +30,9 @@ def take_over(state: State, command: Import, now: int) -> list[Event]:
 
 def _imported(state: State, part: ImportedSequence, now: int) -> Iterator[Event]:
     """Take over the numbers of one sequence, in events of a bounded size."""
-    series = active_series(state, part.series.code)
-    if series.version != part.series.version:
-        raise Rejection(Code.SERIES_AMENDED, f"series {series.code} was amended while the register was read; try again")
+    series, printed = active_series(state, part.series.code), part.series
+    if printed.version != series.version and not _is_replaced(state, printed, series):
+        raise _amended(series)
     if part.values.max() > series.max_value:
         raise Rejection(
             Code.SERIES_AMENDED,
@@ -38,6 +40,8 @@ def _imported(state: State, part: ImportedSequence, now: int) -> Iterator[Event]
         )
     sequence, events = begun(state, series, part.key, part.period, now)
     yield from events
+    if printed.version != series.version and part.values.max() > sequence.high_water:
+        raise _amended(series)
     if part.values.min() < sequence.start:
         raise Rejection(Code.OUT_OF_RANGE, f"sequence {sequence.id} began at {sequence.start}, not {part.values.min()}")
     held = sequence.held(part.values)
@@ -53,7 +57,7 @@ def _imported(state: State, part: ImportedSequence, now: int) -> Iterator[Event]
         yield NumbersImported(
             sequence.id,
             series.code,
-            series.version,
+            printed.version,
             part.key,
             part.period,
             calendar.TZDATA_VERSION,
@@ -61,3 +65,13 @@ def _imported(state: State, part: ImportedSequence, now: int) -> Iterator[Event]
             pre_control=() if is_used else holes,
             skipped=holes if is_used else (),
         )
+
+
+def _is_replaced(state: State, printed: Series, series: Series) -> bool:
+    """Say whether a register may be read by a version that was replaced."""
+    is_in_use = printed.version in (each.version for each in state.printing(series.code))
+    return state.format >= REPLACED_FORMS and is_in_use and printed.era == series.era
+
+
+def _amended(series: Series) -> Rejection:
+    return Rejection(Code.SERIES_AMENDED, f"series {series.code} was amended while the register was read; try again")
