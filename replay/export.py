@@ -40,7 +40,7 @@ BOM = "\ufeff".encode()
 
 NUMBER_COLUMNS = (
     "number", "value", "state", "series", "sequence", "period", "document_date", "document", "token", "replaces",
-    "replaced_by", "given_at", "confirmed_at", "event", "actor", "time", "reason", "position",
+    "replaced_by", "given_at", "confirmed_at", "event", "actor", "time", "reason", "position", "date_is_derived",
 )  # fmt: skip
 
 
@@ -88,22 +88,23 @@ def _event_lines(asked: Export, chosen: Iterable[tuple[Stored, Said]]) -> bytes:
 async def _numbers(past: Past, asked: Export, file: BinaryIO, progress: Progress) -> int:
     """Read the numbers from a copy on the disk: they may be more than memory holds."""
     count = 0
-    file.write(_heading(asked, NUMBER_COLUMNS))
+    columns = NUMBER_COLUMNS if asked.derived else NUMBER_COLUMNS[:-1]
+    file.write(_heading(asked, columns))
     with TemporaryDirectory() as directory:
         copy = Path(directory) / "then.db"
         await make_copy(copy, past, progress)
         async with opened_copy(copy) as store:
             async for page in all_numbers(store, asked.wanted):
                 count += len(page)
-                file.write(_number_lines(asked, map(_number_row, page)))
+                file.write(_number_lines(asked, columns, map(_number_row, page)))
     return count
 
 
-def _number_lines(asked: Export, rows: Iterable[Sequence[Any]]) -> bytes:
+def _number_lines(asked: Export, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     if asked.form is Form.JSONL:
-        told = (dict(zip(NUMBER_COLUMNS, row, strict=True)) for row in rows)
+        told = (dict(zip(columns, row, strict=False)) for row in rows)
         return b"".join(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in told)
-    return _table(rows)
+    return _table(row[: len(columns)] for row in rows)
 
 
 def _number_row(listed: Listed) -> list[str | int]:
@@ -113,6 +114,7 @@ def _number_row(listed: Listed) -> list[str | int]:
         row.token, row.replaces, row.replaced_by, instant_text(row.reserved_at),
         instant_text(row.confirmed_at) if row.confirmed_at else "", row.event, row.actor,
         instant_text(row.changed_at), row.reason, row.changed_position,
+        "yes" if row.date_is_derived else "no",
     ]  # fmt: skip
 
 

@@ -34,7 +34,7 @@ class Export:
     """What is exported, and how. `since` and `until` (not included) are microseconds; None asks nothing.
 
     They are of an event's recording, or of when a number was given out last. An actor of a number is that of the event
-    that put it in its state.
+    that put it in its state. Numbers say whether their date is `derived`, but for exports of earlier builds.
     """
 
     what: What
@@ -46,6 +46,7 @@ class Export:
     document: str | None = None
     since: int | None = None
     until: int | None = None
+    derived: bool = False
 
     @property
     def file(self) -> str:

@@ -89,8 +89,9 @@ class Judge:
     def _flaw_of_part(self, entry: Entry) -> str | None:
         """Note what an event promises of its command, and what it keeps."""
         match entry.event:
-            case NumbersReserved():  # nearly half of all
-                pass
+            case NumbersReserved() as event:  # nearly half of all
+                if event.numbering.date_is_derived and not self._is_of_derived(event):
+                    return f"the date of reservation {event.token} was given, and is said to be derived"
             case NumbersConfirmed() as event:
                 if self._voided:
                     self._voided = [each for each in self._voided if not is_replacement(self.state, each[1], event)]
@@ -113,6 +114,11 @@ class Judge:
             case _:
                 assert_never(entry.event)
         return None
+
+    def _is_of_derived(self, event: NumbersReserved) -> bool:
+        """Say whether a number takes the place of one with the same date, which nobody had given either."""
+        olds = (each.numbering for _, each in self._voided)
+        return any(old.date_is_derived and old.document_date == event.numbering.document_date for old in olds)
 
     def _flaw_of_import(self, event: NumbersImported) -> str | None:
         if begins(self.state, event):

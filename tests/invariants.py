@@ -238,6 +238,13 @@ class SequenceModel:
 FORMATS = {"DocumentLinked": 2}  # in which a type of event is written, where that is not the first
 
 
+def _format_of(kind: str, data: dict[str, Any]) -> int:
+    """Give the format that an event needs: some fields came later than their types."""
+    is_later = any("date_is_derived" in each for each in (data, *data.get("prints", [])))
+    has_documents = kind == "NumbersImported" and "documents" in data
+    return 3 if is_later or has_documents else FORMATS.get(kind, 1)
+
+
 class Model:
     """All sequences, folded from the bytes of the log by other means than the ledger's."""
 
@@ -275,7 +282,7 @@ class Model:
         data, token, position = json.loads(record.body)["data"], record.token or "", record.position
         if record.ordinal == 0:
             self._end_command(is_cut=record.type == "RestoreFenced")
-        assert record.type == "FormatRaised" or FORMATS.get(record.type, 1) <= self._format, f"position {position}"
+        assert record.type == "FormatRaised" or _format_of(record.type, data) <= self._format, f"position {position}"
         self._check_allowed(record.type, data, position)
         self._check_whole(record)
         match record.type:
@@ -321,6 +328,7 @@ class Model:
                 imported = [value for each in data["prints"] for value in _values(each["ranges"])]
                 holes = {state: _values(data.get(state.value.lower(), [])) for state in HOLES}
                 self._sequence(data).take_over(imported, holes, position)
+                self._sequence(data).documents |= dict(data.get("documents", []))
             case "ReservationExtended":
                 assert data["expires_at"] >= self.expiries[token] > record.recorded_at
                 self.expiries[token] = data["expires_at"]

@@ -67,7 +67,10 @@ def pairs(names: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[tuple[Any, s
     return st.dictionaries(names, TEXT, max_size=3).map(lambda chosen: tuple(sorted(chosen.items())))
 
 
-NUMBERINGS = st.builds(Numbering, TEXT, TEXT, NUMBERS, KEYS, TEXT, st.dates(FIRST_DATE, LAST_DATE), pairs(NAMES), TEXT)
+NUMBERINGS = st.builds(
+    Numbering, TEXT, TEXT, NUMBERS, KEYS, TEXT, st.dates(FIRST_DATE, LAST_DATE), pairs(NAMES), TEXT, st.booleans()
+)
+PRINTS = st.builds(Print, st.dates(FIRST_DATE, LAST_DATE), pairs(NAMES), RANGES, st.booleans())
 
 FORMS = st.one_of(
     st.builds(
@@ -144,9 +147,10 @@ KINDS: dict[type[Any], st.SearchStrategy[Event]] = {
         KEYS,
         TEXT,
         TEXT,
-        st.lists(st.builds(Print, st.dates(FIRST_DATE, LAST_DATE), pairs(NAMES), RANGES), max_size=3).map(tuple),
+        st.lists(PRINTS, max_size=3).map(tuple),
         RANGES,
         st.just(()) | RANGES,
+        pairs(VALUES),
     ),
     SeriesAmended: st.builds(SeriesAmended, all_series()),
     ReservationExtended: st.builds(ReservationExtended, TEXT, TEXT, NUMBERS),

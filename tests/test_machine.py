@@ -528,6 +528,8 @@ class Machine(RuleBasedStateMachine):
                 each.position for each in events if any(value in values_of(of) for of in told_by(each))
             ]
             assert (told.state.value, told.reading.value) == (sequence.states[value], value)
+            assert told.printed
+            assert told.printed.date_is_derived == printed.is_derived
             documents = [(step.state.value, step.original.document) for step in told.steps if step.original]
             is_confirmed = told.state.value in ("CONFIRMED", "VOIDED")
             confirmed = [document for state, document in documents if state == "CONFIRMED"]

@@ -5,16 +5,18 @@ of replaced versions too, up to the high water. What a row cannot be is found he
 whether its value is still free, is asked last, and judged again under the log's lock.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import NamedTuple
 
 from pyroaring import BitMap
 
-from ledger.domain.commands import BadRow, Import, ImportedSequence
-from ledger.domain.decisions.guards import check_era, check_form
+from ledger.domain.commands import BadRow, Import, ImportedSequence, Slice
+from ledger.domain.decisions.guards import check_document, check_era, check_form, dated
 from ledger.domain.events import Print
-from ledger.domain.ranges import Ranges, ranges_of
+from ledger.domain.ranges import ranges_of
 from ledger.domain.reading import Reading, days_of, readings_of_all
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import Sequence as Counter
@@ -22,24 +24,41 @@ from ledger.domain.series import MAX_NUMBER_LENGTH, Series
 from ledger.domain.state import State
 from ledger.domain.text import flaw_of_text
 
-__all__ = ["MAX_ROWS", "MAX_SEQUENCES", "Register"]
+__all__ = ["MAX_ROWS", "MAX_SEQUENCES", "Register", "RegisterRow"]
 
 # Bounds of one import: what it holds in memory, and how long it keeps the log's lock.
 MAX_ROWS = 100_000
 MAX_SEQUENCES = 10_000
 MAX_PASSED = 1_000_000_000  # values: what they cost in memory is little, but they are surely a mistyped number
 MAX_IMPORTED = 5_000  # values of one event, which then stays below the store's limit whatever they print
+MAX_DOCUMENTED = 1_000  # values of one event that tells documents, which may be long
 MAX_TOLD_LENGTH = 200
 MAX_NAMED = 5
 
 Pairs = tuple[tuple[str, str], ...]
 
 
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+class RegisterRow(NamedTuple):
+    """A row as it stands in a register: `line` counts from 1, and what it does not tell is empty."""
+
+    line: int
+    number: str
+    document_date: str = ""
+    document: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
+    """`reading` has the date that the register gives, or one that is derived where it `is_derived`."""
+
     line: int
     number: str
     reading: Reading
+    is_derived: bool
+    document: str
 
 
 @dataclass(slots=True)
@@ -60,16 +79,22 @@ class _Sequence:
             values = sorted(read[series])
             yield ImportedSequence(id, series, self.key, self.period, BitMap(values), tuple(self._slices(values)))
 
-    def _slices(self, values: Sequence[int]) -> Iterator[tuple[Ranges, tuple[Print, ...]]]:
-        """Cut values, which ascend, into parts of up to MAX_IMPORTED, each with how they were printed."""
-        for start in range(0, len(values), MAX_IMPORTED):
-            mine = values[start : start + MAX_IMPORTED]
-            alike: dict[tuple[date, Pairs], list[int]] = {}
+    def _slices(self, values: Sequence[int]) -> Iterator[Slice]:
+        """Cut values, which ascend, into parts of a bounded size, each with how they were printed."""
+        size = MAX_DOCUMENTED if any(self.rows[value].document for value in values) else MAX_IMPORTED
+        for start in range(0, len(values), size):
+            mine = values[start : start + size]
+            alike: dict[tuple[date, Pairs, bool], list[int]] = {}
             for value in mine:
-                reading = self.rows[value].reading
-                alike.setdefault((reading.document_date, reading.attributes), []).append(value)
-            prints = (Print(*printed, ranges_of(some)) for printed, some in sorted(alike.items()))
-            yield ranges_of(mine), tuple(prints)
+                row = self.rows[value]
+                printed = row.reading.document_date, row.reading.attributes, row.is_derived
+                alike.setdefault(printed, []).append(value)
+            prints = (
+                Print(day, attributes, ranges_of(some), is_derived)
+                for (day, attributes, is_derived), some in sorted(alike.items())
+            )
+            documents = ((value, told) for value in mine if (told := self.rows[value].document))
+            yield Slice(ranges_of(mine), tuple(prints), tuple(documents))
 
 
 class Register:
@@ -95,13 +120,16 @@ class Register:
         """Give the rows that do not fit, by line."""
         return sorted(self._bad, key=lambda row: row.line)
 
-    def add(self, line: int, number: str) -> None:
+    def add(self, line: int, number: str, document_date: str = "", document: str = "") -> None:
         """Read a row; a Rejection only when the register is too large."""
         self.rows += 1
         if self.rows > MAX_ROWS:
             raise Rejection(Code.REGISTER_TOO_LARGE, f"more than {MAX_ROWS} rows; split the register")
         try:
-            self._put(line, number, self._read(number))
+            if document:
+                check_document("document", document)
+            reading = dated(self._read(number), _day(document_date), number)
+            self._put(_Row(line, number, reading, not document_date, document))
         except Rejection as flaw:
             if flaw.code is Code.REGISTER_TOO_LARGE:
                 raise
@@ -140,6 +168,11 @@ class Register:
             detail = f"value {value} of sequence {id} is held already"
             self._bad.append(BadRow(row.line, row.number, Code.DUPLICATE_NUMBER, detail))
 
+    @property
+    def derived(self) -> int:
+        """Count the rows that fit and give no date."""
+        return sum(row.is_derived for mine in self._sequences.values() for row in mine.rows.values())
+
     def command(self, *, skip_bad: bool) -> Import:
         sequences = (part for id, mine in self._sequences.items() for part in mine.parts(id))
         return Import(tuple(sequences), tuple(self.bad()), skip_bad)
@@ -155,7 +188,8 @@ class Register:
             raise Rejection(Code.AMBIGUOUS_NUMBER, f"{_told(found[0])} and {_told(found[1])} both print it")
         return found[0]
 
-    def _put(self, line: int, number: str, reading: Reading) -> None:
+    def _put(self, row: _Row) -> None:
+        reading = row.reading
         series, value = self._present[reading.series.code], reading.value
         check_era(series, reading.series.era)
         if reading.series.version == series.version:
@@ -167,7 +201,7 @@ class Register:
         first = mine.rows.get(value)
         if first is not None:
             raise Rejection(Code.REPEATED_ROW, f"line {first.line} has it already, as {first.number}")
-        mine.rows[value] = _Row(line, number, reading)
+        mine.rows[value] = row
 
     def _sequence(self, series: Series, reading: Reading) -> _Sequence:
         id = reading.sequence
@@ -177,6 +211,18 @@ class Register:
                 raise Rejection(Code.REGISTER_TOO_LARGE, f"more than {MAX_SEQUENCES} sequences; split the register")
             mine = self._sequences[id] = _Sequence(series, reading.key, reading.period)
         return mine
+
+
+def _day(text: str) -> date | None:
+    """Read the date of a row; None where it has none."""
+    if not text:
+        return None
+    try:
+        if _DAY.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise Rejection.invalid("document_date", f"is {text[:MAX_TOLD_LENGTH]!r}; write a date as 2025-03-31")
 
 
 def _check_fits(row: _Row, series: Series, sequence: Counter | None) -> None:

@@ -129,7 +129,8 @@ def _export(
 ) -> None:
     if filters["bom"] and form != Form.CSV:
         raise click.UsageError("--bom is for CSV.")
-    asked = Export(what, Form(form), since=_time(since), until=_time(until), **filters)
+    is_derived = what is What.NUMBERS
+    asked = Export(what, Form(form), since=_time(since), until=_time(until), derived=is_derived, **filters)
     answer = {"export": str(out)} | _told(asyncio.run(_exported(log, asked, at, out)))
     say_json(answer) if as_json else say_facts(answer)
 

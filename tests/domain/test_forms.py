@@ -1,5 +1,6 @@
 """A number is read in one way, whoever names it: Assign and a register take the same forms, also after amendments."""
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -17,13 +18,14 @@ from ledger.domain.commands import (
     ResetSequence,
 )
 from ledger.domain.decide import decide
-from ledger.domain.events import NumbersImported
-from ledger.domain.formats import NEWEST_FORMAT, REPLACED_FORMS
+from ledger.domain.events import Event, NumberAssigned, NumbersImported
+from ledger.domain.formats import DERIVED_DATES, NEWEST_FORMAT, REPLACED_FORMS
+from ledger.domain.legality import flaw
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import DateOrder, Dimension, Series
-from tests.given import NOW, Story, series
+from tests.given import NOW, Story, one, series
 
 REASON = "a correction"
 OLD, NEW = series("OLD-{SEQ:3}", start=2), series("NEW-{SEQ:4}", start=2)
@@ -141,3 +143,51 @@ def test_a_period_that_the_order_of_dates_rules_out_is_not_opened(
         story.when(Issue(Reserve("S", f"T{index}", key, document_date=date(2027, 1, 1)), "DOC"))
     answer = decide(story.state, command, story.now)
     assert (answer.code if isinstance(answer, Rejection) else None) is code
+
+
+# Dates that nobody gave
+
+
+def wrongly(story: Story, event: Event) -> str | None:
+    return flaw(story.state, event, story.now)
+
+
+@pytest.mark.parametrize("format", [1, 2, NEWEST_FORMAT])
+def test_a_derived_date_is_marked_from_format_3_on(format: int) -> None:
+    story = amended(format)
+    (event,) = story.when(Assign("NEW-0004", "DOC", REASON))
+    assert isinstance(event, NumberAssigned)
+    assert event.numbering.date_is_derived is (format >= DERIVED_DATES)
+    made = register(story, "NEW-0005")
+    (imported,) = story.when(made.command(skip_bad=False))
+    assert isinstance(imported, NumbersImported)
+    assert imported.prints[0].date_is_derived is (format >= DERIVED_DATES)
+    assert (event.needs, imported.needs) == ((DERIVED_DATES,) * 2 if format >= DERIVED_DATES else (1, 1))
+
+
+@pytest.mark.parametrize("day", [date(2024, 12, 31), date(2025, 3, 30), date(1999, 1, 1)])
+def test_a_date_that_the_number_does_not_bear_is_refused(day: date) -> None:
+    story = Story(series("{YYYY}-{MM}-{SEQ:2}", reset=Reset.YEARLY))
+    assert story.rejection(Assign("2025-04-01", "D", REASON, day)).errors[0][0] == "document_date"
+    made = Register([story.state.series_now("S")], NOW)
+    made.add(1, "2025-04-01", day.isoformat(), "D")
+    assert [each.code for each in made.bad()] == [Code.INVALID_FORMAT]
+    event = one(NumberAssigned, story.when(Assign("2025-04-01", "D", REASON, date(2025, 4, 7))))
+    assert (event.numbering.document_date, event.numbering.date_is_derived) == (date(2025, 4, 7), False)
+
+
+def test_the_mark_of_an_event_needs_its_format() -> None:
+    story = amended(2)
+    (event,) = story.when(Assign("NEW-0004", "DOC", REASON, date(2025, 1, 1)))
+    assert isinstance(event, NumberAssigned)
+    marked = replace(event, value=5, numbering=replace(event.numbering, date_is_derived=True))
+    assert wrongly(story, marked) == "it needs format 3, and the ledger is at 2"
+
+
+def test_a_register_with_documents_needs_its_format() -> None:
+    story = amended(2)
+    made = Register([story.state.series_now("S")], NOW)
+    made.add(1, "NEW-0004", "2025-01-01", "D-1")
+    events = decide(story.state, made.command(skip_bad=False), NOW)
+    assert not isinstance(events, Rejection)
+    assert [each.needs for each in events] == [DERIVED_DATES]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from functools import lru_cache
 
@@ -28,6 +29,7 @@ __all__ = [
     "check_order",
     "check_printed",
     "check_reason",
+    "dated",
     "fields_of",
     "key_of",
     "known_series",
@@ -102,12 +104,13 @@ def fields_of(series: Series, key: Pairs, attributes: Pairs) -> tuple[Key, Pairs
 
 
 @lru_cache(maxsize=CACHED)
-def numbering_of(series: Series, key: Key, attributes: Pairs, day: date) -> Numbering:
+def numbering_of(series: Series, key: Key, attributes: Pairs, day: date, date_is_derived: bool = False) -> Numbering:
     frame = series.frame(key, attributes, day)
     check_printed(frame, 10**frame.width - 1)
     period = series.period(day)
     id = series.sequence_id(key, period)
-    return Numbering(id, series.code, series.version, key, period, day, attributes, calendar.TZDATA_VERSION)
+    place = (id, series.code, series.version, key, period)
+    return Numbering(*place, day, attributes, calendar.TZDATA_VERSION, date_is_derived)
 
 
 def check_printed(frame: Frame, value: int) -> None:
@@ -303,6 +306,21 @@ def _read(versions: tuple[Series, ...], number: str, days: tuple[tuple[str, date
 def _zoned(versions: tuple[Series, ...]) -> tuple[Series, ...]:
     """Give one version of each zone."""
     return tuple({version.definition.timezone: version for version in versions}.values())
+
+
+def dated(reading: Reading, day: date | None, number: str) -> Reading:
+    """Give the reading of a number with the date of its document, which must print it; without one as it was read."""
+    if day is None:
+        return reading
+    series, period = reading.series, period_at(reading.series, day)
+    if period != reading.period:
+        raise Rejection.invalid(
+            "document_date", f"is {day.isoformat()}, in period {period}, and {number!r} is of period {reading.period}"
+        )
+    printed = series.frame(reading.key, reading.attributes, day).number(reading.value)
+    if printed != number:
+        raise Rejection.invalid("document_date", f"is {day.isoformat()}, which prints {printed!r}, and not {number!r}")
+    return replace(reading, document_date=day)
 
 
 def check_form(reading: Reading, series: Series, sequence: Sequence | None, number: str) -> None:

@@ -1,12 +1,13 @@
 """Taking over a register of numbers that were kept before the ledger."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ledger.domain import calendar
 from ledger.domain.commands import Import, ImportedSequence
 from ledger.domain.decisions.guards import active_series, begun
 from ledger.domain.events import Event, NumbersImported
-from ledger.domain.formats import REPLACED_FORMS
+from ledger.domain.formats import DERIVED_DATES, REPLACED_FORMS
 from ledger.domain.ranges import between
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import Series
@@ -51,7 +52,8 @@ def _imported(state: State, part: ImportedSequence, now: int) -> Iterator[Event]
             f"value {held[0]} of sequence {sequence.id} was issued while the register was read; try again",
         )
     is_used, first = sequence.high_water >= sequence.start, sequence.high_water + 1
-    for imported, prints in part.slices:
+    is_marked = state.format >= DERIVED_DATES
+    for imported, prints, documents in part.slices:
         holes = between(first, imported)
         first = max(first, imported[-1][1] + 1)
         yield NumbersImported(
@@ -61,9 +63,10 @@ def _imported(state: State, part: ImportedSequence, now: int) -> Iterator[Event]
             part.key,
             part.period,
             calendar.TZDATA_VERSION,
-            prints,
+            prints if is_marked else tuple(replace(each, date_is_derived=False) for each in prints),
             pre_control=() if is_used else holes,
             skipped=holes if is_used else (),
+            documents=documents,
         )
 
 

@@ -124,6 +124,9 @@ def _flaw_of_imported(state: State, series: Series, event: NumbersImported) -> s
         if held:
             return f"a number is given out twice: value {held.min()} of sequence {event.sequence} is held already"
         seen |= values
+    documented = [value for value, _ in event.documents]
+    if len(set(documented)) < len(documented) or not seen.issuperset(bitmap_of((each, each) for each in documented)):
+        return f"the import of sequence {event.sequence} tells documents of other numbers, or two of one"
     return _flaw_of_holes(event, high_water, tuple(runs(seen)))
 
 
