@@ -45,6 +45,13 @@ async def generation(store: Store) -> int:
     return fence.generation if isinstance(fence, RestoreFenced) else 0
 
 
+async def format_of(store: Store) -> int:
+    """Say which format of events the log has been raised to."""
+    last = await store.events_of_stream(FORMAT_STREAM, before=MAX_POSITION, limit=1)
+    raised = _decoded(last[0]).event if last else None
+    return raised.format if isinstance(raised, FormatRaised) else FIRST_FORMAT
+
+
 class Log:
     """Where there is an `index` of single values, only what it does not know yet is looked for event by event."""
 
