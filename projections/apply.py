@@ -42,6 +42,7 @@ from ledger.domain.events import (
     SeriesDefined,
     SeriesEvent,
     SeriesRetired,
+    StartLowered,
 )
 from ledger.domain.ranges import Ranges, count_of, includes, ranges_of, values_of, without
 from ledger.domain.sequence import RATE_WINDOW, ValueState
@@ -249,6 +250,8 @@ class Unit:
                 self._linked(event, cause)
             case SequenceAdjusted(skipped=skipped):
                 self._skip(self._begun(event, cause), skipped, SKIPPED, cause)
+            case StartLowered():
+                self._lowered(event, cause)
             case SequenceFenced(skipped=skipped):
                 row = self._begun(event, cause)
                 self._skip(row, skipped, SKIPPED, cause)
@@ -486,6 +489,13 @@ class Unit:
         start = series.definition.start if start is None else start
         key = orjson.dumps(dict(zip(series.key, of.key, strict=True))).decode()
         return SequenceRow(cause.position, of.sequence, of.series, of.series_version, key, of.period, start, start - 1)
+
+    def _lowered(self, event: StartLowered, cause: _Cause) -> None:
+        """Count from an earlier start on. Nothing below that of before was passed, so no gap is in the way."""
+        row = self._begun(event, cause)
+        row.start = event.start
+        _add(row, PRE_CONTROL, count_of(event.pre_control))
+        self._gap(row.sequence_at, event.pre_control, PRE_CONTROL, cause)
 
     def _touch(self, row: SequenceRow, cause: _Cause) -> SequenceRow:
         row.changed_position, row.changed_at = cause.position, cause.at

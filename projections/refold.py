@@ -40,6 +40,7 @@ from ledger.domain.events import (
     SeriesDefined,
     SeriesEvent,
     SeriesRetired,
+    StartLowered,
 )
 from ledger.domain.evolve import evolve
 from ledger.domain.ranges import Ranges, count_of, runs, values_of
@@ -277,6 +278,8 @@ class Backward:
                 self._leave(of.sequence, ranges, event.end, entry)
             case SequenceAdjusted(sequence=id, skipped=skipped) | SequenceFenced(sequence=id, skipped=skipped):
                 self._leave(id, skipped, ValueState.SKIPPED, entry)
+            case StartLowered(sequence=id, pre_control=pre_control):
+                self._leave(id, pre_control, ValueState.PRE_CONTROL, entry)
             case ReservationExtended() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
                 pass
             case _:

@@ -192,6 +192,11 @@ class SequenceModel:
         self.states.update(dict.fromkeys(imported, ValueState.CONFIRMED))
         self.holders.update(dict.fromkeys(imported, f"the register at position {position}"))
 
+    def lower(self, start: int, opened: list[int], position: int) -> None:
+        assert opened == list(range(start, self.start)) != [], f"position {position} opens other values"
+        self.start = start
+        self.states = dict.fromkeys(opened, ValueState.PRE_CONTROL) | self.states
+
     def assign(self, value: int, skipped: list[int], position: int) -> None:
         assert value not in self.holders, f"position {position} assigns {value}, held by {self.holders[value]}"
         assert skipped == list(range(self.high_water + 1, value)), f"position {position} skips {skipped}"
@@ -235,7 +240,7 @@ class SequenceModel:
                 self.released.update([value] if gapless else [])
 
 
-FORMATS = {"DocumentLinked": 2}  # in which a type of event is written, where that is not the first
+FORMATS = {"DocumentLinked": 2, "StartLowered": 3}  # in which a type of event is written, where that is not the first
 
 
 def _format_of(kind: str, data: dict[str, Any]) -> int:
@@ -303,6 +308,9 @@ class Model:
                 self.sequences[data["sequence"]].link(data, token, position)
             case "RestoreFenced":
                 self._fence(data)
+            case "StartLowered":
+                assert data["start"] == self._starts[data["series"], data["series_version"]], f"position {position}"
+                self._sequence(data).lower(data["start"], _values(data["pre_control"]), position)
             case "SequenceFenced":
                 assert data["skipped"][0][1] - data["skipped"][0][0] + 1 in self._sums(), f"position {position}"
                 self._sequence(data).fence(_values(data["skipped"]))

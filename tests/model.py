@@ -267,7 +267,18 @@ class Model:
         if code in self.first_used:
             eras = [each.era for each in self.in_use(code) if each.counting == new.counting]
             new.era = eras[0] if eras else new.number
+        if new.number > 1 and (code in self.first_used):
+            self._lower(code, new)
         versions.append(new)
+
+    def _lower(self, code: str, new: Version) -> None:
+        """Open what lies below the later starts of sequences that go on with this version."""
+        for sequence in self.sequences.values():
+            goes_on = sequence.code == code and sequence.era == new.era and not sequence.closed
+            if goes_on and new.made.start < sequence.start:
+                opened = range(new.made.start, sequence.start)
+                sequence.states = dict.fromkeys(opened, "PRE_CONTROL") | sequence.states
+                sequence.start = new.made.start
 
     def _highest(self, code: str, counting: object) -> int:
         eras = {each.era for each in self.in_use(code) if each.counting == counting}

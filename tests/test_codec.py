@@ -42,6 +42,7 @@ from ledger.domain.events import (
     SeriesAmended,
     SeriesDefined,
     SeriesRetired,
+    StartLowered,
 )
 from ledger.domain.formats import FIRST_FORMAT, NEWEST_FORMAT
 from ledger.domain.ranges import ranges_of
@@ -131,6 +132,7 @@ KINDS: dict[type[Any], st.SearchStrategy[Event]] = {
     PeriodOpened: st.builds(PeriodOpened, TEXT, NUMBERS, TEXT),
     SequenceReset: st.builds(SequenceReset, TEXT, TEXT, NUMBERS, KEYS, TEXT, NUMBERS),
     SequenceAdjusted: st.builds(SequenceAdjusted, TEXT, TEXT, NUMBERS, KEYS, TEXT, RANGES),
+    StartLowered: st.builds(StartLowered, TEXT, TEXT, NUMBERS, KEYS, TEXT, NUMBERS, RANGES),
     PeriodClosed: st.builds(PeriodClosed, TEXT, TEXT, NUMBERS, KEYS, TEXT, NUMBERS, st.integers(-1, SAFE), ACCOUNTING),
     NumberAssigned: st.builds(NumberAssigned, NUMBERINGS, VALUES, TEXT, st.just(()) | RANGES),
     NumberVoided: st.builds(NumberVoided, NUMBERINGS, VALUES, st.none() | st.tuples(TEXT, VALUES)),
@@ -276,6 +278,7 @@ def test_half_a_character_is_refused() -> None:
         ("SeriesRetired-1", "PLAIN"),
         ("PeriodOpened-1", "LETTER"),
         ("SequenceAdjusted-1", "LETTER:คคง.:สคฉ.3-01:2025"),
+        ("StartLowered-1", "PLAIN:-"),
         ("PeriodClosed-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("NumberAssigned-1", "LCBP3-RFA:TER:RPT:-"),
         ("NumberVoided-1", "LETTER:คคง.:สคฉ.3-01:2025"),

@@ -92,8 +92,8 @@ FORMS: dict[str, list[Definition]] = {
         definition(DAILY, dimensions={"X": LETTERS}, reset=Reset.DAILY),
     ],
     "W": [
-        definition("W{SEQ:1}", overflow=Overflow.WIDEN, max_value=12, start=0),
         definition("W{SEQ:1}", overflow=Overflow.WIDEN, start=5),
+        definition("W{SEQ:1}", overflow=Overflow.WIDEN, max_value=12, start=0),
         definition("{YYYY}/W{SEQ:1}", overflow=Overflow.WIDEN, reset=Reset.YEARLY, start=3),
     ],
 }  # fmt: skip

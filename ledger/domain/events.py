@@ -57,6 +57,7 @@ __all__ = [
     "SeriesDefined",
     "SeriesEvent",
     "SeriesRetired",
+    "StartLowered",
 ]
 
 # The stream of what belongs to no series; no series' code and no sequence's id is written so.
@@ -232,6 +233,23 @@ class SequenceAdjusted(SequenceEvent):
     @property
     def changes(self) -> tuple[Change, ...]:
         return ((ValueState.SKIPPED, self.skipped),)
+
+
+@dataclass(frozen=True, slots=True)
+class StartLowered(SequenceEvent):
+    """The sequence counts from an earlier `start` on, as an amendment of its series says.
+
+    The values below its start of before are `pre_control`: they may have been given out before the ledger took over.
+    """
+
+    format = 3
+
+    start: int
+    pre_control: Ranges
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return ((ValueState.PRE_CONTROL, self.pre_control),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,6 +549,7 @@ Event = (
     | NumberVoided
     | DocumentLinked
     | SequenceAdjusted
+    | StartLowered
     | PeriodClosed
     | ReservationExtended
     | ReservationCancelled

@@ -191,9 +191,12 @@ class State:
 
     def highest(self, series: Series) -> int:
         """Give the highest value that any sequence passed which counts as this version does; -1 for none."""
-        eras = (each.era for each in self.printing(series.code) if each.counting == series.counting)
-        era = next(eras, None)
+        era = self.era_of(series)
         return -1 if era is None else self._highest_of((series.code, era))
+
+    def era_of(self, series: Series) -> int | None:
+        """Give the era of the versions in use that count as this one does; None when there is none."""
+        return next((each.era for each in self.printing(series.code) if each.counting == series.counting), None)
 
     def _highest_of(self, era: tuple[str, int]) -> int:
         found = self._highest.get(era)

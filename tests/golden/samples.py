@@ -66,6 +66,7 @@ from ledger.domain.events import (
     SeriesAmended,
     SeriesDefined,
     SeriesRetired,
+    StartLowered,
 )
 from ledger.domain.register import Register
 from ledger.domain.sequence import ValueState
@@ -267,6 +268,7 @@ SAMPLES = {
         0,
         NOW,
     ),
+    "StartLowered-1": Entry(36, StartLowered("PLAIN:-", "PLAIN", 2, (), "-", 24, ((24, 123),)), _ENVELOPE, 1, NOW),
     "SequenceFenced-1-last": Entry(27, SequenceFenced("PLAIN:-", "PLAIN", 2, (), "-", ()), _ANONYMOUS, 0, NOW),
 }
 
@@ -338,6 +340,8 @@ _COMMANDS: list[tuple[int, Decidable]] = [
     (1, Assign("คคง.-สคฉ.3-01-0052-2568", "D-11", "given on paper", date(2025, 3, 31))),
     (1, _imported(("คคง.-สคฉ.3-01-0060-2568", "2025-04-01", "D-12"), "คคง.-สคฉ.3-01-0061-2568", of=LETTER)),
     (1, WithOriginal(Void("คคง.-สคฉ.3-01-0050-2568", _WRONG, "derived", replace=True), _D_10)),
+    (1, DefineSeries((Series.define("LETTER", replace(LETTER.definition, start=0)),))),
+    (1, Assign("คคง.-สคฉ.3-01-0000-2568", "D-13", "found in an old binder", date(2025, 1, 2))),
 ]
 
 
