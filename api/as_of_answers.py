@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.number_answers import cause_answer, mark_answer, ranges_answer
+from api.number_answers import cause_answer, ranges_answer
 from api.sequence_answers import told_sequence
 from ledger.domain.calendar import instant_text
 from ledger.domain.roll import Roll, Told
@@ -64,8 +64,6 @@ def _number(state: State, sequence: Counter, value: int, told: Told) -> Answer:
         "value": value,
         "number": frame.number(value),
         "state": told.state.value,
-        "document_date": told.original.document_date.isoformat(),
-        **mark_answer(told.original.date_is_derived),
         "document": told.document,
         "cause": cause_answer(told.cause),
     }
