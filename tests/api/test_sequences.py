@@ -472,8 +472,8 @@ async def test_a_lower_start_opens_what_lies_below_in_open_sequences(api: Api) -
     amended = answer(await api.http.put("/v1/series/BINDER", json=body | {"start": 1}), 200)
     assert (amended["version"], amended["start"], amended["position"]) == (2, 1, (await api.head()).position)
     found = answer(await api.http.get("/v1/sequences/BINDER:-/gaps"), 200)
-    told = [(each["first"], each["last"], each["state"]) for each in found["ranges"]]
-    assert told == [(1, 123, "PRE_CONTROL"), (124, 124, "CONFIRMED")]
+    ranges = [(each["first"], each["last"], each["state"]) for each in found["ranges"]]
+    assert ranges == [(1, 123, "PRE_CONTROL"), (124, 124, "CONFIRMED")]
     assert found["ranges"][0]["cause"]["event"] == "StartLowered"
     old = {
         "number": "B-0017",

@@ -25,7 +25,7 @@ from ledger.domain.legality import flaw
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code
 from ledger.domain.sequence import Sequence, ValueState
-from ledger.domain.series import Series
+from ledger.domain.series import Dimension, Series
 from ledger.domain.state import State
 from ledger.domain.utilisation import Utilisation
 from tests.given import NOW, QUICK, Story, one, series
@@ -160,7 +160,7 @@ def wrong(of_state: State, event: Event) -> str | None:
         ({"pre_control": ((1, 5),)}, "opens other values than those from 1 to 4"),
         ({"pre_control": ((1, 3),)}, "opens other values"),
         ({"series_version": 1}, "version 2 is in force"),
-        ({"sequence": "S:2025"}, "the sequence is called"),
+        ({"sequence": "S:2025"}, "sequence S:2025 has not begun"),
     ],
 )
 def test_a_false_lowering_is_found(changes: dict[str, Any], told: str) -> None:
@@ -216,3 +216,14 @@ def test_every_value_from_the_start_on_has_one_state_however_often_it_is_lowered
     again = Story.of(story.log, now=story.now)
     if again.state.sequence("S:-"):
         assert states(again.sequence("S:-")) == model
+
+
+def test_a_sequence_of_a_key_that_the_amendment_takes_out_is_lowered_with_the_others() -> None:
+    """Its numbers of before are read by the version that printed them, which may take the older ones, too."""
+    by = {"CO": Dimension(values=("A", "B"))}
+    story = begun(of(10, "{CO}-{SEQ:3}", dimensions=by))
+    story.when(Issue(Reserve("S", "T", {"CO": "A"}), "DOC"))
+    lowered = lowered_by(story, of(1, "{CO}-{SEQ:3}", dimensions={"CO": Dimension(values=("B",))}))
+    assert [each.sequence for each in lowered] == ["S:A:-"]
+    story.when(Assign("A-004", "OLD", REASON))
+    assert story.sequence("S:A:-").state_of(4) is ValueState.CONFIRMED
