@@ -7,7 +7,7 @@ from typing import Any, assert_never
 import orjson
 from pyroaring import BitMap
 
-from api.number_answers import assigned, linked, number_history, voided
+from api.number_answers import assigned, linked, mark_answer, number_history, voided
 from api.sequence_answers import (
     gaps,
     period_closed,
@@ -160,6 +160,7 @@ def history(told: ReservationHistory, series: Series) -> Answer:
         "sequence": numbering.sequence,
         "period": numbering.period,
         "document_date": numbering.document_date.isoformat(),
+        **mark_answer(numbering.date_is_derived),
         "reserved_at": instant_text(told.reserved_at),
         "expires_at": instant_text(told.expires_at),
         "position": told.position,
@@ -249,14 +250,15 @@ def _imported_values(outcome: Outcome) -> dict[str, BitMap]:
 def imported_again(register: Register, outcome: Outcome) -> Answer:
     """Say what an import did when it was first delivered, of its rows as they were read then."""
     register.drop_all_but(_imported_values(outcome))
-    return imported(register.rows, register.command(skip_bad=True), outcome.position)
+    return imported(register, register.command(skip_bad=True), outcome.position)
 
 
-def imported(rows: int, command: Import, position: int) -> Answer:
+def imported(register: Register, command: Import, position: int) -> Answer:
     """Say what an import does, or would do."""
     return {
-        "rows": rows,
+        "rows": register.rows,
         "fit": sum(len(part.values) for part in command.sequences),
+        "derived_dates": register.derived,
         "rejected": [
             {
                 "line": row.line,
@@ -268,16 +270,19 @@ def imported(rows: int, command: Import, position: int) -> Answer:
             for row in command.bad
         ],
         "sequences": [
-            {
-                "sequence": part.sequence,
-                "numbers": len(part.values),
-                "lowest": part.values.min(),
-                "highest": part.values.max(),
-            }
-            for part in sorted(command.sequences, key=lambda part: part.sequence)
+            {"sequence": id, "numbers": len(values), "lowest": values.min(), "highest": values.max()}
+            for id, values in sorted(_values_by_sequence(command).items())
         ],
         "position": position,
     }
+
+
+def _values_by_sequence(command: Import) -> dict[str, BitMap]:
+    """Give the values of each sequence, whichever version reads them."""
+    found: dict[str, BitMap] = {}
+    for part in command.sequences:
+        found[part.sequence] = found.get(part.sequence, BitMap()) | part.values
+    return found
 
 
 def _settled(

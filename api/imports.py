@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Event
 
@@ -11,17 +12,18 @@ from starlette.routing import Route
 
 from api import answers
 from api.problems import problem_response
-from api.registers import DEFAULT_COLUMN, MAX_REGISTER_BYTES, numbers_of_csv
+from api.registers import MAX_REGISTER_BYTES, OPTIONS, Columns, rows_of_csv
 from api.requests import body_of, envelope_of
 from api.responses import json_response
 from api.schemas import ImportBody, checked, parse
 from ledger.domain.commands import Envelope
-from ledger.domain.register import Register
+from ledger.domain.register import Register, RegisterRow
 from ledger.domain.rejection import Code, Rejection
 from ledger.service import Ledger
 
 __all__ = ["import_routes"]
 
+COLUMNS = dict(zip(Columns._fields, OPTIONS, strict=True))
 SWITCHES = {"true": True, "1": True, "": True, "false": False, "0": False}
 
 
@@ -46,15 +48,15 @@ async def _import(ledger: Ledger, asked: "_Asked", envelope: Envelope) -> Respon
     position = await ledger.drop_held(register)
     command = await asyncio.to_thread(register.command, skip_bad=options.skip_bad)
     if options.dry_run:
-        return json_response(answers.imported(register.rows, command, position) | {"dry_run": True})
+        return json_response(answers.imported(register, command, position) | {"dry_run": True})
     try:
         outcome = await ledger.execute(command, envelope)
     except Rejection as refusal:
         if refusal.code is not Code.IMPORT_REFUSED:
             raise
-        return problem_response(refusal, **answers.imported(register.rows, command, position))
+        return problem_response(refusal, **answers.imported(register, command, position))
     if not outcome.replayed:
-        return json_response(answers.imported(register.rows, command, outcome.position))
+        return json_response(answers.imported(register, command, outcome.position))
     register = await ledger.register_again(options.series, outcome)
     await _in_thread(register, asked)
     return json_response(answers.imported_again(register, outcome), replayed=True)
@@ -75,14 +77,14 @@ class _Asked:
 
     options: ImportBody
     csv: bytes | None
-    column: str
+    columns: Columns
 
 
 def _asked(request: Request, body: bytes) -> _Asked:
     query = _query(request)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/csv":
-        column = query.pop("column", DEFAULT_COLUMN)
-        return _Asked(checked(ImportBody, query), body, str(column))
+        named = {name: str(query.pop(option)) for name, option in COLUMNS.items() if option in query}
+        return _Asked(checked(ImportBody, query), body, Columns(**named))
     try:
         parsed = parse(ImportBody, body)
     except Rejection as flaw:
@@ -91,7 +93,7 @@ def _asked(request: Request, body: bytes) -> _Asked:
         raise
     if query.keys() - {"dry_run", "skip_bad"}:
         raise Rejection.invalid("query", "may hold dry_run and skip_bad beside JSON; the rest is in the body")
-    return _Asked(checked(ImportBody, parsed.model_dump() | query), None, "")
+    return _Asked(checked(ImportBody, parsed.model_dump() | query), None, Columns())
 
 
 def _query(request: Request) -> dict[str, object]:
@@ -104,20 +106,22 @@ def _query(request: Request) -> dict[str, object]:
             if value.lower() not in SWITCHES:
                 raise Rejection.invalid(name, "must be true or false")
             given[name] = SWITCHES[value.lower()]
-        elif name == "column":
-            given["column"] = value
+        elif name in OPTIONS:
+            given[name] = value
         else:
-            raise Rejection.invalid(name[:100], "is not a known option; known are series, column, dry_run, skip_bad")
+            known = ", ".join(("series", *OPTIONS, "dry_run", "skip_bad"))
+            raise Rejection.invalid(name[:100], f"is not a known option; known are {known}")
     return given
 
 
 def _read(register: Register, asked: _Asked, gone: Event) -> None:
-    rows = (
-        enumerate(asked.options.numbers, 1)
-        if asked.csv is None
-        else numbers_of_csv(io.BytesIO(asked.csv), asked.column)
-    )
-    for line, number in rows:
+    rows = _rows(asked.options) if asked.csv is None else rows_of_csv(io.BytesIO(asked.csv), asked.columns)
+    for row in rows:
         if gone.is_set():
             return
-        register.add(line, number)
+        register.add(*row)
+
+
+def _rows(options: ImportBody) -> Iterator[RegisterRow]:
+    for line, row in enumerate(options.numbers, 1):
+        yield RegisterRow(line, row.number, row.document_date, row.document)

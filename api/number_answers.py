@@ -13,7 +13,7 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.state import State
 from ledger.writer import Outcome
 
-__all__ = ["assigned", "cause_answer", "linked", "number_history", "ranges_answer", "voided"]
+__all__ = ["assigned", "cause_answer", "linked", "mark_answer", "number_history", "ranges_answer", "voided"]
 
 Answer = dict[str, Any]
 
@@ -70,6 +70,7 @@ def number_history(history: NumberHistory, state: State) -> Answer:
         "sequence": reading.sequence,
         "period": reading.period,
         "document_date": printed.document_date.isoformat() if printed else None,
+        **mark_answer(printed is not None and printed.date_is_derived),
         "attributes": dict(printed.attributes) if printed else {},
         "document": documents[-1] if documents else None,
         "replaces": history.replaces,
@@ -90,6 +91,11 @@ def cause_answer(cause: Cause) -> Answer:
     return answer if cause.token is None else answer | {"token": cause.token}
 
 
+def mark_answer(date_is_derived: object) -> Answer:
+    """Say of a document's date that nobody gave it; nothing of one that was given."""
+    return {"date_is_derived": True} if date_is_derived else {}
+
+
 def ranges_answer(ranges: Ranges) -> list[Answer]:
     return [{"first": first, "last": last} for first, last in ranges]
 
@@ -101,6 +107,7 @@ def _number(numbering: Numbering, value: int, state: State) -> Answer:
         "sequence": numbering.sequence,
         "period": numbering.period,
         "document_date": numbering.document_date.isoformat(),
+        **mark_answer(numbering.date_is_derived),
     }
 
 

@@ -115,7 +115,7 @@ def _cancel(body: CancelBody, token: str, _: Making) -> Command:
 
 
 def _assign(body: AssignBody, _: str, __: Making) -> Command:
-    return Assign(body.number, body.document, body.reason)
+    return Assign(body.number, body.document, body.reason, body.day())
 
 
 def _void(body: VoidBody, number: str, making: Making) -> Command:

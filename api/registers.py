@@ -1,4 +1,4 @@
-"""Files of registers: the numbers of one column of a CSV, with the lines on which they stand.
+"""Files of registers: the numbers of one column of a CSV, with their lines, and columns of dates and documents.
 
 Made by people with spreadsheets, so whatever a file is instead is told in their words. Only UTF-8 is taken: any other
 encoding would have to be guessed, and a number read wrong is a number lost.
@@ -7,11 +7,12 @@ encoding would have to be guessed, and a number read wrong is a number lost.
 import codecs
 import csv
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
+from ledger.domain.register import RegisterRow
 from ledger.domain.rejection import Code, Rejection
 
-__all__ = ["DEFAULT_COLUMN", "MAX_REGISTER_BYTES", "lines_of", "numbers_of_csv", "too_large"]
+__all__ = ["DEFAULT_COLUMN", "MAX_REGISTER_BYTES", "Columns", "lines_of", "rows_of_csv", "too_large"]
 
 DEFAULT_COLUMN = "document_number"
 MAX_REGISTER_BYTES = 16 << 20
@@ -38,15 +39,36 @@ def too_large() -> Rejection:
     return Rejection(Code.REGISTER_TOO_LARGE, f"the register is larger than {megabytes} MiB: split it")
 
 
-def numbers_of_csv(lines: Iterable[bytes], column: str) -> Iterator[tuple[int, str]]:
-    """Give line (from 1) and number of each row; blank lines are none. A Rejection says what the file is instead."""
-    if not column.strip():
-        raise Rejection.invalid("column", "must name the column that holds the numbers")
+class Columns(NamedTuple):
+    """The columns of a CSV by name; None where the register has none, and then what it would tell is not known."""
+
+    number: str = DEFAULT_COLUMN
+    document_date: str | None = None
+    document: str | None = None
+
+    def check(self) -> None:
+        """Refuse names that name no column, or one column twice."""
+        for option, what in zip(OPTIONS, WHAT, strict=True):
+            name = self[OPTIONS.index(option)]
+            if name is not None and not name.strip():
+                raise Rejection.invalid(option, f"must name the column that holds the {what}")
+        named = [name for name in self if name is not None]
+        if len(set(named)) < len(named):
+            raise Rejection.invalid("column", f"names {', '.join(named)}; name each column once")
+
+
+OPTIONS = ("column", "date_column", "document_column")
+WHAT = ("numbers", "dates", "documents")
+
+
+def rows_of_csv(lines: Iterable[bytes], columns: Columns) -> Iterator[RegisterRow]:
+    """Give each row with its line, from 1; blank lines are none. A Rejection says what the file is instead."""
+    columns.check()
     text = _decoded(lines)
     header = _header(text)
     if not "".join(header).strip():
-        raise _flaw(f"is empty: its first line must name the columns, one of them {column}")
-    delimiter, index = _place(header, column)
+        raise _flaw(f"is empty: its first line must name the columns, one of them {columns.number}")
+    delimiter, places = _places(header, columns)
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     line = 1 + len(header)
     while True:
@@ -57,7 +79,7 @@ def numbers_of_csv(lines: Iterable[bytes], column: str) -> Iterator[tuple[int, s
         if row is None:
             return
         if any(row):  # a spreadsheet ends with lines of delimiters
-            yield line, row[index] if index < len(row) else ""
+            yield RegisterRow(line, *("" if at is None or at >= len(row) else row[at] for at in places))
         line = 1 + len(header) + reader.line_num
 
 
@@ -104,17 +126,28 @@ def _header(text: Iterator[str]) -> list[str]:
     return taken
 
 
-def _place(header: list[str], column: str) -> tuple[str, int]:
-    """Find the delimiter under which the header names the column, and the column's place."""
+def _places(header: list[str], columns: Columns) -> tuple[str, list[int | None]]:
+    """Find the delimiter under which the header names the column of the numbers, and the places of all columns."""
     for delimiter in DELIMITERS:
         names = _names(header, delimiter)
-        if names.count(column) > 1:
-            raise _flaw(f"has the column {column} twice")
-        if column in names:
-            return delimiter, names.index(column)
+        if columns.number in names:
+            told = zip(columns, WHAT, strict=True)
+            return delimiter, [None if name is None else _place(names, name, what) for name, what in told]
     named = max((_names(header, delimiter) for delimiter in DELIMITERS), key=len)
-    told = ", ".join(name[:40] for name in named[:20])
-    raise _flaw(f"has no column {column}: its first line has {told}; name the column that holds the numbers")
+    raise _no_column(named, columns.number, WHAT[0])
+
+
+def _place(names: list[str], column: str, what: str) -> int:
+    if names.count(column) > 1:
+        raise _flaw(f"has the column {column} twice")
+    if column not in names:
+        raise _no_column(names, column, what)
+    return names.index(column)
+
+
+def _no_column(names: list[str], column: str, what: str) -> Rejection:
+    told = ", ".join(name[:40] for name in names[:20])
+    return _flaw(f"has no column {column}: its first line has {told}; name the column that holds the {what}")
 
 
 def _names(header: list[str], delimiter: str) -> list[str]:

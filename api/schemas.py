@@ -143,6 +143,10 @@ class SeriesBody(Body):
         return Definition(**given)
 
 
+def _date_of(day: str | None) -> date | None:
+    return None if day is None else date.fromisoformat(day)
+
+
 class PreviewBody(Body):
     series: Text
     key: Fields = {}
@@ -151,7 +155,7 @@ class PreviewBody(Body):
     attributes: Fields = {}
 
     def reserve(self, token: str, default_ttl_seconds: int, ttl_seconds: int | None = None) -> Reserve:
-        day = None if self.document_date is None else date.fromisoformat(self.document_date)
+        day = _date_of(self.document_date)
         return Reserve(self.series, token, self.key, self.count, ttl_seconds, default_ttl_seconds, day, self.attributes)
 
 
@@ -196,6 +200,10 @@ class AssignBody(Body):
     number: Text
     document: Document
     reason: Reason
+    document_date: Day | None = None
+
+    def day(self) -> date | None:
+        return _date_of(self.document_date)
 
 
 class VoidBody(Body):
@@ -204,7 +212,7 @@ class VoidBody(Body):
     document_date: Day | None = None
 
     def day(self) -> date | None:
-        return None if self.document_date is None else date.fromisoformat(self.document_date)
+        return _date_of(self.document_date)
 
 
 class LinkBody(Body):
@@ -244,11 +252,26 @@ class ClosePeriodBody(Body):
     reason: Reason | None = None
 
 
+def _as_row(value: object) -> object:
+    return {"number": value} if isinstance(value, str) else value
+
+
+class RowBody(Body):
+    """A row of a register with what it tells beside the number. A row that is wrong is told with the others."""
+
+    number: str
+    document_date: str = ""
+    document: str = ""
+
+
 class ImportBody(Body):
-    """`numbers` is the register's column as JSON; a CSV comes as it is."""
+    """`numbers` are the rows of a register: each a number, or a number with its date and document.
+
+    A CSV comes as it is.
+    """
 
     series: list[Name]
-    numbers: list[str] = []
+    numbers: list[Annotated[RowBody, BeforeValidator(_as_row, json_schema_input_type=str | RowBody)]] = []
     dry_run: bool = False
     skip_bad: bool = False
 

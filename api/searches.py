@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.cursors import read_cursor, write_cursor
+from api.number_answers import mark_answer
 from api.requests import read_query
 from api.responses import found_response
 from api.schemas import NumbersQuery, Query, ReservationsQuery, Search
@@ -75,6 +76,7 @@ def number_answer(row: NumberRow, sequence: str) -> Answer:
         "series": row.series,
         "sequence": sequence,
         "document_date": row.document_date,
+        **mark_answer(row.date_is_derived),
         "document": row.document or None,
         "token": row.token or None,
         "replaces": row.replaces or None,

@@ -35,6 +35,8 @@ def confirmed(type, data):
     """Count the numbers that an event gives to each document."""
     if type == "NumberAssigned":
         return Counter([data["document"]])
+    if type == "NumbersImported":
+        return Counter(document for _, document in data.get("documents", ()))
     if type == "DocumentLinked":
         counts = Counter([data["document"]])
         counts.subtract([data["previous"]] if "previous" in data else [])

@@ -24,6 +24,7 @@ __all__ = ["Data", "Form", "derived", "numbering_data", "numbering_of", "ranges_
 Data = dict[str, Any]
 
 PLAIN = {str, int}  # what stands in the data as it is
+DERIVED = "date_is_derived"
 CACHED = 65_536  # numberings: of sequences, days and attributes
 
 
@@ -79,6 +80,8 @@ def _member(name: str, hint: Any) -> _Member:
     if type(None) in get_args(kind):
         (kind,) = (each for each in get_args(kind) if each is not NoneType)
         return _left_out(name, _value(kind, written), None)
+    if written is Written.MARK:
+        return _mark(name)
     if written is Written.SPARSE:
         return _left_out(name, _value(kind, None), ())
     return _always(name, _value(kind, written))
@@ -115,6 +118,24 @@ def _left_out(name: str, form: _Value, empty: object) -> _Member:
         return read(data[name]) if read else data[name]
 
     return _Member(put, take)
+
+
+def _mark(name: str) -> _Member:
+    """Write a truth only when it is one."""
+
+    def put(event: Any, data: Data) -> None:
+        if getattr(event, name):
+            data[name] = 1
+
+    return _Member(put, lambda data, _: _is_marked(data, name))
+
+
+def _is_marked(data: Data, name: str) -> bool:
+    if name not in data:
+        return False
+    if data[name] != 1 or isinstance(data[name], bool | float):
+        raise ValueError(f"{name} is {data[name]!r}, and not 1")
+    return True
 
 
 def _spread(name: str, write: Callable[[Any], Data], read: Callable[[Data], Any]) -> _Member:
@@ -205,7 +226,7 @@ def ranges_of(data: Any) -> Ranges:
 
 
 def numbering_data(numbering: Numbering) -> Data:
-    return {
+    data = {
         "sequence": numbering.sequence,
         "series": numbering.series,
         "series_version": numbering.series_version,
@@ -215,19 +236,26 @@ def numbering_data(numbering: Numbering) -> Data:
         "attributes": dict(numbering.attributes),
         "tzdata": numbering.tzdata,
     }
+    if numbering.date_is_derived:
+        data[DERIVED] = 1
+    return data
 
 
 def numbering_of(data: Data) -> Numbering:
-    return _numbering_of(_NUMBERING(data), tuple(data["key"]), tuple(data["attributes"].items()))
+    is_derived = DERIVED in data and _is_marked(data, DERIVED)
+    return _numbering_of(_NUMBERING(data), tuple(data["key"]), tuple(data["attributes"].items()), is_derived)
 
 
 _NUMBERING = itemgetter("sequence", "series", "series_version", "period", "document_date", "tzdata")
 
 
 @lru_cache(maxsize=CACHED)  # the numbers of a sequence on one day share one, which is made once and takes memory once
-def _numbering_of(said: tuple[Any, ...], key: tuple[str, ...], attributes: tuple[tuple[str, str], ...]) -> Numbering:
+def _numbering_of(
+    said: tuple[Any, ...], key: tuple[str, ...], attributes: tuple[tuple[str, str], ...], is_derived: bool
+) -> Numbering:
     sequence, series, version, period, day, tzdata = said
-    return Numbering(sequence, series, version, key, period, date.fromisoformat(day), tuple(sorted(attributes)), tzdata)
+    pairs = tuple(sorted(attributes))
+    return Numbering(sequence, series, version, key, period, date.fromisoformat(day), pairs, tzdata, is_derived)
 
 
 def _series_data(series: Series) -> Data:

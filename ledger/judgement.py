@@ -91,13 +91,16 @@ class Judge:
         last, self._last = self._last, entry
         found = _flaw_of_next(last, entry) if last is not None or entry.ordinal else None
         found = found or flaw(self.state, entry.event, entry.recorded_at)
-        if found or type(entry.event) is NumbersReserved:  # nearly half of all, which promise nothing
-            return found
+        if found or (type(entry.event) is NumbersReserved and not entry.event.numbering.date_is_derived):
+            return found  # nearly half of all, which promise nothing
         return self._flaw_of_part(entry)
 
     def _flaw_of_part(self, entry: Entry) -> str | None:
         """Note what an event promises of its command, and what it keeps."""
         match entry.event:
+            case NumbersReserved() as event:
+                if event.numbering.date_is_derived and not self._is_of_derived(event):
+                    return f"the date of reservation {event.token} was given, and is said to be derived"
             case NumbersConfirmed() as event:
                 if self._voided:
                     self._voided = [each for each in self._voided if not is_replacement(self.state, each[1], event)]
@@ -120,6 +123,11 @@ class Judge:
             case _:
                 assert_never(entry.event)
         return None
+
+    def _is_of_derived(self, event: NumbersReserved) -> bool:
+        """Say whether a number takes the place of one with the same date, which nobody had given either."""
+        olds = (each.numbering for _, each in self._voided)
+        return any(old.date_is_derived and old.document_date == event.numbering.document_date for old in olds)
 
     def _flaw_of_import(self, event: NumbersImported) -> str | None:
         if begins(self.state, event):

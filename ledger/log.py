@@ -146,6 +146,13 @@ class Log:
                     assert_never(entry.event)
         raise AssertionError(f"series {code} was not defined in front of position {position}")
 
+    async def format(self, position: int) -> int:
+        """Give the ledger's format in front of a position."""
+        async for entry in self.newest_first(FORMAT_STREAM, position - 1):
+            assert isinstance(entry.event, FormatRaised)
+            return entry.event.format
+        return FIRST_FORMAT
+
     async def reservation(self, token: str) -> ReservationHistory | None:
         records = await self._store.events_of_token(token)
         entries = list(map(_decoded, records))

@@ -19,6 +19,7 @@ from ledger.domain.events import (
     NumbersReserved,
     PeriodClosed,
 )
+from ledger.domain.formats import REPLACED_FORMS
 from ledger.domain.history import NumberHistory, ReservationHistory, confirmed_by
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
@@ -269,15 +270,15 @@ class Ledger:
         return Preview(reserved, state.series(reserved.numbering.series, reserved.numbering.series_version), position)
 
     async def register(self, codes: Collection[str]) -> Register:
-        """Begin to read a register of numbers of these series, in their present versions."""
+        """Begin to read a register of numbers of these series, in the versions that are in use."""
         state = await self.writer.fresh()
-        return Register([known_series(state, code) for code in codes], self._now())
+        return _register(state, [known_series(state, code) for code in codes], state.format, self._now())
 
     async def register_again(self, codes: Collection[str], outcome: Outcome) -> Register:
         """Begin to read a register that was imported before, as it was read then."""
         state, first = await self.writer.fresh(), outcome.entries[0]
         series = [await self._log.series(state, code, first.position) for code in codes]
-        return Register(series, first.recorded_at)
+        return _register(state, series, await self._log.format(first.position), first.recorded_at)
 
     async def drop_held(self, register: Register) -> int:
         """Find the rows that the ledger holds already; gives the position at which that was so."""
@@ -325,6 +326,12 @@ class Ledger:
 def _with_reason(envelope: Envelope, command: Command) -> Envelope:
     """Store the command's reason with its events."""
     return envelope if command.reason is None else envelope._replace(reason=command.reason)
+
+
+def _register(state: State, series: Sequence[Series], format: int, now: int) -> Register:
+    """Begin to read a register by these versions, the present ones of their moment, and by those that they replaced."""
+    replaced = (each for one in series for each in state.printing(one.code) if each.version < one.version)
+    return Register(series, now, replaced if format >= REPLACED_FORMS else ())
 
 
 def _sequence(state: State, id: str) -> Counter:

@@ -211,7 +211,7 @@ def _sequences(rows: Rows, _: Parts) -> dict[str, Sequence]:
     return made
 
 
-_numbering_row = attrgetter("sequence", "series_version", "document_date", "attributes", "tzdata")
+_numbering_row = attrgetter("sequence", "series_version", "document_date", "attributes", "tzdata", "date_is_derived")
 
 
 def _reservation_rows(parts: Parts) -> Rows:
@@ -239,10 +239,11 @@ def _reservations(rows: Rows, parts: Parts) -> dict[str, Reservation]:
 
 def _numbering(row: Rows, sequences: Mapping[str, Sequence]) -> Numbering:
     """Make it of what the sequence says already."""
-    id, version, day, attributes, tzdata = row
+    id, version, day, attributes, tzdata, is_derived = row
     of = sequences[id]
     pairs = tuple((name, value) for name, value in attributes)
-    return Numbering(of.id, of.series, version, of.key, of.period, date.fromisoformat(day), pairs, sys.intern(tzdata))
+    place = (of.id, of.series, version, of.key, of.period)
+    return Numbering(*place, date.fromisoformat(day), pairs, sys.intern(tzdata), is_derived)
 
 
 def _opened_rows(parts: Parts) -> Rows:

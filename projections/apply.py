@@ -42,6 +42,7 @@ from ledger.domain.events import (
     SeriesDefined,
     SeriesEvent,
     SeriesRetired,
+    StartLowered,
 )
 from ledger.domain.ranges import Ranges, count_of, includes, ranges_of, values_of, without
 from ledger.domain.sequence import RATE_WINDOW, ValueState
@@ -249,6 +250,8 @@ class Unit:
                 self._linked(event, cause)
             case SequenceAdjusted(skipped=skipped):
                 self._skip(self._begun(event, cause), skipped, SKIPPED, cause)
+            case StartLowered():
+                self._lowered(event, cause)
             case SequenceFenced(skipped=skipped):
                 row = self._begun(event, cause)
                 self._skip(row, skipped, SKIPPED, cause)
@@ -280,8 +283,9 @@ class Unit:
         given = self._pass(row, event.ranges)
         row.reserved += (count := count_of(event.ranges))
         self._give(
-            row, numbering, numbering.document_date, numbering.attributes, event.ranges, given, cause, event.token
-        )
+            row, numbering, numbering.document_date, numbering.attributes, event.ranges, given, cause, event.token,
+            is_derived=numbering.date_is_derived,
+        )  # fmt: skip
         reservation = ReservationRow(
             event.token, row.sequence_at, row.series, RESERVED, count, count, 0, text_of(event.ranges), cause.actor,
             cause.position, cause.at, event.expires_at,
@@ -298,7 +302,12 @@ class Unit:
         for each in event.prints:
             given = self._place(row, each.ranges)
             row.confirmed += count_of(each.ranges)
-            self._give(row, event, each.document_date, each.attributes, each.ranges, given, cause, state=CONFIRMED)
+            self._give(
+                row, event, each.document_date, each.attributes, each.ranges, given, cause,
+                state=CONFIRMED, is_derived=each.date_is_derived,
+            )  # fmt: skip
+        for value, document in event.documents:
+            self._numbers[row.sequence_at][value].document = document
 
     def _assigned(self, event: NumberAssigned, cause: _Cause) -> None:
         numbering, ranges = event.numbering, ((event.value, event.value),)
@@ -309,7 +318,7 @@ class Unit:
         row.confirmed += 1
         self._give(
             row, numbering, numbering.document_date, numbering.attributes, ranges, given, cause,
-            state=CONFIRMED, document=event.document,
+            state=CONFIRMED, document=event.document, is_derived=numbering.date_is_derived,
         )  # fmt: skip
 
     def _give(
@@ -324,11 +333,12 @@ class Unit:
         token: str = "",
         state: str = RESERVED,
         document: str = "",
+        is_derived: bool = False,
     ) -> None:
         """Make the rows of values; `given` maps those that were given out before to the position of that."""
         frame: Frame = self.known.state.series(of.series, of.series_version).frame(of.key, attributes, day)
         confirmed = (cause.position, cause.at) if state == CONFIRMED else (0, 0)
-        sequence_at, document_date = row.sequence_at, day.isoformat()
+        sequence_at, document_date, mark = row.sequence_at, day.isoformat(), int(is_derived)
         numbers = self._numbers.setdefault(sequence_at, {})
         for first, last in ranges:
             for value in range(first, last + 1):
@@ -338,7 +348,7 @@ class Unit:
                 numbers[value] = NumberRow(
                     sequence_at, value, frame.number(value), of.series, state, cause.position, cause.position,
                     confirmed[0], cause.event, cause.actor, cause.reason, token, document, document_date,
-                    cause.at, confirmed[1], cause.at, "", "", earlier,
+                    cause.at, confirmed[1], cause.at, "", "", earlier, mark,
                 )  # fmt: skip
 
     def _pass(self, row: SequenceRow, ranges: Ranges) -> dict[int, int]:
@@ -479,6 +489,13 @@ class Unit:
         start = series.definition.start if start is None else start
         key = orjson.dumps(dict(zip(series.key, of.key, strict=True))).decode()
         return SequenceRow(cause.position, of.sequence, of.series, of.series_version, key, of.period, start, start - 1)
+
+    def _lowered(self, event: StartLowered, cause: _Cause) -> None:
+        """Count from an earlier start on. Nothing below that of before was passed, so no gap is in the way."""
+        row = self._begun(event, cause)
+        row.start = event.start
+        _add(row, PRE_CONTROL, count_of(event.pre_control))
+        self._gap(row.sequence_at, event.pre_control, PRE_CONTROL, cause)
 
     def _touch(self, row: SequenceRow, cause: _Cause) -> SequenceRow:
         row.changed_position, row.changed_at = cause.position, cause.at

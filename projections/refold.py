@@ -25,6 +25,7 @@ from ledger.domain.events import (
     NumbersImported,
     NumbersReserved,
     NumberVoided,
+    Original,
     PeriodClosed,
     PeriodOpened,
     Place,
@@ -39,6 +40,7 @@ from ledger.domain.events import (
     SeriesDefined,
     SeriesEvent,
     SeriesRetired,
+    StartLowered,
 )
 from ledger.domain.evolve import evolve
 from ledger.domain.ranges import Ranges, count_of, runs, values_of
@@ -256,13 +258,13 @@ class Backward:
     def take(self, entry: Entry) -> None:
         match entry.event:
             case NumbersReserved(numbering=of, token=token, ranges=ranges):
-                self._give(of, of.document_date, of.attributes, ranges, entry, token)
+                self._give(of, ranges, entry, token)
             case NumberAssigned(numbering=of, value=value, skipped=skipped):
-                self._give(of, of.document_date, of.attributes, ((value, value),), entry, "", entry.event.document)
+                self._give(of, ((value, value),), entry, "")
                 self._leave(of.sequence, skipped, ValueState.SKIPPED, entry)
             case NumbersImported() as event:
                 for each in event.prints:
-                    self._give(event, each.document_date, each.attributes, each.ranges, entry, "")
+                    self._give(event, each.ranges, entry, "")
                 self._leave(event.sequence, event.pre_control, ValueState.PRE_CONTROL, entry)
                 self._leave(event.sequence, event.skipped, ValueState.SKIPPED, entry)
             case NumbersConfirmed() as event:
@@ -276,6 +278,8 @@ class Backward:
                 self._leave(of.sequence, ranges, event.end, entry)
             case SequenceAdjusted(sequence=id, skipped=skipped) | SequenceFenced(sequence=id, skipped=skipped):
                 self._leave(id, skipped, ValueState.SKIPPED, entry)
+            case StartLowered(sequence=id, pre_control=pre_control):
+                self._leave(id, pre_control, ValueState.PRE_CONTROL, entry)
             case ReservationExtended() | SequenceEvent() | SeriesEvent() | PeriodOpened() | LedgerEvent():
                 pass
             case _:
@@ -325,30 +329,28 @@ class Backward:
             met.confirmed_position, met.confirmed_at = entry.position, entry.recorded_at
             met.document = self._documents.pop((id, value), own.get(value, event.document) or "")
 
-    def _give(
-        self, of: Numbering | NumbersImported, day: date, attributes: tuple[tuple[str, str], ...], ranges: Ranges,
-        entry: Entry, token: str, document: str = "",
-    ) -> None:  # fmt: skip
+    def _give(self, of: Numbering | NumbersImported, ranges: Ranges, entry: Entry, token: str) -> None:
         """Complete the rows of values that an event gave out, unless a later one did so again."""
         id, is_held = of.sequence, isinstance(entry.event, NumbersReserved)
         state = ValueState.RESERVED if is_held else ValueState.CONFIRMED
         self._meet(id, ranges, state, entry)
-        for value in values_of(ranges):
+        for value, original in entry.event.originals(ranges):
             met = self._waiting.pop((id, value), None)
             if met is None:
                 self.again.append((id, value, entry.position))
                 continue
             if not is_held:
                 met.confirmed_position, met.confirmed_at = entry.position, entry.recorded_at
-                met.document = self._documents.pop((id, value), document)
-            number = self.forward.number(of, day, attributes, value)
-            self.numbers.append(self._row(of, value, number, met, entry, token, day))
+                met.document = self._documents.pop((id, value), original.document or "")
+            self.numbers.append(self._row(of, value, original, met, entry, token))
 
-    def _row(self, of: Place, value: int, number: str, met: _Met, entry: Entry, token: str, day: date) -> NumberRow:
-        cause, place = met.cause, (of.sequence, value)
+    def _row(self, of: Place, value: int, original: Original, met: _Met, entry: Entry, token: str) -> NumberRow:
+        cause, place, day = met.cause, (of.sequence, value), original.document_date
+        number = self.forward.number(of, day, original.attributes, value)
         return NumberRow(
             self.forward.sequence_at[of.sequence], value, number, of.series, met.state.value, entry.position,
             cause.position, met.confirmed_position, type(cause.event).__name__, cause.envelope.actor,
             cause.envelope.reason or "", token, met.document, day.isoformat(), entry.recorded_at, met.confirmed_at,
             cause.recorded_at, self.forward.replaced_by.get(place, ""), self.forward.replaces.get(place, ""),
+            date_is_derived=int(original.date_is_derived),
         )  # fmt: skip

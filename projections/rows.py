@@ -99,7 +99,7 @@ class NumberRow:
     """A value whose number was printed at least once.
 
     `position` is the event that gave it out last, `changed_position` the cause of its state, and `earlier` the event
-    that had given it out before, if it was released and reissued.
+    that had given it out before, if it was released and reissued. `date_is_derived` says that nobody gave the date.
     """
 
     sequence_at: int
@@ -122,6 +122,7 @@ class NumberRow:
     replaced_by: str = ""
     replaces: str = ""
     earlier: int = 0
+    date_is_derived: int = 0
 
 
 @dataclass(slots=True)

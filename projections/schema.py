@@ -165,6 +165,7 @@ def _numbers(slot: str) -> Table:
         *map(_count, ("reserved_at", "confirmed_at", "changed_at")),
         *(_text(name, 100) for name in ("replaced_by", "replaces")),
         _count("earlier"),
+        Column("date_is_derived", SmallInteger, nullable=False, server_default="0"),
         Index(f"numbers_{slot}_by_number", "number", unique=True),
         Index(f"numbers_{slot}_by_position", "position", "value"),
         Index(f"numbers_{slot}_by_series", "series", "position", "value"),

@@ -42,6 +42,7 @@ NUMBER_COLUMNS = (
     "replaced_by", "given_at", "confirmed_at", "event", "actor", "time", "reason", "position",
 )  # fmt: skip
 
+DERIVED_COLUMN = ("date_is_derived",)  # yes or no; not in exports of earlier builds
 LAST_COLUMN = ("last_value",)  # of a range; of a number it is the value
 
 
@@ -94,7 +95,7 @@ def _event_lines(asked: Export, chosen: Iterable[tuple[Stored, Said]]) -> bytes:
 async def _numbers(past: Past, asked: Export, file: BinaryIO, progress: Progress) -> int:
     """Read the numbers from a copy on the disk: they may be more than memory holds."""
     count = 0
-    columns = (*NUMBER_COLUMNS, *LAST_COLUMN) if asked.skipped else NUMBER_COLUMNS
+    columns = _number_columns(asked)
     file.write(_heading(asked, columns))
     with TemporaryDirectory() as directory:
         copy = Path(directory) / "then.db"
@@ -102,12 +103,12 @@ async def _numbers(past: Past, asked: Export, file: BinaryIO, progress: Progress
         async with opened_copy(copy) as store:
             async for page in all_numbers(store, asked.wanted):
                 count += len(page)
-                rows = ([*_number_row(each), *([each.row.value] if asked.skipped else [])] for each in page)
+                rows = (_number_row(each, asked) for each in page)
                 file.write(_number_lines(asked, columns, rows))
             if asked.skipped:
                 async for ranges in all_skipped(store, asked.wanted):
                     count += len(ranges)
-                    file.write(_number_lines(asked, columns, map(_skipped_row, ranges)))
+                    file.write(_number_lines(asked, columns, (_skipped_row(each, asked) for each in ranges)))
     return count
 
 
@@ -118,22 +119,30 @@ def _number_lines(asked: Export, columns: Sequence[str], rows: Iterable[Sequence
     return _table(rows)
 
 
-def _number_row(listed: Listed) -> list[str | int]:
+def _number_columns(asked: Export) -> tuple[str, ...]:
+    derived, last = DERIVED_COLUMN if asked.derived else (), LAST_COLUMN if asked.skipped else ()
+    return (*NUMBER_COLUMNS, *derived, *last)
+
+
+def _number_row(listed: Listed, asked: Export) -> list[str | int]:
     row = listed.row
     return [
         row.number, row.value, row.state, row.series, listed.sequence, listed.period, row.document_date, row.document,
         row.token, row.replaces, row.replaced_by, instant_text(row.reserved_at),
         instant_text(row.confirmed_at) if row.confirmed_at else "", row.event, row.actor,
         instant_text(row.changed_at), row.reason, row.changed_position,
+        *(["yes" if row.date_is_derived else "no"] if asked.derived else []),
+        *([row.value] if asked.skipped else []),
     ]  # fmt: skip
 
 
-def _skipped_row(skipped: Skipped) -> list[str | int]:
+def _skipped_row(skipped: Skipped, asked: Export) -> list[str | int]:
     """Tell a range as a number without a text: of all that is of a document or of a number there is nothing."""
     row = skipped.row
     return [
         "", row.first, row.state, skipped.series, skipped.sequence, skipped.period, "", "", "", "", "", "", "",
-        row.event, row.actor, instant_text(row.recorded_at), row.reason, row.position, row.last,
+        row.event, row.actor, instant_text(row.recorded_at), row.reason, row.position,
+        *([""] if asked.derived else []), row.last,
     ]  # fmt: skip
 
 

@@ -34,7 +34,8 @@ class Export:
     """What is exported, and how. `since` and `until` (not included) are microseconds; None asks nothing.
 
     They are of an event's recording, or of when a number was given out last. An actor of a number is that of the event
-    that put it in its state. With `skipped`, the ranges of values without a number follow the numbers.
+    that put it in its state. With `skipped`, the ranges of values without a number follow the numbers. Numbers say
+    whether their date is `derived`, but for exports of earlier builds.
     """
 
     what: What
@@ -47,6 +48,7 @@ class Export:
     since: int | None = None
     until: int | None = None
     skipped: bool = False
+    derived: bool = False
 
     @property
     def file(self) -> str:

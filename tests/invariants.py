@@ -192,6 +192,11 @@ class SequenceModel:
         self.states.update(dict.fromkeys(imported, ValueState.CONFIRMED))
         self.holders.update(dict.fromkeys(imported, f"the register at position {position}"))
 
+    def lower(self, start: int, opened: list[int], position: int) -> None:
+        assert opened == list(range(start, self.start)) != [], f"position {position} opens other values"
+        self.start = start
+        self.states = dict.fromkeys(opened, ValueState.PRE_CONTROL) | self.states
+
     def assign(self, value: int, skipped: list[int], position: int) -> None:
         assert value not in self.holders, f"position {position} assigns {value}, held by {self.holders[value]}"
         assert skipped == list(range(self.high_water + 1, value)), f"position {position} skips {skipped}"
@@ -235,7 +240,14 @@ class SequenceModel:
                 self.released.update([value] if gapless else [])
 
 
-FORMATS = {"DocumentLinked": 2}  # in which a type of event is written, where that is not the first
+FORMATS = {"DocumentLinked": 2, "StartLowered": 3}  # in which a type of event is written, where that is not the first
+
+
+def _format_of(kind: str, data: dict[str, Any]) -> int:
+    """Give the format that an event needs: some fields came later than their types."""
+    is_later = any("date_is_derived" in each for each in (data, *data.get("prints", [])))
+    has_documents = kind == "NumbersImported" and "documents" in data
+    return 3 if is_later or has_documents else FORMATS.get(kind, 1)
 
 
 class Model:
@@ -275,7 +287,7 @@ class Model:
         data, token, position = json.loads(record.body)["data"], record.token or "", record.position
         if record.ordinal == 0:
             self._end_command(is_cut=record.type == "RestoreFenced")
-        assert record.type == "FormatRaised" or FORMATS.get(record.type, 1) <= self._format, f"position {position}"
+        assert record.type == "FormatRaised" or _format_of(record.type, data) <= self._format, f"position {position}"
         self._check_allowed(record.type, data, position)
         self._check_whole(record)
         match record.type:
@@ -296,6 +308,9 @@ class Model:
                 self.sequences[data["sequence"]].link(data, token, position)
             case "RestoreFenced":
                 self._fence(data)
+            case "StartLowered":
+                assert data["start"] == self._starts[data["series"], data["series_version"]], f"position {position}"
+                self._sequence(data).lower(data["start"], _values(data["pre_control"]), position)
             case "SequenceFenced":
                 assert data["skipped"][0][1] - data["skipped"][0][0] + 1 in self._sums(), f"position {position}"
                 self._sequence(data).fence(_values(data["skipped"]))
@@ -321,6 +336,7 @@ class Model:
                 imported = [value for each in data["prints"] for value in _values(each["ranges"])]
                 holes = {state: _values(data.get(state.value.lower(), [])) for state in HOLES}
                 self._sequence(data).take_over(imported, holes, position)
+                self._sequence(data).documents |= dict(data.get("documents", []))
             case "ReservationExtended":
                 assert data["expires_at"] >= self.expiries[token] > record.recorded_at
                 self.expiries[token] = data["expires_at"]

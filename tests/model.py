@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 
 from ledger.domain.series import Definition
 
@@ -82,6 +83,7 @@ class Print:
     day: date
     attributes: dict[str, str]
     document: str | None = None
+    is_derived: bool = False  # whether nobody gave the date
     linked: list[str] = field(default_factory=list)  # after it was confirmed
 
 
@@ -229,6 +231,16 @@ class Model:
         attributes = {name: said[name] for name in version.made.attributes}
         return version, self.sequences.get(new.id, new), int(said["SEQ"]), day, attributes
 
+    def _read_by(self, versions: Iterable[Version], number: str) -> tuple[Version, date, dict[str, str]] | None:
+        """Read a number as the last of some versions does."""
+        found = None
+        for version in versions:
+            said = version.parse(number)
+            day = self._day(version, said) if said else None
+            if said and day:
+                found = version, day, said
+        return found
+
     def _day(self, version: Version, said: Mapping[str, str]) -> date | None:
         """The last day that says this and is not after today, or else the first; None when no day does."""
         today, year = self.today(), int(said.get("YYY", self.today().year))
@@ -255,7 +267,18 @@ class Model:
         if code in self.first_used:
             eras = [each.era for each in self.in_use(code) if each.counting == new.counting]
             new.era = eras[0] if eras else new.number
+        if new.number > 1 and (code in self.first_used):
+            self._lower(code, new)
         versions.append(new)
+
+    def _lower(self, code: str, new: Version) -> None:
+        """Open what lies below the later starts of sequences that go on with this version."""
+        for sequence in self.sequences.values():
+            goes_on = sequence.code == code and sequence.era == new.era and not sequence.closed
+            if goes_on and new.made.start < sequence.start:
+                opened = range(new.made.start, sequence.start)
+                sequence.states = dict.fromkeys(opened, "PRE_CONTROL") | sequence.states
+                sequence.start = new.made.start
 
     def _highest(self, code: str, counting: object) -> int:
         eras = {each.era for each in self.in_use(code) if each.counting == counting}
@@ -390,7 +413,7 @@ class Model:
         sequence.high = max(sequence.high, value)
         sequence.pool.discard(value)
         sequence.states[value] = "CONFIRMED"
-        sequence.prints[value] = Print(number, version, day, attributes, document)
+        sequence.prints[value] = Print(number, version, day, attributes, document, is_derived=True)
 
     def void(self, number: str, reason: str, token: str, *, replace: bool) -> None:
         if len(reason) < 10:
@@ -408,8 +431,9 @@ class Model:
             rev = printed.attributes.get("REV") if declared else None
             self.reserve(sequence.code, token, key, 1, 300, printed.day, rev)
             held = self.held[token]
-            self.replaced_by[sequence.id, value] = held.sequence, held.values[0]
+            self.replaced_by[sequence.id, value] = place = held.sequence, held.values[0]
             self.confirm(token, printed.document, None, release_rest=True)
+            self.sequences[place[0]].prints[place[1]].is_derived = printed.is_derived
 
     def link(self, number: str, document: str) -> None:
         _, sequence, value, _, _ = self.read(number)
@@ -429,35 +453,42 @@ class Model:
         bad = 0
         version = self.versions[code][-1]
         for number in numbers:
-            said = version.parse(number)
-            day = self._day(version, said) if said else None
-            if not said or not day or not version.made.start <= int(said["SEQ"]) <= version.max_value:
+            read = self._read_by(self.in_use(code), number)
+            if not read or read[0].era != version.era:
                 bad += 1
                 continue
-            value, period = int(said["SEQ"]), version.period(day)
+            printed, day, said = read
+            value, period = int(said["SEQ"]), printed.period(day)
             new = Seq(code, version.era, tuple(said[name] for name in version.key), period)
             sequence, rows = good.setdefault(new.id, (self.sequences.get(new.id, new), {}))
             ahead = day > self.today() and period > version.period(self.today())
-            if ahead or value in rows or sequence.states.get(value, "SKIPPED") not in FREE:
+            is_late = printed is not version and value not in sequence.states
+            start = max(version.made.start, sequence.start if new.id in self.sequences else 0)
+            if (
+                ahead
+                or is_late
+                or value in rows
+                or not start <= value <= version.max_value
+                or sequence.states.get(value, "SKIPPED") not in FREE
+            ):
                 bad += 1
                 continue
-            rows[value] = Print(number, version, day, {name: said[name] for name in version.made.attributes})
+            attributes = {name: said[name] for name in printed.made.attributes}
+            rows[value] = Print(number, printed, day, attributes, is_derived=True)
         if bad and not skip_bad:
             raise Refused("NB032")
         for _, (new, rows) in sorted(good.items()):
             if rows:
                 self.active(code)
                 sequence = self.begun(code, version, new.key, new.period)
-                if min(rows) < sequence.start:
-                    raise Refused("NB036")
                 hole = "SKIPPED" if sequence.high >= sequence.start else "PRE_CONTROL"
                 self.use(sequence, version)
-                for value, printed in sorted(rows.items()):
+                for value, row in sorted(rows.items()):
                     sequence.skip_to(value, hole)
                     sequence.high = max(sequence.high, value)
                     sequence.pool.discard(value)
                     sequence.states[value] = "CONFIRMED"
-                    sequence.prints[value] = printed
+                    sequence.prints[value] = row
 
     # Sequences
 
@@ -491,6 +522,7 @@ class Model:
         sequence = self.begun(code, version, key, period, ahead=True)
         if sequence.id in self.sequences:
             raise Refused("NB050")
+        self.check_order(sequence, version)
         self.keep(sequence, version)
 
     def open_period(self, code: str, period: str, key: Mapping[str, str] | None) -> None:
@@ -503,6 +535,11 @@ class Model:
         self.check_name(version, period)
         if period <= version.period(self.today()) or (code, version.counting, period) in self.opened:
             raise Refused("NB050")
+        keys = product(*(version.made.dimensions[name].values for name in version.key))
+        if version.made.date_order.value == "period" and all(
+            self.latest.get((code, version.era, each), "") > period for each in keys
+        ):
+            raise Refused("NB014")
         self.opened.add((code, version.counting, period))
 
     def reset(self, id: str) -> None:

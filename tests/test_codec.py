@@ -42,6 +42,7 @@ from ledger.domain.events import (
     SeriesAmended,
     SeriesDefined,
     SeriesRetired,
+    StartLowered,
 )
 from ledger.domain.formats import FIRST_FORMAT, NEWEST_FORMAT
 from ledger.domain.ranges import ranges_of
@@ -67,7 +68,10 @@ def pairs(names: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[tuple[Any, s
     return st.dictionaries(names, TEXT, max_size=3).map(lambda chosen: tuple(sorted(chosen.items())))
 
 
-NUMBERINGS = st.builds(Numbering, TEXT, TEXT, NUMBERS, KEYS, TEXT, st.dates(FIRST_DATE, LAST_DATE), pairs(NAMES), TEXT)
+NUMBERINGS = st.builds(
+    Numbering, TEXT, TEXT, NUMBERS, KEYS, TEXT, st.dates(FIRST_DATE, LAST_DATE), pairs(NAMES), TEXT, st.booleans()
+)
+PRINTS = st.builds(Print, st.dates(FIRST_DATE, LAST_DATE), pairs(NAMES), RANGES, st.booleans())
 
 FORMS = st.one_of(
     st.builds(
@@ -128,6 +132,7 @@ KINDS: dict[type[Any], st.SearchStrategy[Event]] = {
     PeriodOpened: st.builds(PeriodOpened, TEXT, NUMBERS, TEXT),
     SequenceReset: st.builds(SequenceReset, TEXT, TEXT, NUMBERS, KEYS, TEXT, NUMBERS),
     SequenceAdjusted: st.builds(SequenceAdjusted, TEXT, TEXT, NUMBERS, KEYS, TEXT, RANGES),
+    StartLowered: st.builds(StartLowered, TEXT, TEXT, NUMBERS, KEYS, TEXT, NUMBERS, RANGES),
     PeriodClosed: st.builds(PeriodClosed, TEXT, TEXT, NUMBERS, KEYS, TEXT, NUMBERS, st.integers(-1, SAFE), ACCOUNTING),
     NumberAssigned: st.builds(NumberAssigned, NUMBERINGS, VALUES, TEXT, st.just(()) | RANGES),
     NumberVoided: st.builds(NumberVoided, NUMBERINGS, VALUES, st.none() | st.tuples(TEXT, VALUES)),
@@ -144,9 +149,10 @@ KINDS: dict[type[Any], st.SearchStrategy[Event]] = {
         KEYS,
         TEXT,
         TEXT,
-        st.lists(st.builds(Print, st.dates(FIRST_DATE, LAST_DATE), pairs(NAMES), RANGES), max_size=3).map(tuple),
+        st.lists(PRINTS, max_size=3).map(tuple),
         RANGES,
         st.just(()) | RANGES,
+        pairs(VALUES),
     ),
     SeriesAmended: st.builds(SeriesAmended, all_series()),
     ReservationExtended: st.builds(ReservationExtended, TEXT, TEXT, NUMBERS),
@@ -272,6 +278,7 @@ def test_half_a_character_is_refused() -> None:
         ("SeriesRetired-1", "PLAIN"),
         ("PeriodOpened-1", "LETTER"),
         ("SequenceAdjusted-1", "LETTER:คคง.:สคฉ.3-01:2025"),
+        ("StartLowered-1", "PLAIN:-"),
         ("PeriodClosed-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("NumberAssigned-1", "LCBP3-RFA:TER:RPT:-"),
         ("NumberVoided-1", "LETTER:คคง.:สคฉ.3-01:2025"),

@@ -11,6 +11,7 @@ import pytest
 from ledger import chain
 from ledger.codec import Entry, canonical, decode, encode, record_of
 from ledger.domain.commands import (
+    Assign,
     Decidable,
     DefineSeries,
     Envelope,
@@ -18,6 +19,7 @@ from ledger.domain.commands import (
     Import,
     Issue,
     Original,
+    RaiseFormat,
     Reserve,
     Void,
     WithOriginal,
@@ -30,6 +32,7 @@ from ledger.domain.events import (
     NumberVoided,
     ReservationExtended,
 )
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.register import MAX_IMPORTED, Register
 from ledger.judgement import Judge
 from ledger.ports import Record
@@ -148,6 +151,23 @@ def test_a_replacement_keeps_the_key() -> None:
     found = judged(forged)
     assert found is not None
     assert found[0] == VOIDED
+
+
+def test_only_the_replacement_of_a_number_whose_date_is_derived_has_such_a_date() -> None:
+    derived = Original(1, date(2025, 6, 15), (), "D", date_is_derived=True)
+    made = entries(
+        RaiseFormat(NEWEST_FORMAT, "for the test"),
+        DefineSeries((PLAIN,)),
+        Assign("0001", "D", "on paper"),
+        WithOriginal(Void("0001", "sent to the wrong party", "T", replace=True), derived),
+        Issue(Reserve("PLAIN", "U"), "D"),
+    )
+    assert judged(made) is None
+    reserved = next(each for each in reversed(made) if isinstance(each.event, NumbersReserved))
+    assert isinstance(reserved.event, NumbersReserved)
+    marked = replace(reserved.event.numbering, date_is_derived=True)
+    found = judged(with_event(made, reserved.position, numbering=marked))
+    assert found == (reserved.position, "the date of reservation U was given, and is said to be derived")
 
 
 def imported(*numbers: str) -> Import:

@@ -92,8 +92,8 @@ FORMS: dict[str, list[Definition]] = {
         definition(DAILY, dimensions={"X": LETTERS}, reset=Reset.DAILY),
     ],
     "W": [
-        definition("W{SEQ:1}", overflow=Overflow.WIDEN, max_value=12, start=0),
         definition("W{SEQ:1}", overflow=Overflow.WIDEN, start=5),
+        definition("W{SEQ:1}", overflow=Overflow.WIDEN, max_value=12, start=0),
         definition("{YYYY}/W{SEQ:1}", overflow=Overflow.WIDEN, reset=Reset.YEARLY, start=3),
     ],
 }  # fmt: skip
@@ -528,6 +528,8 @@ class Machine(RuleBasedStateMachine):
                 each.position for each in events if any(value in values_of(of) for of in told_by(each))
             ]
             assert (told.state.value, told.reading.value) == (sequence.states[value], value)
+            assert told.printed
+            assert told.printed.date_is_derived == printed.is_derived
             documents = [(step.state.value, step.original.document) for step in told.steps if step.original]
             is_confirmed = told.state.value in ("CONFIRMED", "VOIDED")
             confirmed = [document for state, document in documents if state == "CONFIRMED"]

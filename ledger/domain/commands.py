@@ -44,6 +44,7 @@ __all__ = [
     "Reserve",
     "ResetSequence",
     "RetireSeries",
+    "Slice",
     "Void",
     "WithOriginal",
 ]
@@ -160,11 +161,12 @@ class Issue(BaseCommand):
 
 @dataclass(frozen=True, slots=True)
 class Assign(BaseCommand):
-    """Give a certain number, which nobody holds, to a document."""
+    """Give a certain number, which nobody holds, to a document; its date is derived where none is given."""
 
     number: str
     document: str
     reason: str = field()
+    document_date: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,12 +269,20 @@ class BadRow:
     detail: str
 
 
+class Slice(NamedTuple):
+    """What one event tells of a register."""
+
+    ranges: Ranges
+    prints: tuple[Print, ...]
+    documents: tuple[tuple[int, str], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class ImportedSequence:
     """What a register holds of one sequence, as it was read by one version of its series.
 
-    `slices` are its values from the lowest up, in parts of a bounded size, each with how its numbers were printed. All
-    that can be is computed here, before the log is locked.
+    `slices` are its values from the lowest up, in parts of a bounded size, each with how its numbers were printed, and
+    with the documents that the register tells. All that can be is computed here, before the log is locked.
     """
 
     sequence: str
@@ -280,7 +290,7 @@ class ImportedSequence:
     key: tuple[str, ...]
     period: str
     values: BitMap
-    slices: tuple[tuple[Ranges, tuple[Print, ...]], ...]
+    slices: tuple["Slice", ...]
 
 
 @dataclass(frozen=True, slots=True)

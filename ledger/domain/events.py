@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, NamedTuple, get_args
 
-from ledger.domain.formats import FORMAT_STREAM
+from ledger.domain.formats import DERIVED_DATES, FORMAT_STREAM
 from ledger.domain.places import Numbering, Original, Place, Print, Written
 from ledger.domain.ranges import Ranges, includes, values_of
 from ledger.domain.sequence import ValueState
@@ -57,6 +57,7 @@ __all__ = [
     "SeriesDefined",
     "SeriesEvent",
     "SeriesRetired",
+    "StartLowered",
 ]
 
 # The stream of what belongs to no series; no series' code and no sequence's id is written so.
@@ -69,13 +70,20 @@ class BaseEvent:
     """What every event says of itself.
 
     `version` is that of the type: it is raised when a field changes, with an upcaster for what is stored already.
-    `format` is the first format of the ledger in which the type may be written at this version.
+    `format` is the first format of the ledger in which the type may be written at this version, with the fields that
+    it has had since. An event with a field that came later, which is left out as long as it says nothing, `needs` that
+    field's format.
     """
 
     __slots__ = ()
 
     version: ClassVar[int] = 1
     format: ClassVar[int] = 1
+
+    @property
+    def needs(self) -> int:
+        """Give the first format of the ledger in which this very event may be written."""
+        return self.format
 
     @property
     def stream(self) -> str:
@@ -228,6 +236,23 @@ class SequenceAdjusted(SequenceEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class StartLowered(SequenceEvent):
+    """The sequence counts from an earlier `start` on, as an amendment of its series says.
+
+    The values below its start of before are `pre_control`: they may have been given out before the ledger took over.
+    """
+
+    format = 3
+
+    start: int
+    pre_control: Ranges
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return ((ValueState.PRE_CONTROL, self.pre_control),)
+
+
+@dataclass(frozen=True, slots=True)
 class SequenceFenced(SequenceEvent):
     """A restore passed over `skipped`, and what was released is given out no more: lost events may have done so."""
 
@@ -258,6 +283,10 @@ class _OfNumbering(BaseEvent):
     """What happens to values that are all printed alike."""
 
     numbering: Numbering
+
+    @property
+    def needs(self) -> int:
+        return max(self.format, DERIVED_DATES) if self.numbering.date_is_derived else self.format
 
     @property
     def stream(self) -> str:
@@ -367,13 +396,20 @@ class NumberEvent(BaseEvent):
 class NumbersImported(Place, NumberEvent):
     """Numbers that a register held before the ledger, confirmed as they stand.
 
-    The holes between them are `pre_control` in a sequence that the import begins, else `skipped`.
+    The holes between them are `pre_control` in a sequence that the import begins, else `skipped`. `documents` pairs
+    values with their documents, where the register tells them.
     """
 
     tzdata: str
     prints: tuple[Print, ...]
     pre_control: Annotated[Ranges, Written.SPARSE]
     skipped: Annotated[Ranges, Written.SPARSE]
+    documents: Annotated[tuple[tuple[int, str], ...], Written.SPARSE] = ()
+
+    @property
+    def needs(self) -> int:
+        is_new = bool(self.documents) or any(each.date_is_derived for each in self.prints)
+        return max(self.format, DERIVED_DATES) if is_new else self.format
 
     @property
     def stream(self) -> str:
@@ -389,8 +425,18 @@ class NumbersImported(Place, NumberEvent):
         return *confirmed, (ValueState.PRE_CONTROL, self.pre_control), (ValueState.SKIPPED, self.skipped)
 
     def original(self, value: int) -> Original | None:
-        mine = (each for each in self.prints if includes(each.ranges, value))
-        return next((Original(self.series_version, each.document_date, each.attributes, None) for each in mine), None)
+        mine = next((each for each in self.prints if includes(each.ranges, value)), None)
+        return None if mine is None else self._original(mine, dict(self.documents).get(value))
+
+    def originals(self, ranges: Ranges) -> Iterator[tuple[int, Original]]:
+        documents = dict(self.documents)
+        for value in values_of(ranges):
+            mine = next(each for each in self.prints if includes(each.ranges, value))
+            yield value, self._original(mine, documents.get(value))
+
+    def _original(self, mine: Print, document: str | None) -> Original:
+        day, attributes = mine.document_date, mine.attributes
+        return Original(self.series_version, day, attributes, document, None, mine.date_is_derived)
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,6 +549,7 @@ Event = (
     | NumberVoided
     | DocumentLinked
     | SequenceAdjusted
+    | StartLowered
     | PeriodClosed
     | ReservationExtended
     | ReservationCancelled

@@ -25,6 +25,7 @@ from ledger.domain.events import (
     SeriesAmended,
     SeriesDefined,
     SeriesRetired,
+    StartLowered,
 )
 from ledger.domain.ranges import Ranges, without
 from ledger.domain.sequence import Sequence, ValueState
@@ -58,6 +59,8 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
             state.put_link(numbering.sequence, value, document)
         case SequenceAdjusted():
             _adjusted(state, event)
+        case StartLowered(start=start):
+            state.sequence_to_change(event.sequence).lower(start)
         case SequenceFenced(skipped=skipped):
             sequence = _begun(state, event)
             sequence.fence(skipped)

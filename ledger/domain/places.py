@@ -18,6 +18,7 @@ class Written(Enum):
 
     SPARSE = auto()  # left out when empty
     AS_OBJECT = auto()  # pairs of names and values as one object
+    MARK = auto()  # 1 when true, else left out
     WITH_COUNTS = auto()  # ranges by state, each beside the count of its values
 
 
@@ -37,11 +38,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Numbering(Place):
-    """All that, with a value, prints a number again years later."""
+    """All that, with a value, prints a number again years later.
+
+    `date_is_derived` when nobody gave the date: it is the last one that prints the number and was not to come.
+    """
 
     document_date: date
     attributes: Annotated[Attributes, Written.AS_OBJECT]
     tzdata: str
+    date_is_derived: Annotated[bool, Written.MARK] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Print:
     document_date: date
     attributes: Annotated[Attributes, Written.AS_OBJECT]
     ranges: Ranges
+    date_is_derived: Annotated[bool, Written.MARK] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,9 @@ class Original:
     attributes: Attributes
     document: str | None
     token: str | None = None
+    date_is_derived: bool = False
 
     @classmethod
     def of(cls, numbering: Numbering, document: str | None = None, token: str | None = None) -> "Original":
-        return cls(numbering.series_version, numbering.document_date, numbering.attributes, document, token)
+        of = numbering
+        return cls(of.series_version, of.document_date, of.attributes, document, token, of.date_is_derived)

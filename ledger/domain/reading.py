@@ -18,7 +18,7 @@ from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import MAX_DIGITS, MAX_NUMBER_LENGTH, MAX_VALUE, Dimension, Overflow, Series
 from ledger.domain.template import DATE_TOKENS, DateToken, Field, Literal, Part, Seq, Template
 
-__all__ = ["Reading", "make_dates", "readings"]
+__all__ = ["Reading", "days_of", "make_dates", "readings", "readings_of_all"]
 
 MAX_STEPS = 3_000  # of splitting one text among the tokens; templates that are of use take some dozens
 MAX_READINGS = 2  # of one number by one series: whoever asks wants to know the reading, or that there are two
@@ -62,6 +62,23 @@ def readings(series: Series, number: str, today: date) -> list[Reading]:
         if len(found) == MAX_READINGS:
             break
     return list(found.values())
+
+
+def readings_of_all(versions: Iterable[Series], number: str, today: Mapping[str, date]) -> list[Reading]:
+    """Give each (sequence, value) that some versions print as `number`, as the last of them reads it.
+
+    `today` is the date in each zone. This is how a number is read whoever names it: an auditor, Assign or a register.
+    """
+    found: dict[tuple[str, int], Reading] = {}
+    for version in versions:
+        for reading in readings(version, number, today[version.definition.timezone]):
+            found[reading.sequence, reading.value] = reading
+    return list(found.values())
+
+
+def days_of(versions: Iterable[Series], now: int) -> dict[str, date]:
+    """Give the date of an instant in each zone of some versions."""
+    return {zone: calendar.date_at(now, zone) for zone in {version.definition.timezone for version in versions}}
 
 
 # A reader is kept as long as its series, which it does not know, so that it keeps none.

@@ -165,6 +165,14 @@ class Sequence:
         self.place(ranges, ValueState.SKIPPED)
         self._pool = BitMap()
 
+    def lower(self, start: int) -> None:
+        """Count from an earlier start on: what lies below that of before was there before the ledger."""
+        assert start < self.start
+        if self._whole >= self.start:  # it is whole from its start on no more
+            self._settled.setdefault(ValueState.CONFIRMED, BitMap()).add_range(self.start, self._whole + 1)
+        first, self.start, self._whole = self.start, start, start - 1
+        self.settle(((start, first - 1),), ValueState.PRE_CONTROL)
+
     def void(self, value: int) -> None:
         """Take a confirmed value out of use."""
         self.settle(((value, value),), ValueState.VOIDED)

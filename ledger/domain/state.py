@@ -200,9 +200,12 @@ class State:
 
     def highest(self, series: Series) -> int:
         """Give the highest value that any sequence passed which counts as this version does; -1 for none."""
-        eras = (each.era for each in self.printing(series.code) if each.counting == series.counting)
-        era = next(eras, None)
+        era = self.era_of(series)
         return -1 if era is None else self._highest_of((series.code, era))
+
+    def era_of(self, series: Series) -> int | None:
+        """Give the era of the versions in use that count as this one does; None when there is none."""
+        return next((each.era for each in self.printing(series.code) if each.counting == series.counting), None)
 
     def _highest_of(self, era: tuple[str, int]) -> int:
         found = self._highest.get(era)
@@ -314,6 +317,10 @@ class State:
     def latest_period(self, stem: str) -> str | None:
         found = self._latest_periods.get(stem)
         return self._base.latest_period(stem) if found is None and self._base else found
+
+    def latest_periods(self) -> Mapping[str, str]:
+        """Give the latest period of which each stem gave out a number."""
+        return self._all(lambda state: state._latest_periods)
 
     def _all(self, part: Callable[["State"], dict[str, T]]) -> dict[str, T]:
         return (self._base._all(part) if self._base else {}) | part(self)

@@ -6,4 +6,4 @@ From 0003 on, steps only add to what is there: builds that know the steps up to 
 __all__ = ["FOUNDATION", "NEWEST"]
 
 FOUNDATION = "0002"  # a build that does not know this step cannot work on the tables; one that does, can
-NEWEST = "0005"
+NEWEST = "0006"

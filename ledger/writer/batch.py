@@ -197,7 +197,7 @@ class Batch:
             return events
         format = self._branch.format if self._position else NEWEST_FORMAT
         for event in events:
-            if event.format > format and type(event) is not FormatRaised:
+            if event.needs > format and type(event) is not FormatRaised:
                 return not_raised(event, format)
         found = _series_of(command, self._branch)
         entries = self._record(events, envelope)

@@ -135,7 +135,8 @@ def _export(
 ) -> None:
     if filters["bom"] and form != Form.CSV:
         raise click.UsageError("--bom is for CSV.")
-    asked = Export(what, Form(form), since=_time(since), until=_time(until), **filters)
+    is_derived = what is What.NUMBERS
+    asked = Export(what, Form(form), since=_time(since), until=_time(until), derived=is_derived, **filters)
     told = _told(asyncio.run(_exported(log, asked, at, out, beyond)))
     marked = {"beyond": told.pop("beyond")} if "beyond" in told else {}
     answer = marked | {"export": str(out)} | told

@@ -135,13 +135,14 @@ def reservation(session: Session, token: str) -> None:
 @click.argument("number")
 @click.option("--document", required=True, metavar="TEXT", help="Identifies the document that bears the number.")
 @click.option("--reason", required=True, metavar="TEXT", help=IN_THE_LOG)
+@click.option("--date", metavar="YYYY-MM-DD", help="The document's date.  [default: derived from the number]")
 @on_ledger(writes=True)
-def assign(session: Session, **fields: str) -> None:
+def assign(session: Session, date: str | None, **fields: str) -> None:
     """Give NUMBER to a document by hand.
 
     It may be a gap, or lie above all numbers that were given out; what it passes over is skipped.
     """
-    session.tell(session.carry_out("assign", **fields), say_facts)
+    session.tell(session.carry_out("assign", document_date=date, **fields), say_facts)
 
 
 @click.command(epilog='\b\nExample:\n  numbering void INV-2025-000017 --reason "sent to the wrong customer" --replace')

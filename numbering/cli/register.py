@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from api import answers
-from api.registers import DEFAULT_COLUMN, MAX_REGISTER_BYTES, lines_of, numbers_of_csv, too_large
+from api.registers import DEFAULT_COLUMN, MAX_REGISTER_BYTES, Columns, lines_of, rows_of_csv, too_large
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
 from ledger.service import Ledger
 from numbering.cli.options import on_ledger
 from numbering.cli.output import Answer, Unreadable, note, problem, say_line, say_table, visible
-from numbering.cli.session import Session
+from numbering.cli.session import Session, given
 from numbering.exits import REJECTED
 
 __all__ = ["import_register"]
@@ -39,37 +39,49 @@ of a sequence continues above its highest. The exit code is 1 when a row does no
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
 @click.option("--series", "codes", multiple=True, required=True, metavar="CODE", help="A series of the numbers.")
 @click.option("--column", default=DEFAULT_COLUMN, show_default=True, help="The column that holds the numbers.")
+@click.option("--date-column", metavar="TEXT", help="The column that holds the documents' dates, as 2025-03-31.")
+@click.option("--document-column", metavar="TEXT", help="The column that identifies the documents.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be done, and write nothing.")
 @click.option("--skip-bad", is_flag=True, help="Import the rows that fit, though others do not.")
 @on_ledger(writes=True)
 def import_register(
-    session: Session, file: Path, codes: tuple[str, ...], column: str, *, dry_run: bool, skip_bad: bool
+    session: Session,
+    file: Path,
+    codes: tuple[str, ...],
+    column: str,
+    date_column: str | None,
+    document_column: str | None,
+    *,
+    dry_run: bool,
+    skip_bad: bool,
 ) -> None:
     """Import the numbers of a CSV file.
 
     The file is UTF-8 and its first line names the columns, which commas, semicolons or tabs part. Either all rows are
-    imported, in one transaction, or none.
+    imported, in one transaction, or none. A number without a date gets the last one that prints it, marked as derived.
     """
+    columns = Columns(column, date_column, document_column)
 
     async def imported(ledger: Ledger) -> tuple[Answer, bool]:
         register = await ledger.register(codes)
-        digest = await asyncio.to_thread(_read, register, file, column)
+        digest = await asyncio.to_thread(_read, register, file, columns)
         position = await ledger.drop_held(register)
         command = register.command(skip_bad=skip_bad)
         if dry_run:
-            told = answers.imported(register.rows, command, position)
+            told = answers.imported(register, command, position)
             return told | {"dry_run": True}, bool(command.bad) and not skip_bad
         arguments = {"file": digest, "series": codes, "column": column, "skip_bad": str(skip_bad)}
+        others = given(date_column=date_column, document_column=document_column)
         try:
-            outcome = await session.execute(ledger, "import", arguments, command)
+            outcome = await session.execute(ledger, "import", arguments | others, command)
         except Rejection as refusal:
             if refusal.code is not Code.IMPORT_REFUSED:
                 raise
-            return problem(refusal) | answers.imported(register.rows, command, position), True
+            return problem(refusal) | answers.imported(register, command, position), True
         if not outcome.replayed:
-            return answers.imported(register.rows, command, outcome.position), False
+            return answers.imported(register, command, outcome.position), False
         register = await ledger.register_again(codes, outcome)
-        await asyncio.to_thread(_read, register, file, column)
+        await asyncio.to_thread(_read, register, file, columns)
         return answers.imported_again(register, outcome), False
 
     told, is_finding = session.read(imported)
@@ -78,15 +90,15 @@ def import_register(
         raise SystemExit(REJECTED)
 
 
-def _read(register: Register, file: Path, column: str) -> str:
+def _read(register: Register, file: Path, columns: Columns) -> str:
     """Read all rows; gives the file's digest."""
     if file.stat().st_size > MAX_REGISTER_BYTES:
         raise too_large()
     digest = sha256()
     try:
         with file.open("rb") as content, _progress(file) as progress:
-            for line, number in numbers_of_csv(_lines(content, digest.update, progress), column):
-                register.add(line, number)
+            for row in rows_of_csv(_lines(content, digest.update, progress), columns):
+                register.add(*row)
     except Rejection as flaw:
         if flaw.code is Code.INVALID_FORMAT:
             raise Unreadable(flaw.code, f"{file}: {flaw.detail}") from None
@@ -136,6 +148,8 @@ def _show(told: Answer) -> None:
 
 def _summary(told: Answer) -> str:
     counted = f"{told['rows']} rows: {told['fit']} fit, {len(told['rejected'])} rejected"
+    if told["derived_dates"]:
+        counted += f", {told['derived_dates']} dates derived"
     if told.get("dry_run"):
         return f"{counted}; a dry run, nothing was written"
     if "code" in told:

@@ -31,6 +31,7 @@ Result = TypeVar("Result")
 
 PROGRESS_SECONDS = 1.0
 REPLAYED = "the same answer as the first time"
+NOT_MIRRORED = "the mirror lacks the last events; the next process copies them: see `numbering mirror status`"
 CLOSE_SECONDS = 0.5  # for closing the ledger after a fault or Ctrl-C; a COMMIT under way takes less
 
 
@@ -48,6 +49,7 @@ class Session:
         self.json = json
         self._key = idempotency_key
         self._interrupted = "interrupted"
+        self._writes = False
         self._watch: threading.Timer | None = None
 
     def read(self, work: Callable[[Ledger], Awaitable[Result]]) -> Result:
@@ -106,6 +108,7 @@ class Session:
         """Say who asks and how a repetition is recognised, for what is carried out next."""
         envelope = self._envelope(operation, arguments)
         self._interrupted = "interrupted: the command may or may not have been carried out"
+        self._writes = True
         return envelope
 
     def tell(self, answer: Answer, show: Callable[[Answer], None]) -> None:
@@ -116,12 +119,15 @@ class Session:
         async with Node(self.settings) as node:
             try:
                 await _catch_up(node.ledger)
-                return await work(node.ledger)
+                result = await work(node.ledger)
             except (Fault, asyncio.CancelledError) as error:
                 self._watch = threading.Timer(CLOSE_SECONDS, self._abandon, (error,))
                 self._watch.daemon = True
                 self._watch.start()
                 raise
+        if self._writes and node.relay and node.relay.status.position < node.ledger.position:
+            note(NOT_MIRRORED)
+        return result
 
     def _abandon(self, error: BaseException) -> None:
         """End at once: a database that hangs would keep us until its timeouts end. To the ledger this is a crash."""

@@ -11,7 +11,7 @@ an operator decides, because this may be a stale copy all the same; a process th
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ledger.domain.rejection import Code
 from ledger.log import generation
@@ -58,6 +58,7 @@ class Limits:
     backoff_seconds: float = 0.1
     max_backoff_seconds: float = 2.0
     flush_seconds: float = 1.0
+    max_flush_seconds: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,25 +273,35 @@ class Relay:
             self._writer.refuse(stopped(detail))
 
     async def _flush(self) -> None:
-        """Mirror the last events, within `flush_seconds`, if the mirror was well; the next process does the rest.
+        """Mirror the last events; the next process does the rest.
 
-        This takes a new connection: the old one may have been interrupted in the middle of an append.
+        This compares anew, on a new connection, whatever the relay found last: it may have been interrupted in the
+        middle of an append, and a process that was busy for a second takes a mirror for hung that is well. It ends when
+        nothing was mirrored for `flush_seconds`, and after `max_flush_seconds` in any case.
         """
-        if self._copier is None or not self._is_well:
+        if self._copier is None or self._cursor.position >= self._log_end:
             return
         stream = self._connect(*self._name)
-        copier = replace(self._copier, stream=stream)
+        copier = Copier(self._store, stream, self._writer.feed.read, self._retention)
         try:
             with suppress(_Unfinished, StreamFault, StoreFault, TimeoutError):
-                async with asyncio.timeout(self._limits.flush_seconds):
-                    if await self._named() != self._name:
-                        return  # the ledger was restored meanwhile: its mirror is another stream
-                    while self._cursor.position < self._log_end and await copier.copy():
-                        if copier.cursor == self._cursor:
-                            return  # the log lost its end: the next comparison finds and reports it
-                        self._cursor = copier.cursor
+                async with asyncio.timeout(self._limits.flush_seconds) as limit:
+                    await self._copy_the_rest(copier, limit)
         finally:
             await stream.close()
+
+    async def _copy_the_rest(self, copier: Copier, limit: asyncio.Timeout) -> None:
+        time = asyncio.get_running_loop().time
+        latest = time() + self._limits.max_flush_seconds
+        found = await copier.compare()
+        if found.forbids_writing or await self._named() != self._name:
+            return  # or the ledger was restored meanwhile: its mirror is another stream
+        self._cursor = copier.cursor
+        while self._cursor.position < self._log_end and await copier.copy():
+            if copier.cursor == self._cursor:
+                return  # the log lost its end: the next comparison finds and reports it
+            self._cursor = copier.cursor
+            limit.reschedule(min(time() + self._limits.flush_seconds, latest))
 
 
 def _not_compared(detail: str) -> Fault:

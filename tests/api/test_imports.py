@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from api import imports
-from api.schemas import ImportBody
+from api.registers import Columns
+from api.schemas import ImportBody, RowBody
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code
 from tests.api.client import Api, Json, answer, in_memory, problem
@@ -44,6 +45,7 @@ async def test_a_csv_is_imported_and_the_next_number_is_above_it(api: Api) -> No
     assert without_position(done) == {
         "rows": 2,
         "fit": 2,
+        "derived_dates": 2,
         "rejected": [],
         "sequences": [{"sequence": "DRAWING:-", "numbers": 2, "lowest": 3, "highest": 7}],
     }
@@ -54,6 +56,48 @@ async def test_a_csv_is_imported_and_the_next_number_is_above_it(api: Api) -> No
 async def test_json_is_imported_alike(api: Api) -> None:
     done = answer(await send_json(api, numbers=["P-0003", "P-0007"]), 200)
     assert (done["fit"], done["sequences"][0]["highest"]) == (2, 7)
+
+
+DATED = "No.;Date;For\nP-0003;2025-03-31;D-1\nP-0007;;\nP-0008;31.3.2025;\nP-0009;2025-02-30;\nP-0010;2025-03-31;x \n"
+ROWS = [
+    {"number": "P-0003", "document_date": "2025-03-31", "document": "D-1"},
+    {"number": "P-0007"},
+    {"number": "P-0008", "document_date": "31.3.2025"},
+    {"number": "P-0009", "document_date": "2025-02-30"},
+    {"number": "P-0010", "document_date": "2025-03-31", "document": "x "},
+]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("form", ["csv", "json"])
+async def test_dates_and_documents_are_imported_and_where_none_is_given_it_is_derived(
+    api: Api, form: str, dry_run: bool
+) -> None:
+    options = f"&skip_bad=true&dry_run={str(dry_run).lower()}"
+    if form == "csv":
+        query = f"&column=No.&date_column=Date&document_column=For{options}"
+        done = answer(await send(api, DATED, query), 200)
+    else:
+        done = answer(await send_json(api, numbers=ROWS, skip_bad=True, dry_run=dry_run), 200)
+    assert (done["fit"], done["derived_dates"]) == (2, 1)
+    assert [(row["number"], row["title"]) for row in done["rejected"]] == [
+        ("P-0008", "INVALID_FORMAT"),
+        ("P-0009", "INVALID_FORMAT"),
+        ("P-0010", "INVALID_FORMAT"),
+    ]
+    assert done["rejected"][0]["detail"] == "document_date is '31.3.2025'; write a date as 2025-03-31"
+    if dry_run:
+        return
+    given = answer(await api.http.get("/v1/numbers/P-0003"), 200)
+    derived = answer(await api.http.get("/v1/numbers/P-0007"), 200)
+    assert (given["document_date"], given["document"], "date_is_derived" in given) == ("2025-03-31", "D-1", False)
+    assert (derived["document"], derived["date_is_derived"]) == (None, True)
+
+
+@pytest.mark.parametrize("query", ["&date_column=None", "&date_column=No.&column=No.", "&document_column=%20"])
+async def test_a_column_that_is_not_there_or_named_twice_is_refused(api: Api, query: str) -> None:
+    query = query if "&column" in query else f"{query}&column=No."
+    problem(await send(api, DATED, query), Code.INVALID_FORMAT)
 
 
 @pytest.mark.parametrize("query", ["&dry_run=true", "&dry_run=1", "&dry_run"])
@@ -201,13 +245,13 @@ async def test_reading_ends_when_the_request_does(monkeypatch: pytest.MonkeyPatc
     read: list[int] = []
     begun = threading.Event()
 
-    def add(_: Register, line: int, __: str) -> None:
+    def add(_: Register, line: int, *__: str) -> None:
         read.append(line)
         begun.set()
         time.sleep(0.001)
 
     monkeypatch.setattr(Register, "add", add)
-    asked = imports._Asked(ImportBody(series=["S"], numbers=["x"] * 100_000), None, "")
+    asked = imports._Asked(ImportBody(series=["S"], numbers=[RowBody(number="x")] * 100_000), None, Columns())
     reading = asyncio.create_task(imports._in_thread(Register([series()], NOW), asked))
     await asyncio.to_thread(begun.wait, 10)
     reading.cancel()

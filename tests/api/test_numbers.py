@@ -42,6 +42,7 @@ async def test_a_number_is_assigned(api: Api) -> None:
         "sequence": "PLAIN:-",
         "period": "-",
         "document_date": made["document_date"],
+        "date_is_derived": True,
         "state": "CONFIRMED",
         "document": "D-3",
         "skipped": [{"first": 1, "last": 2}],
@@ -52,6 +53,23 @@ async def test_a_number_is_assigned(api: Api) -> None:
     assert told["history"][0]["event"] == "NumberAssigned"
     assert told["history"][0]["reason"] == "promised by telephone"
     assert (await api.reserve())["numbers"][0]["value"] == 4
+
+
+@pytest.mark.parametrize("given", [None, "2025-03-31"])
+async def test_a_date_that_nobody_gave_is_told_as_derived_and_so_is_that_of_the_replacement(
+    api: Api, given: str | None
+) -> None:
+    dated = {"document_date": given} if given else {}
+    made = answer(await api.post("/v1/assign", {"number": "P-00003", "document": "D", "reason": "r", **dated}), 201)
+    assert made.get("date_is_derived", False) is (given is None)
+    body = {"reason": "sent to the wrong party", "replace": True}
+    voided = answer(await api.post("/v1/numbers/P-00003/void", body), 200)
+    for told in (voided, voided["replacement"], await shown(api, "P-00003"), await shown(api, "P-00004")):
+        assert told["document_date"] == (given or made["document_date"])
+        assert told.get("date_is_derived", False) is (given is None)
+    again = answer(await api.post("/v1/numbers/P-00004/void", {**body, "document_date": "2025-04-01"}), 200)
+    assert again.get("date_is_derived", False) is (given is None)
+    assert "date_is_derived" not in again["replacement"]
 
 
 @in_memory

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api import registers
-from api.registers import numbers_of_csv
+from api.registers import Columns, rows_of_csv
 from ledger.domain.rejection import Code, Rejection
 from tests.given import QUICK
 
@@ -17,7 +17,7 @@ HEADER = "document_number\n"
 
 def rows(content: bytes | str, column: str = "document_number") -> list[tuple[int, str]]:
     data = content.encode() if isinstance(content, str) else content
-    return list(numbers_of_csv(io.BytesIO(data), column))
+    return [(row.line, row.number) for row in rows_of_csv(io.BytesIO(data), Columns(column))]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_file_is_read_to_its_limit_and_no_further(monkeypatch: pytest.MonkeyPa
             yield b"A-1\n"
 
     with pytest.raises(Rejection) as refused:
-        list(numbers_of_csv(endless(), "document_number"))
+        list(rows_of_csv(endless(), Columns()))
     assert refused.value.code is Code.REGISTER_TOO_LARGE
 
 

@@ -463,3 +463,27 @@ async def test_a_sequence_that_begins_behind_a_restore_says_where(api: Api) -> N
     assert (adjusted["skipped"], adjusted["next_value"]) == ([{"first": 11, "last": 12}], 13)
     closed = answer(await api.post(path("YEARLY:2023", then="/close"), {}), 200)
     assert (closed["high_water"], closed["counts"]["SKIPPED"]) == (10, 10)
+
+
+async def test_a_lower_start_opens_what_lies_below_in_open_sequences(api: Api) -> None:
+    body = {"template": "B-{SEQ:4}", "start": 124}
+    await api.define("BINDER", body)
+    assert answer(await api.post("/v1/issue", {"series": "BINDER", "document": "D"}), 201)["numbers"][0]["value"] == 124
+    amended = answer(await api.http.put("/v1/series/BINDER", json=body | {"start": 1}), 200)
+    assert (amended["version"], amended["start"], amended["position"]) == (2, 1, (await api.head()).position)
+    found = answer(await api.http.get("/v1/sequences/BINDER:-/gaps"), 200)
+    ranges = [(each["first"], each["last"], each["state"]) for each in found["ranges"]]
+    assert ranges == [(1, 123, "PRE_CONTROL"), (124, 124, "CONFIRMED")]
+    assert found["ranges"][0]["cause"]["event"] == "StartLowered"
+    old = {
+        "number": "B-0017",
+        "document": "BINDER-1",
+        "reason": "found in an old binder",
+        "document_date": "2019-05-01",
+    }
+    assert answer(await api.post("/v1/assign", old), 201)["document_date"] == "2019-05-01"
+    told = answer(await api.http.get("/v1/sequences/BINDER:-"), 200)
+    assert (told["start"], told["high_water"], told["counts"]["PRE_CONTROL"]) == (1, 124, 122)
+    history = answer(await api.http.get("/v1/numbers/B-0017"), 200)["history"]
+    assert [step["event"] for step in history] == ["StartLowered", "NumberAssigned"]
+    assert (await api.reserve("BINDER"))["numbers"][0]["value"] == 125

@@ -18,6 +18,7 @@ from ledger.domain.commands import (
     Expire,
     Extend,
     Issue,
+    RaiseFormat,
     Reserve,
 )
 from ledger.domain.decide import decide
@@ -31,6 +32,7 @@ from ledger.domain.events import (
     SeriesAmended,
     SeriesDefined,
 )
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.ranges import Ranges, count_of
 from ledger.domain.rejection import Code
 from ledger.domain.series import Attribute, DateOrder, Dimension, Overflow, Reuse, Series
@@ -84,6 +86,7 @@ def test_numbers_already_issued_keep_their_version() -> None:
 )
 def test_an_amendment_that_counts_alike_goes_on_with_the_sequence(changes: dict[str, Any]) -> None:
     story = holding(3)
+    story.when(RaiseFormat(NEWEST_FORMAT, "for the test"))
     story.when(DefineSeries((series(code="PLAIN", **changes),)))
     reserved = one(NumbersReserved, story.when(Reserve("PLAIN", "T2")))
     assert (reserved.numbering.sequence, reserved.ranges) == ("PLAIN:-", ((4, 4),))

@@ -3,7 +3,8 @@ from datetime import date
 import pytest
 
 from ledger.domain.calendar import Reset
-from ledger.domain.commands import Cancel, DefineSeries, Reserve, ResetSequence
+from ledger.domain.commands import Cancel, DefineSeries, RaiseFormat, Reserve, ResetSequence
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.series import Reuse
 from ledger.domain.utilisation import Utilisation
 from tests.given import SECOND, Story, series
@@ -86,6 +87,7 @@ def test_a_sequence_that_began_above_the_maximum_has_nothing_left() -> None:
     yearly = "{YYYY}-{SEQ:4}"
     story = Story(series(yearly, reset=Reset.YEARLY, start=9))
     story.when(ResetSequence("S:2025", "2026"))
+    story.when(RaiseFormat(NEWEST_FORMAT, "for the test"))
     story.when(DefineSeries((series(yearly, reset=Reset.YEARLY, max_value=8),)))
     found = told(story, "S:2026")
     assert (found.left, found.percent) == (0, 100)

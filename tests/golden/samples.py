@@ -66,6 +66,7 @@ from ledger.domain.events import (
     SeriesAmended,
     SeriesDefined,
     SeriesRetired,
+    StartLowered,
 )
 from ledger.domain.register import Register
 from ledger.domain.sequence import ValueState
@@ -119,6 +120,7 @@ _RFA = Numbering(
     (("REV", "A"), ("ZONE", "𝄞")),
     "2025b",
 )
+_DERIVED = replace(_RFA, date_is_derived=True)
 _EVERYTHING = series(
     '{ORG}/"{TYPE}"\\{SEQ:5}-{FY}-{YEAR:BE}-{REV}{NOTE}',
     "EVERY.thing-1_0",
@@ -240,20 +242,48 @@ SAMPLES = {
         26, SequenceFenced(_LETTER.sequence, "LETTER", 1, _LETTER.key, "2025", ((13, 1_012),)), _ENVELOPE, 2, NOW
     ),
     "FormatRaised-1": Entry(28, FormatRaised(2), _ENVELOPE, 0, NOW),
+    "NumbersReserved-1-derived": Entry(30, NumbersReserved(_DERIVED, _TOKEN, ((3, 3),), NOW + 1), _ENVELOPE, 1, NOW),
+    "NumbersConfirmed-1-derived": Entry(31, NumbersConfirmed(_DERIVED, _TOKEN, ((3, 3),), "D-1"), _ENVELOPE, 2, NOW),
+    "NumberAssigned-1-derived": Entry(32, NumberAssigned(_DERIVED, 3, "ด-3"), _ANONYMOUS, 0, NOW),
+    "NumberVoided-1-derived": Entry(33, NumberVoided(_DERIVED, 3), _ANONYMOUS, 0, NOW),
+    "DocumentLinked-1-derived": Entry(34, DocumentLinked(_DERIVED, 3, "D-9"), _ANONYMOUS, 0, NOW),
+    "NumbersImported-1-derived": Entry(
+        35,
+        NumbersImported(
+            "PLAIN:-",
+            "PLAIN",
+            2,
+            (),
+            "-",
+            "2025b",
+            (
+                Print(date(2025, 6, 15), (), ((8, 8),)),
+                Print(date(2025, 6, 15), (), ((7, 7), (9, 9)), date_is_derived=True),
+            ),
+            (),
+            ((1, 6),),
+            ((7, "ด-7"), (8, "D-8")),
+        ),
+        _ANONYMOUS,
+        0,
+        NOW,
+    ),
+    "StartLowered-1": Entry(36, StartLowered("PLAIN:-", "PLAIN", 2, (), "-", 24, ((24, 123),)), _ENVELOPE, 1, NOW),
     "SequenceFenced-1-last": Entry(27, SequenceFenced("PLAIN:-", "PLAIN", 2, (), "-", ()), _ANONYMOUS, 0, NOW),
 }
 
 
-def _imported(*numbers: str, of: Series) -> Import:
+def _imported(*rows: str | tuple[str, str, str], of: Series) -> Import:
     register = Register([of], NOW)
-    for line, number in enumerate(numbers, 2):
-        register.add(line, number)
+    for line, row in enumerate(rows, 2):
+        register.add(line, *((row,) if isinstance(row, str) else row))
     return register.command(skip_bad=False)
 
 
 _WRONG = "sent to the wrong party"
 _D_1 = Original(1, date(2025, 6, 15), (), "D-1", "letters")
 _D_2 = Original(1, date(2025, 6, 15), (), "D-2")
+_D_10 = Original(1, date(2025, 6, 15), (), "D-10", date_is_derived=True)
 
 # Each command comes some seconds after the one before. Every event and every end of a reservation is among them.
 _COMMANDS: list[tuple[int, Decidable]] = [
@@ -305,6 +335,13 @@ _COMMANDS: list[tuple[int, Decidable]] = [
     (1, RaiseFormat(2, "by numbering-ledger 0.1.0")),
     (1, WithOriginal(Link("คคง.-สคฉ.3-01-0004-2568", "D-8", "filed under another name"), _D_1)),
     (1, WithOriginal(Link("คคง.-สคฉ.3-01-0004-2568", "D-9", "and under another one"), _D_1)),
+    (1, RaiseFormat(3, "by numbering-ledger 0.1.0")),
+    (1, Assign("คคง.-สคฉ.3-01-0050-2568", "D-10", "given on paper")),
+    (1, Assign("คคง.-สคฉ.3-01-0052-2568", "D-11", "given on paper", date(2025, 3, 31))),
+    (1, _imported(("คคง.-สคฉ.3-01-0060-2568", "2025-04-01", "D-12"), "คคง.-สคฉ.3-01-0061-2568", of=LETTER)),
+    (1, WithOriginal(Void("คคง.-สคฉ.3-01-0050-2568", _WRONG, "derived", replace=True), _D_10)),
+    (1, DefineSeries((Series.define("LETTER", replace(LETTER.definition, start=0)),))),
+    (1, Assign("คคง.-สคฉ.3-01-0000-2568", "D-13", "found in an old binder", date(2025, 1, 2))),
 ]
 
 

@@ -13,6 +13,7 @@ from ledger.fold import Fold
 from ledger.ports import Record, StopKind
 from ledger.stores.memory import MemoryLog
 from ledger.writer import Outcome
+from projections.mirror.copier import EVENTS
 from projections.mirror.memory import MemoryEntries, MemoryStream
 from projections.mirror.redis import ANSWER_SECONDS
 from projections.mirror.relay import Limits, Relay
@@ -112,6 +113,51 @@ async def test_what_is_written_at_once_after_the_comparison_is_mirrored_when_it_
             await bench.do(bench.reserve())
             assert held.entries != entries(log)
         assert held.entries == entries(log)
+
+
+@pytest.mark.parametrize("begins", [True, False])
+@simulated
+async def test_what_was_written_while_the_mirror_seemed_to_hang_is_mirrored_when_it_ends(begins: bool) -> None:
+    """A command that defines series computes for seconds, in which it sees no answer of a mirror that is well."""
+    log = MemoryLog("L") if begins else await some_events()
+    held = MemoryEntries()
+    if not begins:
+        await MemoryStream(held).append(log.records, b"", begin=True)
+    async with ledger(log) as bench:
+        async with mirrored(bench, held=held) as (relay, _):
+            await until(lambda: not relay.status.fallback_mode)
+            Line.is_hung = True
+            await until(lambda: relay.status.fallback_mode)
+            await bench.do(bench.reserve())
+            assert held.entries != entries(log)
+        assert held.entries == entries(log)
+        assert relay.status.position == log.head.position
+
+
+@simulated
+async def test_all_that_the_mirror_lacks_is_mirrored_when_it_ends_as_long_as_that_goes_on() -> None:
+    log, held = MemoryLog("L"), MemoryEntries()
+    async with ledger(log) as bench:
+        for _ in range(20):
+            await asyncio.gather(*(bench.do(bench.reserve()) for _ in range(100)))
+        Line.seconds = 0.9 * Limits().flush_seconds
+        async with mirrored(bench, held=held) as (relay, _):
+            await until(lambda: relay.status.is_reached)
+        assert log.head.position > 4 * EVENTS
+        assert held.entries == entries(log)
+
+
+@simulated
+async def test_it_ends_in_time_although_the_mirror_takes_nothing() -> None:
+    async with ledger() as bench:
+        async with mirrored(bench) as (relay, held):
+            await until(lambda: not relay.status.fallback_mode)
+            before = list(held.entries)
+            Line.seconds = 1_000.0
+            await bench.do(bench.reserve())
+            began = now()
+        assert now() - began <= Limits().flush_seconds + 0.1
+        assert held.entries == before
 
 
 @pytest.mark.parametrize("is_finished", [True, False])

@@ -38,7 +38,7 @@ def register(directory: Path, content: str | bytes, name: str = "register.csv") 
 
 def test_a_register_is_imported_and_counting_goes_on_above_it(ledger: Path) -> None:
     told = said("import", register(ledger, GOOD), *BOTH)
-    assert told.splitlines()[-1] == "3 rows: 3 fit, 0 rejected; 3 numbers imported at position 5"
+    assert told.splitlines()[-1] == "3 rows: 3 fit, 0 rejected, 3 dates derived; 3 numbers imported at position 5"
     assert json.loads(said("reserve", "DRAWING", "--json"))["numbers"] == [{"number": "D-0008", "value": 8}]
     assert json.loads(said("reserve", "DRAWING-3", "--json"))["numbers"] == [{"number": "D-004", "value": 4}]
 

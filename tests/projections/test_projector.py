@@ -357,11 +357,13 @@ CHANGED = {
     "sequence ": "UPDATE sequences_{slot} SET confirmed = confirmed + 1 WHERE id = 'PLAIN:-'",
     "reservation": "UPDATE reservations_{slot} SET expires_at = expires_at + 1 WHERE position = 4",
     "number": "UPDATE numbers_{slot} SET actor = 'eve' WHERE number = '0001'",
+    "number ": "UPDATE numbers_{slot} SET date_is_derived = 1 WHERE number = '0001'",
     "gap": "UPDATE gaps_{slot} SET reason = 'none' WHERE first = 1",
     "numbers_{slot} has": """
         INSERT INTO numbers_{slot}
         SELECT sequence_at, 77, '0077', series, state, 99, changed_position, confirmed_position, event, actor, reason,
-               token, document, document_date, reserved_at, confirmed_at, changed_at, replaced_by, replaces, earlier
+               token, document, document_date, reserved_at, confirmed_at, changed_at, replaced_by, replaces, earlier,
+               date_is_derived
         FROM numbers_{slot} WHERE number = '0001'
     """,
     "gap sequence_at": "DELETE FROM gaps_{slot} WHERE first = 1",

@@ -65,9 +65,9 @@ async def test_lines_hold_the_very_bytes_of_the_events(letters_log: Listed, tmp_
 
 
 async def test_numbers_are_told_as_they_were(letters_log: Listed, tmp_path: Path) -> None:
-    manifest = await made(letters_log, tmp_path / "then", Export(What.NUMBERS), Moment(position=7))
+    manifest = await made(letters_log, tmp_path / "then", Export(What.NUMBERS, derived=True), Moment(position=7))
     rows = table(tmp_path / "then", manifest)
-    assert tuple(rows[0]) == NUMBER_COLUMNS
+    assert tuple(rows[0]) == (*NUMBER_COLUMNS, "date_is_derived")
     assert [row["state"] for row in rows] == ["CONFIRMED", "CONFIRMED", "RESERVED", "RESERVED", "RESERVED"]
     manifest = await made(letters_log, tmp_path / "now", Export(What.NUMBERS, Form.JSONL))
     found = lines(tmp_path / "now", manifest)
@@ -134,6 +134,18 @@ async def test_a_log_that_grew_does_not_matter(letters_log: Listed, tmp_path: Pa
     short = Listed(letters_log.ledger_id, [])
     short.stored = letters_log.stored[:6]
     await export(short, Export(What.NUMBERS), END, tmp_path / "out", ignored)
+    assert await verify(tmp_path / "out", letters_log, ignored) == []
+
+
+async def test_an_export_of_an_earlier_build_says_not_which_dates_are_derived(
+    letters_log: Listed, tmp_path: Path
+) -> None:
+    manifest = await export(letters_log, Export(What.NUMBERS), END, tmp_path / "out", ignored)
+    path = tmp_path / "out" / MANIFEST
+    said = json.loads(path.read_bytes())
+    del said["options"]["derived"]
+    path.write_text(json.dumps(said), encoding="utf-8")
+    assert "date_is_derived" not in table(tmp_path / "out", manifest)[0]
     assert await verify(tmp_path / "out", letters_log, ignored) == []
 
 

@@ -18,6 +18,6 @@ def raise_format(state: State, command: RaiseFormat) -> list[Event]:
 def not_raised(event: Event, format: int) -> Rejection:
     return Rejection(
         Code.FORMAT_NOT_RAISED,
-        f"{type(event).__name__} needs format {event.format}, and the ledger is at format {format}, so that earlier "
+        f"{type(event).__name__} needs format {event.needs}, and the ledger is at format {format}, so that earlier "
         "versions of numbering-ledger can write to it: when none of their processes is left, run `numbering upgrade`",
     )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from functools import lru_cache
 
@@ -9,7 +10,7 @@ from ledger.domain import calendar
 from ledger.domain.calendar import Reset
 from ledger.domain.events import Event, Numbering, SequenceFenced, SequenceReset
 from ledger.domain.ranges import Ranges
-from ledger.domain.reading import Reading, readings
+from ledger.domain.reading import Reading, days_of, readings_of_all
 from ledger.domain.rejection import Code, Hint, Rejection
 from ledger.domain.sequence import Sequence
 from ledger.domain.series import MAX_NUMBER_LENGTH, DateOrder, Series, unescaped
@@ -23,9 +24,12 @@ __all__ = [
     "active_series",
     "begun",
     "check_document",
+    "check_era",
+    "check_form",
     "check_order",
     "check_printed",
     "check_reason",
+    "dated",
     "fields_of",
     "key_of",
     "known_series",
@@ -85,11 +89,7 @@ def active_series(state: State, code: str) -> Series:
 def present_series(state: State, place: Series) -> Series:
     """Give the present version of a series, for a sequence that it counts; one of an earlier era is history."""
     series = active_series(state, place.code)
-    if series.era != place.era:
-        raise Rejection(
-            Code.AMENDMENT_REFUSED,
-            f"series {series.code} counts otherwise since version {series.era}; its earlier sequences stay as they are",
-        )
+    check_era(series, place.era)
     return series
 
 
@@ -104,12 +104,13 @@ def fields_of(series: Series, key: Pairs, attributes: Pairs) -> tuple[Key, Pairs
 
 
 @lru_cache(maxsize=CACHED)
-def numbering_of(series: Series, key: Key, attributes: Pairs, day: date) -> Numbering:
+def numbering_of(series: Series, key: Key, attributes: Pairs, day: date, date_is_derived: bool = False) -> Numbering:
     frame = series.frame(key, attributes, day)
     check_printed(frame, 10**frame.width - 1)
     period = series.period(day)
     id = series.sequence_id(key, period)
-    return Numbering(id, series.code, series.version, key, period, day, attributes, calendar.TZDATA_VERSION)
+    place = (id, series.code, series.version, key, period)
+    return Numbering(*place, day, attributes, calendar.TZDATA_VERSION, date_is_derived)
 
 
 def check_printed(frame: Frame, value: int) -> None:
@@ -286,7 +287,8 @@ def _check_period(state: State, series: Series, period: str, now: int) -> None:
 def reading_of(state: State, number: str, now: int) -> Reading:
     """Read a number by the templates of all series, in all versions that are in use; the latest that prints it."""
     versions = state.in_use()
-    found = _read(versions, number, tuple(calendar.date_at(now, zone) for zone in _zones(versions)))
+    days = days_of(_zoned(versions), now)
+    found = _read(versions, number, tuple(sorted(days.items())))
     if not found:
         raise Rejection(Code.NUMBER_NOT_FOUND, f"no template of this ledger prints {number!r}; is it written in full?")
     if len(found) > 1:  # series of before the proof
@@ -296,15 +298,49 @@ def reading_of(state: State, number: str, now: int) -> Reading:
 
 
 @lru_cache(maxsize=4096)  # what was read before the lock was taken is remembered under it
-def _read(versions: tuple[Series, ...], number: str, days: tuple[date, ...]) -> tuple[Reading, ...]:
-    today = dict(zip(_zones(versions), days, strict=True))
-    found: dict[object, Reading] = {}
-    for version in versions:
-        for reading in readings(version, number, today[version.definition.timezone]):
-            found[reading.sequence, reading.value] = reading
-    return tuple(found.values())
+def _read(versions: tuple[Series, ...], number: str, days: tuple[tuple[str, date], ...]) -> tuple[Reading, ...]:
+    return tuple(readings_of_all(versions, number, dict(days)))
 
 
 @lru_cache(maxsize=16)
-def _zones(versions: tuple[Series, ...]) -> tuple[str, ...]:
-    return tuple(sorted({version.definition.timezone for version in versions}))
+def _zoned(versions: tuple[Series, ...]) -> tuple[Series, ...]:
+    """Give one version of each zone."""
+    return tuple({version.definition.timezone: version for version in versions}.values())
+
+
+def dated(reading: Reading, day: date | None, number: str) -> Reading:
+    """Give the reading of a number with the date of its document, which must print it; without one as it was read."""
+    if day is None:
+        return reading
+    series, period = reading.series, period_at(reading.series, day)
+    if period != reading.period:
+        raise Rejection.invalid(
+            "document_date", f"is {day.isoformat()}, in period {period}, and {number!r} is of period {reading.period}"
+        )
+    printed = series.frame(reading.key, reading.attributes, day).number(reading.value)
+    if printed != number:
+        raise Rejection.invalid("document_date", f"is {day.isoformat()}, which prints {printed!r}, and not {number!r}")
+    return replace(reading, document_date=day)
+
+
+def check_form(reading: Reading, series: Series, sequence: Sequence | None, number: str) -> None:
+    """Refuse a number that only a replaced version of `series` prints, unless the sequence has passed its value.
+
+    What was passed may be on paper as it was printed then. From there on numbers are written as they are printed now.
+    """
+    if reading.series.version == series.version or (sequence and sequence.state_of(reading.value) is not None):
+        return
+    raise Rejection(
+        Code.NO_TEMPLATE,
+        f"{number!r} is written as version {reading.series.version} of series {series.code} printed, and value "
+        f"{reading.value} was not passed yet; write it as version {series.version} prints it",
+    )
+
+
+def check_era(series: Series, era: int) -> None:
+    """Refuse a sequence of an era in which the series counts no more: it is history."""
+    if series.era != era:
+        raise Rejection(
+            Code.AMENDMENT_REFUSED,
+            f"series {series.code} counts otherwise since version {series.era}; its earlier sequences stay as they are",
+        )

@@ -7,8 +7,10 @@ from ledger.domain.commands import Assign, Link, Original, Reserve, Void, WithOr
 from ledger.domain.decisions.guards import (
     begun,
     check_document,
+    check_form,
     check_order,
     check_reason,
+    dated,
     known_series,
     numbering_of,
     present_series,
@@ -25,6 +27,7 @@ from ledger.domain.events import (
     NumberVoided,
     SequenceValue,
 )
+from ledger.domain.formats import DERIVED_DATES
 from ledger.domain.reading import Reading
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.results import Replacement, event_of
@@ -49,14 +52,11 @@ def assign(state: State, command: Assign, now: int) -> list[Event]:
         )
     sequence, events = begun(state, series, reading.key, reading.period, now)
     check_order(state, series, reading.key, reading.period)
-    if reading.series.version != series.version and sequence.state_of(reading.value) is None:
-        raise Rejection(
-            Code.NO_TEMPLATE,
-            f"{command.number!r} is written as version {reading.series.version} of series {series.code} printed, and "
-            f"value {reading.value} was not passed yet; write it as version {series.version} prints it",
-        )
+    check_form(reading, series, sequence, command.number)
     _check_free(sequence, reading.value, series, command.number)
-    numbering = numbering_of(reading.series, reading.key, reading.attributes, reading.document_date)
+    reading = dated(reading, command.document_date, command.number)
+    is_derived = command.document_date is None and state.format >= DERIVED_DATES
+    numbering = numbering_of(reading.series, reading.key, reading.attributes, reading.document_date, is_derived)
     first = sequence.high_water + 1
     skipped = ((first, reading.value - 1),) if first < reading.value else ()
     return [*events, NumberAssigned(numbering, reading.value, command.document, skipped)]
@@ -146,7 +146,8 @@ def _still_original(
 def _as_printed(state: State, reading: Reading, original: Original, number: str) -> Numbering:
     """Give how a number was printed, which must be as it is named now."""
     printed = state.series(reading.series.code, original.series_version)
-    numbering = numbering_of(printed, reading.key, original.attributes, original.document_date)
+    day, is_derived = original.document_date, original.date_is_derived
+    numbering = numbering_of(printed, reading.key, original.attributes, day, is_derived)
     as_printed = printed.frame(numbering.key, numbering.attributes, numbering.document_date).number(reading.value)
     if as_printed != number:
         raise Rejection(
@@ -160,7 +161,10 @@ def _as_printed(state: State, reading: Reading, original: Original, number: str)
 def _replacement(
     state: State, voided: NumberVoided, command: Void, original: Original, now: int
 ) -> tuple[list[Event], Replacement]:
-    """Reserve and confirm the next number of the key for the same document, after what begins its sequence."""
+    """Reserve and confirm the next number of the key for the same document, after what begins its sequence.
+
+    A date that was derived for the voided number is as little known of the one that takes its place.
+    """
     old = voided.numbering
     names = state.series(old.series, old.series_version).key
     declared = known_series(state, old.series).definition.attributes
@@ -177,6 +181,8 @@ def _replacement(
         way_out = "void it without a replacement, and reserve another number"
         detail = f"{command.number!r} cannot be replaced: {why.detail}; {way_out} if that cannot be helped"
         raise Rejection(why.code, detail) from None
-    reserved = event_of(NumbersReserved, events)
+    found = event_of(NumbersReserved, events)
+    is_derived = original.date_is_derived and command.document_date is None
+    reserved = replace(found, numbering=replace(found.numbering, date_is_derived=is_derived)) if is_derived else found
     confirmed = NumbersConfirmed(reserved.numbering, reserved.token, reserved.ranges, original.document)
-    return [each for each in events if each is not reserved], Replacement(reserved, confirmed)
+    return [each for each in events if each is not found], Replacement(reserved, confirmed)

@@ -1,6 +1,8 @@
 """Sequences by hand: let one go on further up, begin a period before its time, close a period."""
 
 from collections.abc import Iterable
+from itertools import product
+from math import prod
 
 from ledger.domain import calendar
 from ledger.domain.calendar import Reset
@@ -18,7 +20,7 @@ from ledger.domain.events import Event, PeriodClosed, PeriodOpened, ReservationE
 from ledger.domain.ranges import Ranges
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import Sequence, ValueState
-from ledger.domain.series import Series
+from ledger.domain.series import DateOrder, Series
 from ledger.domain.state import State
 
 __all__ = ["MAX_CLOSED_RANGES", "adjust", "close", "closing", "open_period", "reset"]
@@ -60,6 +62,7 @@ def open_period(state: State, command: OpenPeriod, now: int) -> list[Event]:
         raise Rejection(
             Code.PERIOD_ALREADY_OPEN, f"period {command.period} of series {series.code} is open already, for every key"
         )
+    _check_some_key_may_use(state, series, command.period)
     return [PeriodOpened(series.code, series.version, command.period)]
 
 
@@ -119,7 +122,29 @@ def _begin(state: State, series: Series, key: tuple[str, ...], period: str, now:
             Code.PERIOD_ALREADY_OPEN,
             f"sequence {series.sequence_id(key, period)} has begun already, and only once; name a later period",
         )
+    latest = state.latest_period(series.stem(key))
+    if series.definition.date_order is DateOrder.PERIOD and latest is not None and period < latest:
+        raise _out_of_order(series, period, f"period {latest} of {series.stem(key)} was already used")
     return events
+
+
+def _check_some_key_may_use(state: State, series: Series, period: str) -> None:
+    """Refuse a period that no key can use any more, because each has used a later one."""
+    listed = [series.definition.dimensions[name].values for name in series.key]
+    if series.definition.date_order is DateOrder.NONE or not all(listed):
+        return
+    keys = prod(map(len, listed))
+    latest = state.latest_periods() if keys <= len(state.latest_periods()) else {}
+    if latest and all(latest.get(series.stem(key), "") > period for key in product(*listed)):
+        raise _out_of_order(series, period, f"every key of series {series.code} has used a later period already")
+
+
+def _out_of_order(series: Series, period: str, why: str) -> Rejection:
+    return Rejection(
+        Code.DATE_OUT_OF_ORDER,
+        f"{why}, and series {series.code} uses its periods in order (`date_order`), so {period} would never take a "
+        "number; name a later period",
+    )
 
 
 def _checked_name(series: Series, period: str) -> str:

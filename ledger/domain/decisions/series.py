@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from ledger.domain.commands import AdjustMaximum, RetireSeries
 from ledger.domain.decisions.guards import active_series, check_reason
-from ledger.domain.events import Event, MaximumAdjusted, SeriesAmended, SeriesDefined, SeriesRetired
+from ledger.domain.events import Event, MaximumAdjusted, SeriesAmended, SeriesDefined, SeriesRetired, StartLowered
 from ledger.domain.proof import prove
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.series import Series
@@ -16,6 +16,8 @@ from ledger.domain.state import State
 
 __all__ = ["MAX_DEFINED", "adjust_maximum", "as_next", "define", "proofs", "retire"]
 
+MAX_LOWERED = 10_000  # sequences whose start one amendment lowers, each by an event
+MAX_OPENED = 1_000_000_000  # values that it opens
 MAX_DEFINED = 500  # series of one command: each is compared with all others under the log's lock
 
 
@@ -63,9 +65,34 @@ def _defined(state: State, series: Series) -> list[Event]:
         return [SeriesDefined(as_next(state, series))]
     if _is_unchanged(state, series):
         return []
-    active_series(state, series.code)
+    present = active_series(state, series.code)
     _check_maximum(state, series)
-    return [SeriesAmended(as_next(state, series))]
+    new = as_next(state, series)
+    return [SeriesAmended(new), *_lowered(state, present, new)]
+
+
+def _lowered(state: State, present: Series, new: Series) -> list[Event]:
+    """Open the values below the start of each sequence that goes on with a version which begins earlier.
+
+    In a ledger of an earlier format that is done only when the start is lowered by this amendment, and is refused then:
+    a sequence that kept its later start before goes on with it.
+    """
+    era, start = state.era_of(new), new.definition.start
+    if era is None or (state.format < StartLowered.format and start >= present.definition.start):
+        return []
+    later = [each for each in state.sequences() if each.series == new.code and each.era == era and not each.closed]
+    later = [each for each in later if each.start > start]
+    if len(later) > MAX_LOWERED or sum(each.start - start for each in later) > MAX_OPENED:
+        raise Rejection(
+            Code.AMENDMENT_REFUSED,
+            f"start cannot be {start}: that opens values in {len(later)} sequences, and one amendment opens up to "
+            f"{MAX_OPENED} values in up to {MAX_LOWERED}; close those that are over, or choose a later start",
+            [("start", "opens too many values")],
+        )
+    return [
+        StartLowered(each.id, new.code, new.version, each.key, each.period, start, ((start, each.start - 1),))
+        for each in sorted(later, key=lambda each: each.id)
+    ]
 
 
 def _check_maximum(state: State, series: Series) -> None:

@@ -11,6 +11,6 @@ def flaw_of_event(state: State, event: Event) -> str | None:
     if isinstance(event, FormatRaised):
         if event.format <= state.format:
             return f"it raises the format to {event.format}, and the ledger is at {state.format} already"
-    elif event.format > state.format:
-        return f"it needs format {event.format}, and the ledger is at {state.format}"
+    elif event.needs > state.format:
+        return f"it needs format {event.needs}, and the ledger is at {state.format}"
     return None

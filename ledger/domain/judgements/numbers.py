@@ -11,6 +11,7 @@ from ledger.domain.events import (
     NumberVoided,
     Place,
 )
+from ledger.domain.formats import REPLACED_FORMS
 from ledger.domain.judgements.places import (
     flaw_of_begun,
     flaw_of_date,
@@ -81,16 +82,29 @@ def _flaw_of_assigned(state: State, event: NumberAssigned, series: Series, prese
 
 
 def _imported(state: State, event: NumbersImported) -> str | None:
-    flaw = flaw_of_present(state, event.series, event.series_version)
+    """The numbers may be written as an earlier version printed them, if their values were passed."""
+    flaw = flaw_of_known(state, event.series, event.series_version)
     if flaw:
         return flaw
-    series = state.series_now(event.series)
+    series, present = state.series(event.series, event.series_version), state.series_now(event.series)
     return (
-        flaw_of_place(series, event)
-        or flaw_of_open(state, series, event)
+        flaw_of_present(state, event.series, present.version)
+        or flaw_of_place(series, event)
+        or flaw_of_open(state, present, event)
         or _flaw_of_prints(series, event)
-        or _flaw_of_imported(state, series, event)
+        or _flaw_of_earlier(state, event, series, present)
+        or _flaw_of_imported(state, present, event)
     )
+
+
+def _flaw_of_earlier(state: State, event: NumbersImported, series: Series, present: Series) -> str | None:
+    if series is present:
+        return None
+    highest = max(each.ranges[-1][1] for each in event.prints)
+    _, high_water = bounds_of(state, present, event.sequence)
+    if highest <= high_water and series.era == present.era and state.format >= REPLACED_FORMS:
+        return None
+    return f"value {highest} is new, and printed by version {series.version} of series {series.code}, not the present"
 
 
 def _flaw_of_prints(series: Series, event: NumbersImported) -> str | None:
@@ -110,6 +124,9 @@ def _flaw_of_imported(state: State, series: Series, event: NumbersImported) -> s
         if held:
             return f"a number is given out twice: value {held.min()} of sequence {event.sequence} is held already"
         seen |= values
+    documented = [value for value, _ in event.documents]
+    if len(set(documented)) < len(documented) or not seen.issuperset(bitmap_of((each, each) for each in documented)):
+        return f"the import of sequence {event.sequence} tells documents of other numbers, or two of one"
     return _flaw_of_holes(event, high_water, tuple(runs(seen)))
 
 

@@ -3,9 +3,10 @@
 from typing import assert_never
 
 from ledger.domain.calendar import Reset
-from ledger.domain.events import PeriodClosed, PeriodOpened, SequenceAdjusted, SequenceReset
+from ledger.domain.events import PeriodClosed, PeriodOpened, SequenceAdjusted, SequenceReset, StartLowered
 from ledger.domain.judgements.places import (
     flaw_of_beginning,
+    flaw_of_begun,
     flaw_of_known,
     flaw_of_open,
     flaw_of_period,
@@ -21,12 +22,16 @@ from ledger.domain.state import State
 __all__ = ["flaw_of_event"]
 
 
-def flaw_of_event(state: State, event: SequenceReset | SequenceAdjusted | PeriodOpened | PeriodClosed) -> str | None:
+def flaw_of_event(
+    state: State, event: SequenceReset | SequenceAdjusted | StartLowered | PeriodOpened | PeriodClosed
+) -> str | None:
     match event:
         case SequenceReset():
             return _reset(state, event)
         case SequenceAdjusted():
             return _adjusted(state, event)
+        case StartLowered():
+            return _lowered(state, event)
         case PeriodOpened():
             return _opened(state, event)
         case PeriodClosed():
@@ -82,6 +87,25 @@ def _flaw_of_adjusted(state: State, series: Series, event: SequenceAdjusted) -> 
         return flaw
     last = event.skipped[-1][1]
     return flaw_of_skipped(event, high_water, ((last + 1, last + 1),), event.skipped)
+
+
+def _lowered(state: State, event: StartLowered) -> str | None:
+    """A start is lowered to that of the series, and what lies between the two was never passed."""
+    flaw = flaw_of_present(state, event.series, event.series_version)
+    if flaw:
+        return flaw
+    series, sequence = state.series_now(event.series), state.sequence(event.sequence)
+    flaw = flaw_of_begun(state, event) or flaw_of_sequence(state, series, event) or flaw_of_open(state, series, event)
+    if flaw or sequence is None:
+        return flaw
+    if event.start != series.definition.start or event.start >= sequence.start:
+        start = series.definition.start
+        return (
+            f"sequence {event.sequence} begins at {sequence.start}, its series at {start}, and is set to {event.start}"
+        )
+    if event.pre_control != ((event.start, sequence.start - 1),):
+        return f"sequence {event.sequence} opens other values than those from {event.start} to {sequence.start - 1}"
+    return None
 
 
 def _closed(state: State, event: PeriodClosed) -> str | None:
