@@ -223,7 +223,7 @@ class OutcomeUnknown(Exception):
 
 
 class Transaction(Protocol):
-    """The head's lock, held. `now` is the database's clock, read after the lock was granted."""
+    """The head's lock, held. `now` is what the database's clock told after the lock was granted, right or wrong."""
 
     head: Head
     now: int
@@ -262,6 +262,9 @@ class Transaction(Protocol):
 class Store(Protocol):
     async def head(self) -> Head:
         """Read the head without its lock."""
+
+    async def head_and_now(self) -> tuple[Head, int]:
+        """Read the head without its lock, and the database's clock beside it, in microseconds since 1970 UTC."""
 
     async def stops(self) -> Sequence[Stop]:
         """Read the committed reasons for which writing is stopped, without the lock."""
@@ -320,13 +323,19 @@ class Index(Protocol):
 
 
 class Clock(Protocol):
-    """Time as the process sees it: it says when to try, never what is true. That is the database's clock."""
+    """Time as the process sees it: it says when to try, and whether the database's clock may date events.
+
+    It never dates any itself.
+    """
 
     def monotonic(self) -> float:
         """Seconds, never back, of the clock by which tasks sleep."""
 
     def now(self) -> int:
         """Microseconds since 1970 UTC, for what is shown and not stored."""
+
+    def boot(self) -> int:
+        """Microseconds since the machine began, suspension included: a clock that nobody sets."""
 
 
 class Ids(Protocol):

@@ -125,6 +125,9 @@ class Timed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
+    async def head_and_now(self) -> tuple[Head, int]:
+        return await self._store.head(), self._clock.now()
+
     async def begin(self) -> Any:
         transaction = await self._store.begin()
         return TimedTransaction(transaction, self._clock.now())

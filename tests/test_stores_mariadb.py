@@ -15,6 +15,8 @@ from ledger.feed import Feed
 from ledger.ports import OutcomeUnknown, Snapshot, StoreFault
 from ledger.stores import mariadb as dialect
 from ledger.stores import migrate
+from ledger.system import SystemClock
+from ledger.writer.clocks import Clocks
 from ledger.writer.follower import Follower
 from projections.schema import SLOTS
 from tests.servers import Database, MariaDB
@@ -365,7 +367,7 @@ async def test_an_account_that_may_not_say_why_writing_is_stopped_serves_nothing
     """The grants of the build of before are not enough: else a reason to stop would be known to one process only."""
     mariadb.execute(f"REVOKE SELECT, INSERT, DELETE ON `{database.name}`.`stops` FROM {database.service.quoted}")
     store = ledger.open()
-    follower = Follower(store, Feed(store), chunk=10, under_lock=10)
+    follower = Follower(store, Feed(store), Clocks(SystemClock()), chunk=10, under_lock=10)
     for _ in range(2):
         with pytest.raises(StoreFault, match=r"mariadb-grants\.sql") as refused:
             await follower.catch_up()

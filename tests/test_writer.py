@@ -81,6 +81,9 @@ class LoopClock:
     def now(self) -> int:
         return simulated_now()
 
+    def boot(self) -> int:
+        return simulated_now()
+
 
 def spawn(work: Coroutine[Any, Any, None], /, *, name: str) -> asyncio.Task[None]:
     return asyncio.get_running_loop().create_task(work, name=name)

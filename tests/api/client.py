@@ -73,12 +73,15 @@ in_memory = pytest.mark.parametrize("api", ["memory"], indirect=True)
 
 
 class Time:
-    """A clock that stands still until it is moved; only the tasks' own sleeping goes by the real one."""
+    """A clock that stands still until time is made to pass; only the tasks' own sleeping goes by the real one."""
 
     def __init__(self, now: int = NOW) -> None:
         self._now = now
 
     def now(self) -> int:
+        return self._now
+
+    def boot(self) -> int:
         return self._now
 
     def monotonic(self) -> float:

@@ -241,8 +241,8 @@ async def test_the_margin_is_of_the_busiest_time_as_long_as_the_loss(tmp_path: P
     commands += [Reserve("GAPLESS", "at once", count=7)]
     records = decided(*commands)
     for lost_seconds, margin, at_most in ((0.001, 70, 70), (3, 70, 70), (16, 160, 180), (1_000, 600, 600)):
-        async with opened(fresh(tmp_path, f"{lost_seconds}")) as (store,):
-            clock = Time(records[-1].recorded_at + int(lost_seconds * SECOND))
+        clock = Time(records[-1].recorded_at + int(lost_seconds * SECOND))
+        async with opened(fresh(tmp_path, f"{lost_seconds}"), now=clock.now) as (store,):
             done = await restored(source_of(records), store, clock=clock)
             assert margin <= (done.margin or 0) <= at_most
 

@@ -48,6 +48,9 @@ class ScriptedStore:
         await self.step("head")
         return self.log.head
 
+    async def head_and_now(self) -> tuple[Head, int]:
+        return await self.head(), simulated_now()
+
     async def stops(self) -> Sequence[Stop]:
         await self.step("stops")
         return await MemoryStore(self.log).stops()
