@@ -46,6 +46,7 @@ __all__ = ["Limits", "Writer"]
 
 _log = logging.getLogger(__name__)
 
+ALARM_GRACE_SECONDS = 0.1
 ANSWER_SHARES = 6  # about as many turns of the event loop as the next transaction's round trips take
 
 
@@ -272,6 +273,7 @@ class Writer:
     async def _turn(self) -> None:
         """Serve what waits, once, and translate every way in which that can fail."""
         self._drop_overdue()
+        self._set_alarm()
         try:
             await self._serve()
             self._recover()
@@ -287,6 +289,24 @@ class Writer:
         except Exception:
             _log.exception("the writer failed")
             self._suffer(StoreFault(Code.INTERNAL_ERROR, "the service failed", hint=Hint.SEE_LOG, transient=True))
+        finally:
+            self._alarm.cancel()
+
+    def _set_alarm(self) -> None:
+        """Have overdue commands answered, whatever the turn waits for: for the lock, say, which another process holds.
+
+        A little late, because what the store itself says after as long tells more.
+        """
+        now = self._clock.monotonic()
+        soonest = [at for at, _ in self._readers[:1]]
+        if (first := self._queue.first_deadline()) is not None:
+            soonest.append(first)
+        delay = max(min(soonest, default=now + self._limits.lock_timeout_seconds) - now, 0.0) + ALARM_GRACE_SECONDS
+        self._alarm = asyncio.get_running_loop().call_later(delay, self._ring)
+
+    def _ring(self) -> None:
+        self._drop_overdue()
+        self._set_alarm()
 
     async def _serve(self) -> None:
         if self._to_mark and self.fold:
@@ -300,13 +320,14 @@ class Writer:
 
     async def _catch_up(self) -> None:
         """Follow the log without the lock, a part at a time, for all who had asked for it before."""
-        count = len(self._readers)
+        asked = tuple(self._readers)
         fold = await self._follower.catch_up()
         self._behind = fold is None
         if fold is None:
             return
-        readers, self._readers = self._readers[:count], self._readers[count:]
-        for _, reader in readers:
+        served = {id(reader) for _, reader in asked}  # those who came meanwhile may have seen more
+        self._readers = [each for each in self._readers if id(each[1]) not in served]
+        for _, reader in asked:
             if not reader.done():
                 reader.set_result(fold.state)
 
@@ -429,6 +450,7 @@ class Writer:
             self._contentions += 1
             if self._contentions % self._limits.attempts:
                 return  # somebody else was quicker: try again at once
+            _log.info("%s, %d times in a row", fault.detail, self._contentions)
         else:
             self._note(fault)
         self._retreat()
