@@ -65,6 +65,7 @@ class StopKind(StrEnum):
     MIRROR_SUPERSEDED = "MIRROR_SUPERSEDED"  # there is a mirror of a later generation
     MIRROR_FORKED = "MIRROR_FORKED"  # the mirror tells another history
     MIRROR_AHEAD = "MIRROR_AHEAD"
+    DATED_AHEAD = "DATED_AHEAD"  # a wrong clock dated the head: it is lifted when the clocks have caught up with that
 
 
 # What these stop is half of a ledger, or one that is elsewhere now: nothing else that is found of it says anything.

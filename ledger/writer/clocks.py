@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ledger.domain.calendar import instant_text
 from ledger.domain.clocks import PATIENCE_SECONDS, TOLERANCE_SECONDS, Doubt, Instant, Judge, Reading
 from ledger.domain.rejection import Code
-from ledger.ports import Clock, Fault, StoreFault
+from ledger.ports import Clock, Fault, Head, Stop, StopKind, StoreFault
 
 __all__ = ["ClockFault", "Clocks", "Times"]
 
@@ -65,6 +65,16 @@ class Clocks:
             happened = "this process stood still while it asked the database for the time"
             raise StoreFault(Code.LOCK_TIMEOUT, happened, contention=True)
         return self.fault
+
+    def dated_ahead(self, head: Head, now: int) -> Stop | None:
+        """Returns the stop of a log that ends after the time on which the clocks agree; None where it does not."""
+        if head.recorded_at - now <= self._judge.tolerance:
+            return None
+        return Stop(
+            StopKind.DATED_AHEAD,
+            f"the event at position {head.position} was recorded at {instant_text(head.recorded_at)}, and the clocks "
+            f"say {instant_text(now)}: one of them was wrong when it was written",
+        )
 
     def see(self, before: Instant, told: int) -> None:
         """Judges a reading that dates nothing."""

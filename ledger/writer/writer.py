@@ -33,6 +33,7 @@ from ledger.ports import (
     Record,
     Spawn,
     Stop,
+    StopKind,
     Store,
     StoreFault,
     Transaction,
@@ -315,7 +316,9 @@ class Writer:
             raise self._stopped.again()
         if self._behind or self._readers or self._held or not (self._queue or self._is_due()):
             await self._catch_up()
-        if not self._behind and not self._held and (self._queue or self._more_due or self._is_due()):
+        if self._has_caught_up():
+            await self._lift_dated_ahead()
+        if not self._behind and not self._held and self._has_reason_to_lock():
             await self._attempt()
 
     async def _catch_up(self) -> None:
@@ -330,6 +333,9 @@ class Writer:
         for _, reader in asked:
             if not reader.done():
                 reader.set_result(fold.state)
+
+    def _has_reason_to_lock(self) -> bool:
+        return bool(self._queue) or self._more_due or self._is_due() or self._seems_dated_ahead()
 
     def _is_due(self) -> bool:
         # The process's clock says when to look; the database's clock, under the lock, says what has expired.
@@ -350,6 +356,8 @@ class Writer:
                 self._behind = True
                 await transaction.rollback()
                 return
+            if doubt is None:
+                await self._stop_dated_ahead(transaction)
             drawn = self._queue.draw(self._share())
             batch = await self._decide(transaction, fold, drawn, doubt)
             if self._held:  # since this began
@@ -369,6 +377,46 @@ class Writer:
         self._decided.extend(batch.answers)
         if not self._is_answering:
             self._answer_some()
+
+    async def _stop_dated_ahead(self, transaction: Transaction) -> None:
+        """Stop every process when a wrong clock has dated the log: it would date all that follows, and expire nothing.
+
+        The clocks agree now, and the head's lock is held.
+        """
+        stop = self.clocks.dated_ahead(transaction.head, transaction.now)
+        if stop is None:
+            return
+        await transaction.stop(stop)
+        await transaction.commit()
+        _log.critical("%s", stop.text)
+        self._follower.stops = [stop]
+        raise stopped_by([stop])
+
+    def _seems_dated_ahead(self) -> bool:
+        now, fold = self.clocks.times.database, self.fold
+        if fold is None or now is None or self.clocks.fault or self._follower.stops:
+            return False
+        return fold.recorded_at - now > self._limits.clock_tolerance_seconds * 1_000_000
+
+    def _has_caught_up(self) -> bool:
+        """Whether the clocks, when they were last read, had caught up with a head that was dated ahead of them."""
+        if not any(stop.kind is StopKind.DATED_AHEAD for stop in self._follower.stops):
+            return False
+        now = self.clocks.times.database
+        return self.fold is not None and now is not None and not self.clocks.fault and now >= self.fold.recorded_at
+
+    async def _lift_dated_ahead(self) -> None:
+        """Lift the stop, under the head's lock and by a reading that was taken there."""
+        before = self.clocks.instant()
+        transaction = await self._store.begin()
+        try:
+            doubt = self.clocks.doubt(before, transaction.now)
+            if doubt is None and transaction.now >= transaction.head.recorded_at:
+                self._follower.stops = await transaction.lift(lambda stop: stop.kind is StopKind.DATED_AHEAD)
+                await transaction.commit()
+                _log.warning("the clocks have caught up with the log's last event: writing goes on")
+        finally:
+            await transaction.rollback()
 
     def _answer_some(self) -> None:
         """Answer a few at a time, so that the next transaction's round trips need not queue behind all of them."""
