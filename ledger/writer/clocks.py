@@ -73,7 +73,8 @@ class Clocks:
         return Stop(
             StopKind.DATED_AHEAD,
             f"the event at position {head.position} was recorded at {instant_text(head.recorded_at)}, and the clocks "
-            f"say {instant_text(now)}: one of them was wrong when it was written",
+            f"say {instant_text(now)}: a clock was wrong when it was written, or is now; writing goes on by itself "
+            "when the clocks have caught up, and docs/recovery.md has other ways",
         )
 
     def see(self, before: Instant, told: int) -> None:
@@ -95,7 +96,7 @@ class Clocks:
         if self._judge.doubt is None:
             return None
         times = self.times
-        seen = ", ".join(f"{name} {text or 'not asked'}" for name, text in times.texts().items())
+        seen = ", ".join(f"{name} {text}" for name, text in times.texts().items() if text)
         happened, advice = self._told(self._judge.doubt)
         return ClockFault(f"{happened}, so nothing is written: {seen}", times, advice=advice)
 
@@ -132,7 +133,8 @@ class Clocks:
                 which = "forward" if leapt > 0 else "back"
                 who = "and Redis's " if self._judge.witness else ""
                 return (
-                    f"the database's clock leapt {which} by {abs(leapt):.0f} s, together with this process's",
-                    "set them right, with NTP. If they are right now, wait: writing goes on when both clocks "
-                    f"{who}have agreed for {PATIENCE_SECONDS:g} s ({agreed:.0f} s so far)",
+                    f"the clocks of the database and of this process leapt {which} by {abs(leapt):.0f} s, or this "
+                    "machine was paused",
+                    f"if they are wrong, set them right, with NTP; if they are right, wait until they {who}have agreed "
+                    f"for {PATIENCE_SECONDS:g} s ({agreed:.0f} s so far)",
                 )

@@ -388,7 +388,6 @@ class Writer:
             return
         await transaction.stop(stop)
         await transaction.commit()
-        _log.critical("%s", stop.text)
         self._follower.stops = [stop]
         raise stopped_by([stop])
 

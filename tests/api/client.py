@@ -20,7 +20,7 @@ from ledger.domain.rejection import Code
 from ledger.ports import Head, Store
 from ledger.service import Ledger
 from ledger.stores import SqlStore, open_store
-from ledger.system import RandomIds, aside, spawn
+from ledger.system import RandomIds, SystemClock, aside, spawn
 from ledger.writer import Limits
 from projections.index import ProjectedIndex
 from projections.projector import Projector
@@ -37,6 +37,7 @@ __all__ = [
     "RFA_KEY",
     "Api",
     "Json",
+    "RealTime",
     "Time",
     "answer",
     "eventually",
@@ -89,6 +90,19 @@ class Time:
 
     def advance(self, seconds: float) -> None:
         self._now += int(seconds * SECOND)
+
+
+class RealTime(Time):
+    """This machine's clock, beside a database whose clock is real too."""
+
+    def now(self) -> int:
+        return SystemClock.now()
+
+    def boot(self) -> int:
+        return SystemClock.boot()
+
+    def advance(self, seconds: float) -> None:
+        raise NotImplementedError
 
 
 class Api:
