@@ -78,9 +78,10 @@ class Time:
 
     def __init__(self, now: int = NOW) -> None:
         self._now = now
+        self.wrong_by = 0.0  # seconds, by which the wall clock is set wrong
 
     def now(self) -> int:
-        return self._now
+        return self._now + int(self.wrong_by * SECOND)
 
     def boot(self) -> int:
         return self._now
@@ -96,7 +97,7 @@ class RealTime(Time):
     """This machine's clock, beside a database whose clock is real too."""
 
     def now(self) -> int:
-        return SystemClock.now()
+        return SystemClock.now() + int(self.wrong_by * SECOND)
 
     def boot(self) -> int:
         return SystemClock.boot()
