@@ -211,3 +211,27 @@ def test_the_boot_clock_of_this_machine_goes_on() -> None:
     while SystemClock.now() == wall:
         time.sleep(0.0001)
     assert SystemClock.boot() > first
+
+
+@simulated
+async def test_what_an_operator_accepted_is_not_stopped_again() -> None:
+    """The ledger goes on at the head's time, until the clocks have caught up; a later leap is another matter."""
+    log = MemoryLog("test")
+    await begun_under_a_wrong_clock(log, HOUR)
+    accepted = log.head.recorded_at
+    bench = Bench(log)
+    bench.writer.start()
+    (await bench.writer.fresh()).put_dated_until(accepted)
+    for _ in range(3):
+        await bench.do(bench.reserve())
+        await asyncio.sleep(IDLE_SECONDS)
+    assert log.head.recorded_at == accepted
+    assert not log.stops
+    leap(bench, database=2 * HOUR, process=2 * HOUR)
+    await asyncio.sleep(70)  # until that is believed
+    await bench.do(bench.reserve())
+    assert log.head.recorded_at > accepted
+    leap(bench)
+    await asyncio.sleep(70)
+    assert [stop.kind for stop in log.stops] == [StopKind.DATED_AHEAD]
+    await bench.writer.stop()

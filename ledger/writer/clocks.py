@@ -66,9 +66,13 @@ class Clocks:
             raise StoreFault(Code.LOCK_TIMEOUT, happened, contention=True)
         return self.fault
 
-    def dated_ahead(self, head: Head, now: int) -> Stop | None:
-        """Returns the stop of a log that ends after the time on which the clocks agree; None where it does not."""
-        if head.recorded_at - now <= self._judge.tolerance:
+    def is_ahead(self, recorded_at: int, now: int, accepted_until: int) -> bool:
+        """Says whether the log's last event is dated further ahead than clocks may differ, and nobody accepted that."""
+        return recorded_at - now > self._judge.tolerance and recorded_at > accepted_until
+
+    def dated_ahead(self, head: Head, now: int, accepted_until: int) -> Stop | None:
+        """Returns the stop of a log that ends after the time on which the clocks agree; None where it may go on."""
+        if not self.is_ahead(head.recorded_at, now, accepted_until):
             return None
         return Stop(
             StopKind.DATED_AHEAD,

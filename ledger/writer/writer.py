@@ -357,7 +357,7 @@ class Writer:
                 await transaction.rollback()
                 return
             if doubt is None:
-                await self._stop_dated_ahead(transaction)
+                await self._stop_dated_ahead(transaction, fold.state.dated_until)
             drawn = self._queue.draw(self._share())
             batch = await self._decide(transaction, fold, drawn, doubt)
             if self._held:  # since this began
@@ -378,12 +378,12 @@ class Writer:
         if not self._is_answering:
             self._answer_some()
 
-    async def _stop_dated_ahead(self, transaction: Transaction) -> None:
+    async def _stop_dated_ahead(self, transaction: Transaction, accepted_until: int) -> None:
         """Stop every process when a wrong clock has dated the log: it would date all that follows, and expire nothing.
 
         The clocks agree now, and the head's lock is held.
         """
-        stop = self.clocks.dated_ahead(transaction.head, transaction.now)
+        stop = self.clocks.dated_ahead(transaction.head, transaction.now, accepted_until)
         if stop is None:
             return
         await transaction.stop(stop)
@@ -395,7 +395,7 @@ class Writer:
         now, fold = self.clocks.times.database, self.fold
         if fold is None or now is None or self.clocks.fault or self._follower.stops:
             return False
-        return fold.recorded_at - now > self._limits.clock_tolerance_seconds * 1_000_000
+        return self.clocks.is_ahead(fold.recorded_at, now, fold.state.dated_until)
 
     def _has_caught_up(self) -> bool:
         """Whether the clocks, when they were last read, had caught up with a head that was dated ahead of them."""
