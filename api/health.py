@@ -74,6 +74,7 @@ class Health:
             "mirror": self._mirror_body(),
             "projections": self._projections_body(),
             "format": self._format_body(),
+            "clock": self._clock_body(),
             "queue_depth": writer.waiting,
             "oldest_waiting_ms": round(writer.oldest_wait_seconds * 1000),
         }
@@ -145,6 +146,11 @@ class Health:
             return None
         status = self._projector.status
         return self._place(status.position) | {"activity": status.activity.value, "why": status.why}
+
+    def _clock_body(self) -> Check:
+        """Tell what the clocks said when they were last compared, and whether events may be dated by them."""
+        clocks = self._ledger.writer.clocks
+        return _of_fault(clocks.fault) | clocks.times.texts()
 
     def _format_body(self) -> Check:
         """Tell the ledger's format, and the one to which `numbering upgrade` raises it; an empty ledger has none."""

@@ -65,6 +65,7 @@ class StopKind(StrEnum):
     MIRROR_SUPERSEDED = "MIRROR_SUPERSEDED"  # there is a mirror of a later generation
     MIRROR_FORKED = "MIRROR_FORKED"  # the mirror tells another history
     MIRROR_AHEAD = "MIRROR_AHEAD"
+    DATED_AHEAD = "DATED_AHEAD"  # a wrong clock dated the head: it is lifted when the clocks have caught up with that
 
 
 # What these stop is half of a ledger, or one that is elsewhere now: nothing else that is found of it says anything.
@@ -223,7 +224,7 @@ class OutcomeUnknown(Exception):
 
 
 class Transaction(Protocol):
-    """The head's lock, held. `now` is the database's clock, read after the lock was granted."""
+    """The head's lock, held. `now` is what the database's clock told after the lock was granted, right or wrong."""
 
     head: Head
     now: int
@@ -262,6 +263,9 @@ class Transaction(Protocol):
 class Store(Protocol):
     async def head(self) -> Head:
         """Read the head without its lock."""
+
+    async def head_and_now(self) -> tuple[Head, int]:
+        """Read the head without its lock, and the database's clock beside it, in microseconds since 1970 UTC."""
 
     async def stops(self) -> Sequence[Stop]:
         """Read the committed reasons for which writing is stopped, without the lock."""
@@ -320,13 +324,19 @@ class Index(Protocol):
 
 
 class Clock(Protocol):
-    """Time as the process sees it: it says when to try, never what is true. That is the database's clock."""
+    """Time as the process sees it: it says when to try, and whether the database's clock may date events.
+
+    It never dates any itself.
+    """
 
     def monotonic(self) -> float:
         """Seconds, never back, of the clock by which tasks sleep."""
 
     def now(self) -> int:
         """Microseconds since 1970 UTC, for what is shown and not stored."""
+
+    def boot(self) -> int:
+        """Microseconds since the machine began, suspension included: a clock that nobody sets."""
 
 
 class Ids(Protocol):

@@ -297,4 +297,5 @@ _FORMS: Mapping[str, _Form] = {
     "highest": _Form(_highest_rows, _highest),
     "format": _Form(_single("format"), _integer),
     "links": _Form(_single("links"), _integer),
+    "dated_until": _Form(_single("dated_until"), _integer),
 }

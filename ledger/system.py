@@ -9,6 +9,10 @@ from typing import Any
 
 __all__ = ["RandomIds", "SystemClock", "aside", "end", "spawn"]
 
+# Linux's CLOCK_MONOTONIC stands still while the machine is suspended, and CLOCK_BOOTTIME does not. On macOS, which has
+# no CLOCK_BOOTTIME, CLOCK_MONOTONIC goes on. Python's time.monotonic() stands still on both.
+BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 PAGE_BYTES = 4096
 CANCEL_SECONDS = 1.0
 
@@ -25,6 +29,10 @@ class SystemClock:
     @staticmethod
     def now() -> int:
         return time.time_ns() // 1000
+
+    @staticmethod
+    def boot() -> int:
+        return time.clock_gettime_ns(BOOT_CLOCK) // 1000
 
 
 class RandomIds:

@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     verify_rate: Annotated[int, Field(ge=0, le=100_000)] = Field(
         200, description="events a second that the service reads again and verifies in the background; 0 reads none"
     )
+    clock_tolerance: Annotated[int, Field(ge=1, le=300)] = Field(
+        30,
+        description="seconds by which the clocks of database and machine may differ before nothing is written",
+    )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         "info", description="least severe messages to log"
     )

@@ -54,7 +54,9 @@ class Node:
             ids=RandomIds(),
             spawn=spawn,
             aside=aside,
-            limits=Limits(lock_timeout_seconds=settings.lock_timeout / 1000),
+            limits=Limits(
+                lock_timeout_seconds=settings.lock_timeout / 1000, clock_tolerance_seconds=settings.clock_tolerance
+            ),
             index=ProjectedIndex(self.store),
             self_check=settings.self_check,
         )

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from ledger.codec import Entry, recorded_at
+from ledger.domain.clocks import TOLERANCE_SECONDS
 from ledger.domain.commands import Envelope, Fence
 from ledger.domain.decide import decide
 from ledger.domain.decisions.restores import MAX_MARGIN
@@ -20,6 +21,7 @@ from ledger.domain.state import State
 from ledger.ports import Clock, Fault, Head, Ids, OutcomeUnknown, Record, Stop, StopKind, Transaction, reasons
 from ledger.stores import SqlStore
 from ledger.stores.sql import SqlTransaction
+from ledger.writer.clocks import Clocks
 from replay.combined import Combined
 from replay.examination import Examination
 from replay.fence import MIN_MARGIN, Pace, fence_records
@@ -72,12 +74,20 @@ class Restored:
 
 
 async def restore(
-    source: Source, store: SqlStore, plan: Plan, *, clock: Clock, ids: Ids, progress: Progress = lambda done, of: None
+    source: Source,
+    store: SqlStore,
+    plan: Plan,
+    *,
+    clock: Clock,
+    ids: Ids,
+    progress: Progress = lambda done, of: None,
+    tolerance_seconds: float = TOLERANCE_SECONDS,
 ) -> Restored:
     """Fill the ledger in `store`, which must be empty or half restored from the same events, and let processes write.
 
     NOT_IN_HISTORY when there is no event `to`, TARGET_NOT_EMPTY, Damaged, HISTORIES_DIFFER when what is there already
-    is not what the source holds; a Fault when a database fails. In each case it may be run again.
+    is not what the source holds; a Fault when a database fails, or when no clock can date a fence. In each
+    case it may be run again.
     """
     _check_plan(plan)
     await _check_finished(source)
@@ -85,12 +95,21 @@ async def restore(
         await _check_movable(source)
     extent = await _cut(source, plan)
     cut_time = await _instant(source, extent.last)
-    copying = _Copying(store, extent, await _begun(store, extent), Pace(max(clock.now() - cut_time, 0)))
+    clocks = Clocks(clock, tolerance_seconds=tolerance_seconds)
+    if plan.fence:  # it takes its margin from the time that has passed
+        before = clocks.instant()
+        _raise(clocks.doubt(before, (await store.head_and_now())[1]))
+    copying = _Copying(store, extent, await _begun(store, extent), Pace(max(clock.now() - cut_time, 0)), clocks)
     await copying.all(source, extent, progress)
     if plan.move:
         extent = await _retired(source)
         await copying.all(source, extent, progress)
     return await copying.finish(extent, plan, ids)
+
+
+def _raise(fault: Fault | None) -> None:
+    if fault:
+        raise fault
 
 
 def _check_plan(plan: Plan) -> None:
@@ -195,8 +214,9 @@ async def _retired(source: Source) -> Extent:
 class _Copying:
     """All events are examined, and those that the target lacks are stored, while the next ones are examined."""
 
-    def __init__(self, store: SqlStore, extent: Extent, begun: Head, pace: Pace) -> None:
+    def __init__(self, store: SqlStore, extent: Extent, begun: Head, pace: Pace, clocks: Clocks) -> None:
         self._store = store
+        self._clocks = clocks
         self._begun = begun
         self._pace = pace
         self._examined = Examination(extent.ledger_id, self._gather)
@@ -249,7 +269,10 @@ class _Copying:
         """Store the last events, fence the ledger, and let processes write: all of that or nothing."""
         self._check_last_command(extent, plan)
         margin = (plan.margin or self._computed_margin()) if plan.fence else None
+        before = self._clocks.instant()
         async with self._transaction() as transaction:
+            if margin:
+                _raise(self._clocks.doubt(before, transaction.now))
             await transaction.append(self._pending)
             cut = transaction.head
             records = self._fence(plan, margin, transaction, ids) if margin else []

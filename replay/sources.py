@@ -12,6 +12,7 @@ from ledger.chain import genesis
 from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Head, Record
 from ledger.stores import SqlStore
+from ledger.system import SystemClock
 from projections.mirror.macs import Authenticator
 from projections.mirror.stream import LOOKED_BACK, Entry, Stream, StreamFault
 
@@ -86,7 +87,8 @@ class DatabaseSource:
         self.store = store
 
     async def extent(self) -> Extent:
-        now = await self.store.now()
+        # The earlier of both clocks: one that leapt ahead would promise, in an archive for good, what is still to come.
+        now = min(await self.store.now(), SystemClock.now())
         head = await self.store.head()
         return Extent(head.ledger_id, 1, head.position, head.hash, _complete_until(head, now))
 

@@ -69,7 +69,8 @@ def log() -> MemoryLog:
 
 
 def opened(log: MemoryLog) -> Ledger:
-    return Ledger(MemoryStore(log), clock=Time(), ids=RandomIds(), spawn=spawn, aside=aside)
+    clock = Time()
+    return Ledger(MemoryStore(log, now=clock.now), clock=clock, ids=RandomIds(), spawn=spawn, aside=aside)
 
 
 async def do(ledger: Ledger, command: Command) -> None:

@@ -13,15 +13,16 @@ from ledger.domain.commands import Cancel, Confirm, DefineSeries, Envelope, Issu
 from ledger.domain.rejection import Code
 from ledger.domain.state import FOLD_VERSION
 from ledger.fold import Fold
-from ledger.ports import Fault, Record, Snapshot, Store
+from ledger.ports import Clock, Fault, Record, Snapshot, Store
 from ledger.service import Ledger as Served
 from ledger.stores import MemoryLog, MemoryStore
 from ledger.system import RandomIds, SystemClock, aside, spawn
 from tests.given import GAPLESS, PLAIN, dump
+from tests.simulation.scripted import simulated_now
 from tests.simulation.surgery import forked, put, unknown_next
 from tests.stores import Ledger
 from tests.test_snapshots import snapshot_of
-from tests.test_writer import DOWN, FULL, Bench, simulated, until
+from tests.test_writer import DOWN, FULL, Bench, LoopClock, simulated, until
 
 NUMBERS = 15  # each is two events, behind two definitions
 AT = 20
@@ -44,8 +45,8 @@ class Watched:
 
 
 @asynccontextmanager
-async def served(store: Any) -> AsyncIterator[Served]:
-    ledger = Served(store, clock=SystemClock(), ids=RandomIds(), spawn=spawn, aside=aside)
+async def served(store: Any, clock: Clock | None = None) -> AsyncIterator[Served]:
+    ledger = Served(store, clock=clock or SystemClock(), ids=RandomIds(), spawn=spawn, aside=aside)
     ledger.writer.start()
     try:
         yield ledger
@@ -58,9 +59,9 @@ async def do(ledger: Served, *commands: Any) -> None:
         await ledger.execute(command, Envelope(ledger.ids.command_id(), "tester"))
 
 
-async def history(store: Store) -> Sequence[Record]:
+async def history(store: Store, clock: Clock | None = None) -> Sequence[Record]:
     """A log that holds what a snapshot must carry: an open reservation, a pool, two series."""
-    async with served(store) as ledger:
+    async with served(store, clock) as ledger:
         await do(ledger, DefineSeries((PLAIN,)), DefineSeries((GAPLESS,)), Reserve("GAPLESS", "a"), Cancel("a"))
         await do(ledger, Reserve("PLAIN", "open", count=3))
         await do(ledger, *(Issue(Reserve("PLAIN", f"t{number}"), "D") for number in range(NUMBERS)))
@@ -238,8 +239,8 @@ class TestFaults:
 
     async def log(self, spoil: Callable[[Fold], None] = lambda _: None, at: int = AT) -> MemoryLog:
         log = MemoryLog("test")
-        store = MemoryStore(log)
-        await history(store)
+        store = MemoryStore(log, now=simulated_now)
+        await history(store, LoopClock())
         fold = await fold_at(store, at)
         spoil(fold)
         log.put_snapshot(snapshot_of(fold))

@@ -125,6 +125,9 @@ class Timed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
+    async def head_and_now(self) -> tuple[Head, int]:
+        return await self._store.head(), self._clock.now()
+
     async def begin(self) -> Any:
         transaction = await self._store.begin()
         return TimedTransaction(transaction, self._clock.now())
@@ -391,9 +394,14 @@ class Machine(RuleBasedStateMachine):
         self.hold(data)
         self.ask(*self.cancelling(data))
 
-    @rule(seconds=st.sampled_from([30, 301, 3_700, 86_400, -40]))
+    @rule(seconds=st.sampled_from([30, 301, 3_700, 86_400, -20]))
     def let_time_pass(self, seconds: int) -> None:
-        """The batch of the refused command, which goes by the new time, expires what is due."""
+        """The batch of the refused command, which goes by the new time, expires what is due.
+
+        A clock that is set back stays within the tolerance, as NTP would keep it: the log then keeps the last time.
+        """
+        if seconds < 0 and self.clock.now() < self.model.now:
+            return
         self.clock.advance(seconds)
         for ledger in self.ledgers:
             ended = self.run(ledger.execute_each([(Cancel("f" * 32), Envelope(bytes(32), "tester"))]))

@@ -41,8 +41,9 @@ async def do(ledger: Ledger, *commands: Command) -> Outcome:
 
 async def test_a_number_of_late_is_found_without_reading_its_whole_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "PAGE", PAGE)
-    store = Counting(MemoryLog("test"))
-    async with Ledger(store, clock=Time(), ids=RandomIds(), spawn=spawn, aside=aside) as ledger:
+    clock = Time()
+    store = Counting(MemoryLog("test"), now=clock.now)
+    async with Ledger(store, clock=clock, ids=RandomIds(), spawn=spawn, aside=aside) as ledger:
         issues = [Issue(Reserve("PLAIN", ledger.ids.token()), "D") for _ in range(NUMBERS)]
         await do(ledger, DefineSeries((PLAIN,)), *issues)
         number = f"{NUMBERS:04d}"
@@ -71,9 +72,9 @@ async def test_what_was_proved_is_not_proved_again_under_the_lock(monkeypatch: p
 
     monkeypatch.setattr(proof, "_search", counted)
     one, two, three = (alike(code, f"{code}1", f"2{code}") for code in "ABC")
-    async with Ledger(
-        MemoryStore(MemoryLog("test")), clock=Time(), ids=RandomIds(), spawn=spawn, aside=aside
-    ) as ledger:
+    clock = Time()
+    store = MemoryStore(MemoryLog("test"), now=clock.now)
+    async with Ledger(store, clock=clock, ids=RandomIds(), spawn=spawn, aside=aside) as ledger:
         await do(ledger, DefineSeries((one,)), Issue(Reserve("A", ledger.ids.token(), {"X": "A1"}), "D"))
         assert len(searched) == 1
         together = [(DefineSeries((each,)), Envelope(ledger.ids.command_id(), "tester")) for each in (two, three)]

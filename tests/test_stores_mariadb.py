@@ -17,15 +17,17 @@ from ledger.domain.commands import DefineSeries, Envelope, Reserve
 from ledger.domain.events import SeriesDefined
 from ledger.domain.rejection import Code
 from ledger.feed import Feed
-from ledger.ports import OutcomeUnknown, Record, Snapshot, StoreFault
+from ledger.ports import Fault, OutcomeUnknown, Record, Snapshot, StoreFault
 from ledger.service import Ledger as Numbering
 from ledger.stores import SqlStore, migrate
 from ledger.stores import mariadb as dialect
 from ledger.stores.processes import Process, Processes
 from ledger.system import RandomIds, SystemClock, aside, spawn
+from ledger.writer.clocks import Clocks
 from ledger.writer.follower import Follower
 from projections.reading import Filter, Projections
 from projections.schema import SLOTS
+from tests.api.client import RealTime
 from tests.given import PLAIN, series
 from tests.servers import Database, MariaDB
 from tests.stores import (
@@ -557,10 +559,36 @@ async def test_an_account_that_may_not_say_why_writing_is_stopped_serves_nothing
     """The grants of the build of before are not enough: else a reason to stop would be known to one process only."""
     mariadb.execute(f"REVOKE SELECT, INSERT, DELETE ON `{database.name}`.`stops` FROM {database.service.quoted}")
     store = ledger.open()
-    follower = Follower(store, Feed(store), chunk=10, under_lock=10)
+    follower = Follower(store, Feed(store), Clocks(SystemClock()), chunk=10, under_lock=10)
     for _ in range(2):
         with pytest.raises(StoreFault, match=r"mariadb-grants\.sql") as refused:
             await follower.catch_up()
         assert not refused.value.transient
     mariadb.execute(f"GRANT SELECT, INSERT, DELETE ON `{database.name}`.`stops` TO {database.service.quoted}")
     assert await follower.catch_up() is not None
+
+
+# The clocks
+
+
+async def test_an_event_is_dated_by_a_clock_that_this_process_agrees_with(ledger: Ledger) -> None:
+    """The server's clock is right and the process's is not, which for the ledger is the same as the other way round."""
+
+    clock = RealTime()
+    store = ledger.open()
+    numbering = Numbering(store, clock=clock, ids=RandomIds(), spawn=spawn, aside=aside)
+    numbering.start()
+    try:
+        await numbering.execute(DefineSeries((PLAIN,)), Envelope(numbering.ids.command_id(), "tester"))
+        head = await store.head()
+        for seconds in (3600, -3600):
+            clock.wrong_by = seconds
+            with pytest.raises(Fault) as caught:
+                await numbering.execute(Reserve("PLAIN", "T"), Envelope(numbering.ids.command_id(), "tester"))
+            assert caught.value.code is Code.CLOCK_UNSURE
+            assert await store.head() == head
+        clock.wrong_by = 0.0
+        await numbering.execute(Reserve("PLAIN", "T"), Envelope(numbering.ids.command_id(), "tester"))
+        assert abs((await store.head()).recorded_at - SystemClock.now()) < 30_000_000
+    finally:
+        await numbering.stop()

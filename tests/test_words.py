@@ -36,7 +36,7 @@ from replay import restore as restoring
 from replay.combined import Combined
 from replay.guard import guard
 from replay.sources import DatabaseSource
-from tests.api.client import PLAIN_BODY, served
+from tests.api.client import PLAIN_BODY, RealTime, served
 from tests.api.faulty import COMMITTING, EVERYTHING, WRITING, FaultyStore
 from tests.mirror.test_upkeep import adopt_all
 from tests.replay.places import LEDGER, archived, history, opened_sqlite, silent, sqlite_with
@@ -403,7 +403,7 @@ async def over_http() -> Told:
         log = MemoryLog()
         store = FaultyStore(MemoryStore(log))
         limits = Limits(lock_timeout_seconds=PATIENCE_SECONDS)
-        async with served(store, MemoryStore(log), limits=limits) as api:
+        async with served(store, MemoryStore(log), clock=RealTime(), limits=limits) as api:
             await api.define("PLAIN", PLAIN_BODY)
             if fault:
                 store.fail(fault, at)

@@ -37,6 +37,7 @@ from ledger.writer import batch as batch_module
 from ledger.writer.follower import stopped_by
 from ledger.writer.writer import ALARM_GRACE_SECONDS
 from tests.invariants import check_store
+from tests.simulation.database import SECOND
 from tests.simulation.loop import simulate
 from tests.simulation.scripted import ScriptedStore, simulated_now
 from tests.simulation.surgery import forked, one_more, put, unknown_next
@@ -76,10 +77,17 @@ def simulated(test: Test) -> Callable[..., None]:
 
 
 class LoopClock:
+    """A process's clocks; the wall clock may be wrong by some seconds."""
+
+    wrong_by = 0.0
+
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
 
     def now(self) -> int:
+        return simulated_now() + int(self.wrong_by * SECOND)
+
+    def boot(self) -> int:
         return simulated_now()
 
 
@@ -93,7 +101,8 @@ class Bench:
     def __init__(self, log: MemoryLog, **limits: Any) -> None:
         self.log = log
         self.store = ScriptedStore(log)
-        self.writer = Writer(self.store, clock=LoopClock(), spawn=spawn, limits=Limits(**limits))
+        self.clock = LoopClock()
+        self.writer = Writer(self.store, clock=self.clock, spawn=spawn, limits=Limits(**limits))
         self.acknowledged: list[Outcome] = []
 
     def reserve(self, **fields: Any) -> Reserve:

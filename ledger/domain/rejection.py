@@ -94,6 +94,7 @@ class Code(Enum):
     DATABASE_TOO_NEW = "NB066", False, "A newer version made the database's tables, and this one cannot work on them."
     FORMAT_NOT_RAISED = "NB067", False, "The ledger's format is too old for this command: run `numbering upgrade`."
     OLDER_PROCESSES = "NB068", True, "An earlier version may have the ledger open, so the format was not raised."
+    CLOCK_UNSURE = "NB069", True, "The clocks disagree, so nothing can be dated; nothing was done."
 
 
 class Hint(Enum):

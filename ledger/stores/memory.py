@@ -79,6 +79,9 @@ class MemoryStore:
     async def head(self) -> Head:
         return self._log.head
 
+    async def head_and_now(self) -> tuple[Head, int]:
+        return self._log.head, self._now()
+
     async def stops(self) -> Sequence[Stop]:
         return all_stops(self._log.stops, self._log.head)
 

@@ -120,6 +120,7 @@ class SqlStore(ABC):
         self.deadline = lock_timeout_ms / 1000
         self.writers = writers
         self.readers = readers
+        self._head_and_now = HEAD.add_columns(self.now_column())
         self.insert_sql = str(INSERT.compile(dialect=writers.dialect))
         self._is_closed = False
         self.drivers: WeakSet[Any] = WeakSet()  # the drivers' connections that may be open
@@ -200,6 +201,10 @@ class SqlStore(ABC):
     async def head(self) -> Head:
         rows = await self._read(HEAD)
         return head_of(rows[0] if rows else None)
+
+    async def head_and_now(self) -> tuple[Head, int]:
+        rows = await self._read(self._head_and_now)
+        return head_of(rows[0] if rows else None), rows[0][-1]
 
     async def now(self) -> int:
         """Read the database's clock, in microseconds since 1970 UTC."""

@@ -15,6 +15,7 @@ from ledger.feed import Feed
 from ledger.fold import BrokenChain, Fold
 from ledger.ports import Fault, Head, Record, Snapshot, Stop, StopKind, Store, StoreFault, Transaction, reasons
 from ledger.snapshots import Unusable
+from ledger.writer.clocks import Clocks
 
 __all__ = ["Follower", "stopped", "stopped_by"]
 
@@ -38,8 +39,9 @@ class Follower:
     which the fold began, or 0.
     """
 
-    def __init__(self, store: Store, feed: Feed, *, chunk: int, under_lock: int) -> None:
+    def __init__(self, store: Store, feed: Feed, clocks: Clocks, *, chunk: int, under_lock: int) -> None:
         self._store = store
+        self._clocks = clocks
         self._feed = feed
         self._chunk = chunk
         self._under_lock = under_lock
@@ -54,7 +56,9 @@ class Follower:
 
         BrokenChain when the log is not the one that was folded before.
         """
-        head = await self._store.head()
+        before = self._clocks.instant()
+        head, now = await self._store.head_and_now()
+        self._clocks.see(before, now)
         fold = self.fold = self.fold or await self._begun(head)
         _check(head, fold)
         self.stops = await self._store.stops() if head.is_stopped else ()

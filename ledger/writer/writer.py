@@ -4,6 +4,7 @@ While a transaction is in flight, commands gather; the next transaction takes th
 
 - an answer leaves only after COMMIT, and every answer of a batch, rejections too, is dropped when COMMIT is in doubt;
 - commands are decided under the head's lock, on state folded up to that head, at the database's time;
+- nothing is written by a clock that may be wrong (`ledger/domain/clocks`);
 - what failed before COMMIT was sent did not happen; what is in doubt is looked up in the log by command id;
 - it stops rather than write after a head that is behind it, forked from it, or marked as stopped, or while it is held;
 - a request task never touches a connection: cancelling a request cancels no COMMIT.
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 from ledger import codec
 from ledger.codec import Entry, UnknownEvent
+from ledger.domain.clocks import TOLERANCE_SECONDS
 from ledger.domain.commands import Decidable, Envelope
 from ledger.domain.rejection import Code, Hint
 from ledger.domain.state import State
@@ -31,11 +33,13 @@ from ledger.ports import (
     Record,
     Spawn,
     Stop,
+    StopKind,
     Store,
     StoreFault,
     Transaction,
 )
 from ledger.writer.batch import Batch, entries_by_command
+from ledger.writer.clocks import Clocks
 from ledger.writer.follower import Follower, stopped, stopped_by
 from ledger.writer.waiting import Answer, Outcome, Queue, Together, Waiting
 
@@ -52,7 +56,8 @@ class Limits:
     """Every bound of the writer.
 
     `lock_timeout_seconds` is how long a command may wait to be drawn; `outcome_seconds` how long the log is asked
-    about a COMMIT in doubt; `shutdown_seconds` how long accepted commands may take to finish. With the largest body
+    about a COMMIT in doubt; `shutdown_seconds` how long accepted commands may take to finish;
+    `clock_tolerance_seconds` how far the database's clock may be from this process's. With the largest body
     that a request can make, escaped, a batch of `batch_bytes` stays well below MariaDB's 16 MiB packet.
     """
 
@@ -72,6 +77,7 @@ class Limits:
     idle_seconds: float = 1.0
     backoff_seconds: float = 0.05
     max_backoff_seconds: float = 1.0
+    clock_tolerance_seconds: float = TOLERANCE_SECONDS
 
 
 class Writer:
@@ -84,6 +90,7 @@ class Writer:
         self, store: Store, *, clock: Clock, spawn: Spawn, limits: Limits = Limits(), self_check: bool = True
     ) -> None:
         self.feed = Feed(store)
+        self.clocks = Clocks(clock, tolerance_seconds=limits.clock_tolerance_seconds)
         self._store = store
         self._clock = clock
         self._spawn = spawn
@@ -91,7 +98,9 @@ class Writer:
         self._self_check = self_check
         self._queue = Queue(limits.queue)
         self._wake = asyncio.Event()
-        self._follower = Follower(store, self.feed, chunk=limits.fold_chunk, under_lock=limits.fold_under_lock)
+        self._follower = Follower(
+            store, self.feed, self.clocks, chunk=limits.fold_chunk, under_lock=limits.fold_under_lock
+        )
         self._task: asyncio.Task[None] | None = None
         self._readers: list[tuple[float, asyncio.Future[State]]] = []
         self._fault: Fault | None = Fault(Code.DATABASE_UNAVAILABLE, "the service is still reading the log")
@@ -145,7 +154,7 @@ class Writer:
         """Why commands are not served now, or None when they are."""
         if self._follower.stops and not self._stopped:
             return stopped_by(self._follower.stops)
-        return self._stopped or self._held or self._fault
+        return self._stopped or self._held or self._fault or self.clocks.fault
 
     @property
     def fold(self) -> Fold | None:
@@ -307,7 +316,9 @@ class Writer:
             raise self._stopped.again()
         if self._behind or self._readers or self._held or not (self._queue or self._is_due()):
             await self._catch_up()
-        if not self._behind and not self._held and (self._queue or self._more_due or self._is_due()):
+        if self._has_caught_up():
+            await self._lift_dated_ahead()
+        if not self._behind and not self._held and self._has_reason_to_lock():
             await self._attempt()
 
     async def _catch_up(self) -> None:
@@ -323,6 +334,9 @@ class Writer:
             if not reader.done():
                 reader.set_result(fold.state)
 
+    def _has_reason_to_lock(self) -> bool:
+        return bool(self._queue) or self._more_due or self._is_due() or self._seems_dated_ahead()
+
     def _is_due(self) -> bool:
         # The process's clock says when to look; the database's clock, under the lock, says what has expired.
         expiry = self.fold.state.next_expiry() if self.fold else None
@@ -333,15 +347,19 @@ class Writer:
     async def _attempt(self) -> None:
         drawn: list[Waiting] = []
         self._more_due = False
+        before = self.clocks.instant()
         transaction = await self._store.begin()
         try:
+            doubt = self.clocks.doubt(before, transaction.now)
             fold = await self._follower.join(transaction)
             if fold is None:
                 self._behind = True
                 await transaction.rollback()
                 return
+            if doubt is None:
+                await self._stop_dated_ahead(transaction, fold.state.dated_until)
             drawn = self._queue.draw(self._share())
-            batch = await self._decide(transaction, fold, drawn)
+            batch = await self._decide(transaction, fold, drawn, doubt)
             if self._held:  # since this began
                 self._queue.put_back(drawn)
                 await transaction.rollback()
@@ -359,6 +377,45 @@ class Writer:
         self._decided.extend(batch.answers)
         if not self._is_answering:
             self._answer_some()
+
+    async def _stop_dated_ahead(self, transaction: Transaction, accepted_until: int) -> None:
+        """Stop every process when a wrong clock has dated the log: it would date all that follows, and expire nothing.
+
+        The clocks agree now, and the head's lock is held.
+        """
+        stop = self.clocks.dated_ahead(transaction.head, transaction.now, accepted_until)
+        if stop is None:
+            return
+        await transaction.stop(stop)
+        await transaction.commit()
+        self._follower.stops = [stop]
+        raise stopped_by([stop])
+
+    def _seems_dated_ahead(self) -> bool:
+        now, fold = self.clocks.times.database, self.fold
+        if fold is None or now is None or self.clocks.fault or self._follower.stops:
+            return False
+        return self.clocks.is_ahead(fold.recorded_at, now, fold.state.dated_until)
+
+    def _has_caught_up(self) -> bool:
+        """Whether the clocks, when they were last read, had caught up with a head that was dated ahead of them."""
+        if not any(stop.kind is StopKind.DATED_AHEAD for stop in self._follower.stops):
+            return False
+        now = self.clocks.times.database
+        return self.fold is not None and now is not None and not self.clocks.fault and now >= self.fold.recorded_at
+
+    async def _lift_dated_ahead(self) -> None:
+        """Lift the stop, under the head's lock and by a reading that was taken there."""
+        before = self.clocks.instant()
+        transaction = await self._store.begin()
+        try:
+            doubt = self.clocks.doubt(before, transaction.now)
+            if doubt is None and transaction.now >= transaction.head.recorded_at:
+                self._follower.stops = await transaction.lift(lambda stop: stop.kind is StopKind.DATED_AHEAD)
+                await transaction.commit()
+                _log.warning("the clocks have caught up with the log's last event: writing goes on")
+        finally:
+            await transaction.rollback()
 
     def _answer_some(self) -> None:
         """Answer a few at a time, so that the next transaction's round trips need not queue behind all of them."""
@@ -380,13 +437,15 @@ class Writer:
         """
         return min(self._limits.batch, max(self._limits.small_batch, len(self._queue) // 2))
 
-    async def _decide(self, transaction: Transaction, fold: Fold, drawn: Sequence[Waiting]) -> Batch:
+    async def _decide(
+        self, transaction: Transaction, fold: Fold, drawn: Sequence[Waiting], doubt: Fault | None
+    ) -> Batch:
         known = await self._known(transaction, drawn)
         for waiting in drawn:
             if not any(entry.envelope.command_id in known for entry in waiting.attempted):
                 waiting.attempted = ()  # under the lock the log's word is final: it did not happen
         now = max(transaction.now, transaction.head.recorded_at)
-        batch = Batch(fold, now, self._limits.batch_bytes, self_check=self._self_check)
+        batch = Batch(fold, now, self._limits.batch_bytes, self_check=self._self_check, doubt=doubt)
         batch.decide(drawn, known)
         self._more_due = batch.expire(self._limits.sweep) == self._limits.sweep
         return batch

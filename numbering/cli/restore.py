@@ -111,7 +111,15 @@ async def _restored(places: Sequence[str], settings: Settings, plan: Plan) -> Re
         store = open_store(settings.database_url, lock_timeout_ms=TARGET_TIMEOUT_MS)
         try:
             with progress("restoring") as show:
-                return await restore_log(source, store, plan, clock=SystemClock(), ids=RandomIds(), progress=show)
+                return await restore_log(
+                    source,
+                    store,
+                    plan,
+                    clock=SystemClock(),
+                    ids=RandomIds(),
+                    progress=show,
+                    tolerance_seconds=settings.clock_tolerance,
+                )
         finally:
             await store.close()
 

@@ -18,7 +18,7 @@ async def examine(settings: Settings) -> list[Finding]:
     findings: list[Finding] = []
     for subject in (
         Check("machine", machine.examine),
-        Check("database", partial(database.examine, url)),
+        Check("database", partial(database.examine, url, tolerance_seconds=settings.clock_tolerance)),
         Check("redis", partial(redis.examine, settings.redis_url)),
         Check("mirror", partial(mirror.examine, settings)),
         Check("archive", partial(archive.examine, settings)),

@@ -7,6 +7,7 @@ import orjson
 from alembic.script import ScriptDirectory
 
 from ledger import chain
+from ledger.domain.clocks import TOLERANCE_SECONDS
 from ledger.domain.formats import FIRST_FORMAT, FORMAT_STREAM, NEWEST_FORMAT
 from ledger.ports import Head, Stop, reasons
 from ledger.stores.migration import FOUNDATION_TABLE, migrations
@@ -156,7 +157,9 @@ def format(check: str, bodies: Sequence[str | bytes], *, is_empty: bool) -> Find
     return error(check, f"{present} is newer than {NEWEST_FORMAT}, the newest that this version knows", UPGRADE)
 
 
-def last_time(check: str, recorded_at: int, now: int, whose: str) -> Finding:
+def last_time(
+    check: str, recorded_at: int, now: int, whose: str, tolerance_seconds: float = TOLERANCE_SECONDS
+) -> Finding:
     """Compare the last event's time, which no later one may precede, with a clock; both in microseconds."""
     if recorded_at == 0:
         return ok(check, "no event yet")
@@ -164,10 +167,14 @@ def last_time(check: str, recorded_at: int, now: int, whose: str) -> Finding:
     if ahead <= 0:
         return ok(check, f"{span(-ahead)} ago by {whose}")
     detail = f"{span(ahead)} in the future of {whose}: a clock was wrong, then or now"
+    if ahead > tolerance_seconds:
+        return error(check, f"{detail}, and the service stops writing (DATED_AHEAD)", "see docs/recovery.md")
     return warning(check, detail, "set the clock right, with NTP; until it catches up, events repeat the last time")
 
 
-def findings(subject: str, states: Sequence[State], stops: Sequence[Stop], now: int, whose: str) -> list[Finding]:
+def findings(
+    subject: str, states: Sequence[State], stops: Sequence[Stop], now: int, whose: str, tolerance_seconds: float
+) -> list[Finding]:
     """Judge the rows of HEAD_AND_LAST, none or one, and what stops the ledger."""
     if not states:
         return [head(f"{subject} head", None)]
@@ -175,5 +182,5 @@ def findings(subject: str, states: Sequence[State], stops: Sequence[Stop], now: 
     return [
         head(f"{subject} head", state),
         stopped(f"{subject} stopped", stops),
-        last_time(f"{subject} last event", state.recorded_at, now, whose),
+        last_time(f"{subject} last event", state.recorded_at, now, whose, tolerance_seconds),
     ]

@@ -13,10 +13,12 @@ from typing import Any
 from asyncmy.errors import MySQLError
 from sqlalchemy import URL
 
+from ledger.domain.clocks import TOLERANCE_SECONDS
 from ledger.stores import mariadb
 from ledger.stores.mariadb import SETTINGS, connect, connect_arguments, judged_settings
 from ledger.stores.schema import metadata
 from numbering.doctor import grants, ledger
+from numbering.doctor.clocks import compared
 from numbering.doctor.findings import (
     CHECK_SECONDS,
     Check,
@@ -26,14 +28,12 @@ from numbering.doctor.findings import (
     in_order,
     in_thread,
     ok,
-    span,
     warning,
 )
 from numbering.doctor.machine import disk
 from numbering.settings import PREFIX, is_loopback
 
 __all__ = [
-    "clock",
     "collations",
     "connections",
     "datadir_is_here",
@@ -46,7 +46,6 @@ __all__ = [
 MIN_VERSION = (10, 11)
 COLLATION = "utf8mb4_nopad_bin"
 TRIGGERS = {"events_refuse_update", "events_refuse_delete"}
-MAX_CLOCK_DIFFERENCE_SECONDS = 1.0
 BUSY_SHARE = 0.8
 MICROSECONDS = 1_000_000
 NO_SUCH_TABLE = 1146
@@ -76,8 +75,8 @@ TRIGGERS_OF_EVENTS = """
 """
 
 
-async def examine(url: URL) -> list[Finding]:
-    server = Server(url)
+async def examine(url: URL, *, tolerance_seconds: float = TOLERANCE_SECONDS) -> list[Finding]:
+    server = Server(url, tolerance_seconds)
     try:
         return await in_order([*_checks(server)], "mariadb")
     finally:
@@ -87,8 +86,9 @@ async def examine(url: URL) -> list[Finding]:
 class Server:
     """A line to the server, opened when it is needed. After any failure it is not used again."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, tolerance_seconds: float = TOLERANCE_SECONDS) -> None:
         self.url = url
+        self.tolerance_seconds = tolerance_seconds
         self._connection: Any = None
         self._arguments = connect_arguments(url)
 
@@ -228,17 +228,7 @@ async def _clock(check: str, server: Server) -> Iterable[Finding]:
     await server.ask("SELECT 1")  # a connection that is made now would count as the clock's delay
     before = time.time()
     ((theirs,),) = await server.ask(NOW)
-    return [clock(check, theirs / MICROSECONDS, before, time.time())]
-
-
-def clock(check: str, theirs: float, before: float, after: float) -> Finding:
-    """Compare the database's clock with this machine's, read before the question and after the answer."""
-    ahead = max(theirs - after, min(theirs - before, 0.0))
-    if abs(ahead) <= MAX_CLOCK_DIFFERENCE_SECONDS:
-        return ok(check, f"the database's and this machine's differ by less than {MAX_CLOCK_DIFFERENCE_SECONDS:g} s")
-    where = "ahead of" if ahead > 0 else "behind"
-    detail = f"the database's clock is {span(abs(ahead))} {where} this machine's"
-    return warning(check, detail, "keep both right with NTP; the times in the ledger are the database's")
+    return [compared(check, theirs / MICROSECONDS, before, time.time(), server.tolerance_seconds)]
 
 
 async def _privileges(check: str, server: Server) -> Iterable[Finding]:
@@ -303,4 +293,6 @@ async def _head(check: str, server: Server) -> Iterable[Finding]:
     rows = await server.ask(ledger.HEAD_AND_LAST)
     stops = ledger.standing(await server.ask(ledger.HEAD_AND_STOPS))
     ((now,),) = await server.ask(NOW)
-    return ledger.findings("mariadb", [ledger.State(*row) for row in rows], stops, now, "the database's clock")
+    return ledger.findings(
+        "mariadb", [ledger.State(*row) for row in rows], stops, now, "the database's clock", server.tolerance_seconds
+    )

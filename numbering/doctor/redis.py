@@ -1,6 +1,7 @@
 """The mirror's Redis: whether it would keep a mirror. All is read from one INFO, which needs no right to CONFIG."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -11,6 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
+from numbering.doctor.clocks import of_redis
 from numbering.doctor.findings import Check, Finding, error, in_order, ok, warning
 from numbering.settings import PREFIX
 
@@ -26,7 +28,11 @@ ADVICE = f"start Redis, or check {PREFIX}REDIS_URL"
 async def examine(url: str) -> list[Finding]:
     if not url:
         return [ok("redis", "no mirror configured")]
-    checks = [Check("redis connection", partial(_ping, url), gate=True), Check("redis settings", partial(_info, url))]
+    checks = [
+        Check("redis connection", partial(_ping, url), gate=True),
+        Check("redis settings", partial(_info, url)),
+        Check("redis clock", partial(_clock, url)),
+    ]
     return await in_order(checks, "redis", seconds=2 * ANSWER_SECONDS)
 
 
@@ -58,6 +64,18 @@ async def _info(url: str) -> Iterable[Finding]:
             return list(judge(await client.info()))
     except NoPermissionError as refused:
         return [error("redis settings", f"INFO is refused: {refused}", "ACL SETUSER … +info for the user of the URL")]
+
+
+async def _clock(url: str) -> Iterable[Finding]:
+    check = "redis clock"
+    try:
+        async with aclosing(_client(url)) as client:
+            await client.ping()  # a connection that is made now would count as the clock's delay
+            before = time.time()
+            seconds, microseconds = await client.time()
+    except NoPermissionError:
+        return [warning(check, "cannot be asked: after clocks were set, it cannot bear witness", "ACL SETUSER … +time")]
+    return [of_redis(check, int(seconds) + int(microseconds) / 1_000_000, before, time.time())]
 
 
 def judge(info: Mapping[str, Any]) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from sqlalchemy import URL
 
+from ledger.domain.clocks import TOLERANCE_SECONDS
 from ledger.stores import sqlite
 from ledger.stores.sqlite import CHECK_URL, file_fault, file_of
 from numbering.doctor import ledger
@@ -44,12 +45,12 @@ BY_HAND = "run by hand: sqlite3 {file} 'PRAGMA quick_check'"
 Look = Callable[[str, Path], Iterable[Finding]]
 
 
-async def examine(url: URL) -> list[Finding]:
+async def examine(url: URL, *, tolerance_seconds: float = TOLERANCE_SECONDS) -> list[Finding]:
     file = file_of(url)
     findings: list[Finding] = []
     for _ in range(ATTEMPTS):
         before = await _traces_in_time(file)
-        findings = await in_order([*_checks(file)], "sqlite")
+        findings = await in_order([*_checks(file, tolerance_seconds)], "sqlite")
         if before == await _traces_in_time(file):
             break
     return findings
@@ -69,7 +70,7 @@ def _traces(file: Path) -> list[object]:
     return [(file.stat().st_mtime_ns, file.stat().st_size)] if file.exists() else [None]
 
 
-def _checks(file: Path) -> Iterator[Check]:
+def _checks(file: Path, tolerance_seconds: float = TOLERANCE_SECONDS) -> Iterator[Check]:
     for name, look, gate in (
         ("version", _version, False),
         ("file", _file, True),
@@ -81,7 +82,7 @@ def _checks(file: Path) -> Iterator[Check]:
         ("journal_mode", _journal_mode, False),
         ("migrations", _migrations, True),
         ("triggers", _triggers, False),
-        ("head", _head, False),
+        ("head", partial(_head, tolerance_seconds), False),
         ("format", _format, False),
     ):
         yield Check(f"sqlite {name}", partial(in_thread, partial(_said, f"sqlite {name}", look, file)), gate)
@@ -208,8 +209,10 @@ def _format(check: str, file: Path) -> Iterable[Finding]:
     return [ledger.format(check, bodies, is_empty=bool(is_empty))]
 
 
-def _head(_: str, file: Path) -> Iterable[Finding]:
+def _head(tolerance_seconds: float, _: str, file: Path) -> Iterable[Finding]:
     rows = _ask(file, ledger.HEAD_AND_LAST)
     stops = ledger.standing(_ask(file, ledger.HEAD_AND_STOPS))
     now = int(time.time() * MICROSECONDS)
-    return ledger.findings("sqlite", [ledger.State(*row) for row in rows], stops, now, "this machine's clock")
+    return ledger.findings(
+        "sqlite", [ledger.State(*row) for row in rows], stops, now, "this machine's clock", tolerance_seconds
+    )

@@ -3,9 +3,10 @@
 `MemoryEntries` is what the server holds, and any number of `MemoryStream`s are the processes that are connected to it.
 """
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 
 from ledger.ports import Record
+from ledger.system import SystemClock
 from projections.mirror.macs import Authenticator
 from projections.mirror.stream import EMPTY, LOOKED_BACK, Entry, Later, Overview, Stream, Tail
 
@@ -13,9 +14,10 @@ __all__ = ["MemoryEntries", "MemoryStream"]
 
 
 class MemoryEntries:
-    """The entries, in order, and the last id that was ever given."""
+    """The entries, in order, the last id that was ever given, and the server's clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], int] = SystemClock.now) -> None:
+        self.now = now
         self.entries: list[Entry] = []
         self.last = 0
 
@@ -61,6 +63,9 @@ class MemoryStream:
         held.entries += new
         held.last = records[-1].position
         return True
+
+    async def time(self) -> int | None:
+        return self._held.now()
 
     async def entries(self, *, after: int, limit: int) -> Sequence[Entry]:
         return [entry for entry in self._held.entries if entry.position > after][:limit]

@@ -191,6 +191,14 @@ class RedisStream:
             await client.aclose()
         return Tail(_position(id), hash, mac)
 
+    async def time(self) -> int | None:
+        async with self._answering():
+            try:
+                seconds, microseconds = await self._client.time()
+            except NoPermissionError:  # it is no witness, and mirrors all the same
+                return None
+        return int(seconds) * 1_000_000 + int(microseconds)
+
     async def entries(self, *, after: int, limit: int) -> Sequence[Entry]:
         async with self._answering():
             found: Any = await self._client.xrange(self.key, min=f"{after + 1}-0", count=limit)

@@ -225,7 +225,17 @@ class Relay:
             if copier.is_signed(tail):  # whatever becomes of Redis or the database before they are compared
                 self._writer.witness(tail.position)
             await self._compare(copier)
+        await self._ask_time(copier.stream)
         return True
+
+    async def _ask_time(self, stream: Stream) -> None:
+        """Let the server's clock bear witness. Whether it does keeps the mirror from nothing."""
+        clocks = self._writer.clocks
+        before = clocks.instant()
+        with suppress(StreamFault):
+            told = await stream.time()
+            if told is not None:
+                clocks.witness(before, told)
 
     async def _rest(self, stream: Stream) -> None:
         """All is mirrored: say so, trim, and wait for more, or for the time of the next probe."""

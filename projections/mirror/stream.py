@@ -95,6 +95,9 @@ class Stream(Protocol):
     async def probe(self) -> Tail:
         """Read the last event as a newcomer would who wants to append; a StreamFault when he could not."""
 
+    async def time(self) -> int | None:
+        """Ask the server's clock, in microseconds since 1970 UTC; None when the account may not ask."""
+
     async def entries(self, *, after: int, limit: int) -> Sequence[Entry]:
         """Read up to `limit` entries behind a position, in order."""
 

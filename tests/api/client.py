@@ -20,7 +20,7 @@ from ledger.domain.rejection import Code
 from ledger.ports import Head, Store
 from ledger.service import Ledger
 from ledger.stores import SqlStore, open_store
-from ledger.system import RandomIds, aside, spawn
+from ledger.system import RandomIds, SystemClock, aside, spawn
 from ledger.writer import Limits
 from projections.index import ProjectedIndex
 from projections.projector import Projector
@@ -37,6 +37,7 @@ __all__ = [
     "RFA_KEY",
     "Api",
     "Json",
+    "RealTime",
     "Time",
     "answer",
     "eventually",
@@ -73,12 +74,16 @@ in_memory = pytest.mark.parametrize("api", ["memory"], indirect=True)
 
 
 class Time:
-    """A clock that stands still until it is moved; only the tasks' own sleeping goes by the real one."""
+    """A clock that stands still until time is made to pass; only the tasks' own sleeping goes by the real one."""
 
     def __init__(self, now: int = NOW) -> None:
         self._now = now
+        self.wrong_by = 0.0  # seconds, by which the wall clock is set wrong
 
     def now(self) -> int:
+        return self._now + int(self.wrong_by * SECOND)
+
+    def boot(self) -> int:
         return self._now
 
     def monotonic(self) -> float:
@@ -86,6 +91,19 @@ class Time:
 
     def advance(self, seconds: float) -> None:
         self._now += int(seconds * SECOND)
+
+
+class RealTime(Time):
+    """This machine's clock, beside a database whose clock is real too."""
+
+    def now(self) -> int:
+        return SystemClock.now() + int(self.wrong_by * SECOND)
+
+    def boot(self) -> int:
+        return SystemClock.boot()
+
+    def advance(self, seconds: float) -> None:
+        raise NotImplementedError
 
 
 class Api:

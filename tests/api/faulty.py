@@ -54,6 +54,10 @@ class FaultyStore:
         self.check("head")
         return await self._store.head()
 
+    async def head_and_now(self) -> tuple[Head, int]:
+        self.check("head")
+        return await self._store.head_and_now()
+
     async def stops(self) -> Sequence[Stop]:
         self.check("stops")
         return await self._store.stops()

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.applications import Starlette
 
 from api.health import health_routes
+from ledger.domain.calendar import instant_text
 from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.rejection import Code
 from ledger.ports import Stop, StopKind, Store, StoreFault
@@ -435,3 +436,28 @@ async def test_it_says_up_to_where_the_log_was_last_seen_whole(seen: Verificatio
     transport = httpx.ASGITransport(Starlette(routes=health_routes(ledger, None, None, Verifier())))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
         assert (await http.get("/health")).json()["checks"]["sequence_integrity"] == told
+
+
+async def test_a_wrong_clock_is_told(api: Api) -> None:
+    """The wall clock of the machine leaps, and with it that of the database, which is a part of it."""
+    await api.reserve()
+    assert (await told_clock(api, 200))["status"] == "up"
+    before = await api.head()
+    api.clock.wrong_by = 3600.0
+    refused = await api.post("/v1/reservations", RESERVE)
+    body = problem(refused, Code.CLOCK_UNSURE)
+    assert body["clocks"] == {name: body["clocks"][name] for name in ("database", "process", "witness")}
+    assert body["clocks"]["database"] == body["clocks"]["process"] == instant_text(api.clock.now())
+    assert "leapt forward by 3600 s" in body["detail"]
+    await is_down(api, Code.CLOCK_UNSURE)
+    clock = await told_clock(api, 503)
+    assert (clock["code"], clock["database"]) == (Code.CLOCK_UNSURE.number, body["clocks"]["database"])
+    assert answer(await api.http.get("/v1/series/PLAIN"), 200)
+    assert await api.head() == before
+    api.clock.wrong_by = 0.0
+    await recovers(api, 2)
+
+
+async def told_clock(api: Api, status: int) -> Json:
+    told: Json = answer(await api.http.get("/health/numbering"), status)["clock"]
+    return told

@@ -15,11 +15,18 @@ from urllib.parse import quote
 
 import orjson
 
-from ledger.stores import migrate
+from api.answers import issued
+from ledger.domain.commands import Envelope, Issue, Reserve
+from ledger.service import Ledger
+from ledger.stores import migrate, open_store
+from ledger.system import RandomIds, SystemClock, aside, spawn
+from tests.api.client import Time
 from tests.fire.service import Service
+from tests.given import SECOND
 from tests.numbering.process import run, run_installed
 from tests.servers import Database, MariaDB, Redis
 from tests.stores import GRANTS
+from tests.test_machine import Timed
 
 __all__ = ["Clients", "Site"]
 
@@ -83,6 +90,10 @@ class Site:
             database=self.database.name,
         )
         return 31
+
+    def write_ahead(self, years: int) -> str:
+        """Issue a number while all clocks are wrong; gives it."""
+        return asyncio.run(_written_ahead(self.database.service_url, years))
 
     def copy(self) -> Site:
         """A faithful copy of the database as it is now, as a backup has it."""
@@ -192,3 +203,13 @@ def _bodies() -> Iterator[dict[str, Any]]:
     yield {"series": "PLAIN", "document": "D"}
     yield {"series": "LETTER", "key": {"TO": "A"}, "document": "D"}
     yield {"series": "GAPLESS", "document": "D"}
+
+
+async def _written_ahead(url: str, years: int) -> str:
+    clock = Time(SystemClock.now() + years * 365 * 86_400 * SECOND)
+    timed: Any = Timed(open_store(url), clock)
+    async with Ledger(timed, clock=clock, ids=RandomIds(), spawn=spawn, aside=aside) as ledger:
+        issue = Issue(Reserve("PLAIN", ledger.ids.token()), "early")
+        outcome = await ledger.execute(issue, Envelope(ledger.ids.command_id(), "tester"))
+        (number,) = issued(outcome, ledger.state)["numbers"]
+    return str(number["number"])

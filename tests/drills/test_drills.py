@@ -9,8 +9,10 @@ operator's machine would. No drill needs another: they may run side by side, in 
 import re
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tests.drills.site import Clients, Site
@@ -36,6 +38,7 @@ def site(tmp_path: Path, mariadb: MariaDB, redis: Redis) -> Site:
 
 
 AT_WORK_SECONDS = 0.5
+YEARS_AHEAD = 2
 ROUNDS = 20  # behind a restore: enough to come to what a fence without effect would give out again
 
 
@@ -174,6 +177,36 @@ def test_a_stale_copy_is_started_by_mistake(site: Site, note: Note, guard: str) 
     with site.service() as service:
         clients.service = service
         clients.issue()
+
+
+def test_a_wrong_clock_has_dated_the_log(site: Site, note: Note) -> None:
+    """Two years forward for one event, written by a process that began while all clocks were wrong."""
+    with site.service() as service:
+        clients = Clients(service)
+        clients.define()
+        clients.issue(5)
+    dated = site.write_ahead(YEARS_AHEAD)
+    disaster = time.monotonic()
+    with site.service(until="/health/live") as service:
+        refused = service.post("/v1/issue", {"series": "PLAIN", "document": "D"})
+        assert (refused[0], refused[1]["title"]) == (503, "LEDGER_STOPPED"), refused
+        until(lambda: "was recorded at" in service.get("/health")[1]["checks"]["database"].get("detail", ""))
+    assert "DATED_AHEAD" in site.numbering("doctor", exit_code=1)
+    now = f"{datetime.now(UTC):%FT%TZ}"
+    position = orjson.loads(site.numbering("replay", "--at", now, "--json"))["position"]
+    later = site.directory / "later"
+    site.numbering("export", "events", "--since", now, "--out", str(later))
+    assert any("early" in each.read_text() for each in later.rglob("*.csv"))
+    source = site.database.admin_url
+    site.restore("--from", source, "--to", str(position), "--reason", "dated ahead by a wrong clock", installed=True)
+    with site.service(installed=True) as service:
+        clients.service = service
+        recovery = clients.recovered(disaster)
+        note("a wrong clock has dated the log", "1 h", recovery, "what it dated", clients.lost_seconds(disaster))
+        assert dated not in clients.issue(ROUNDS)
+        status, answer = service.post("/v1/assign", {"number": dated, "document": "early", "reason": "dated ahead"})
+        assert status == 201, answer
+    assert "whole" in site.numbering("verify")
 
 
 def test_the_database_of_before_a_restore_refuses_to_write(site: Site) -> None:

@@ -21,6 +21,8 @@ from projections.mirror.stream import Entry, StreamFault, Tail
 from replay.fence import fence_records
 from replay.restore import RESTORING
 from tests.mirror.test_upkeep import Place
+from tests.simulation.database import SECOND
+from tests.simulation.scripted import simulated_now
 from tests.simulation.surgery import put
 from tests.test_writer import Bench, LoopClock, answer, envelope, ledger, now, simulated, spawn
 
@@ -420,3 +422,37 @@ async def test_a_restore_is_finished_while_its_log_is_compared(asked: int, lost:
         await until(lambda: streams.held[1].entries == entries(log))
         assert (streams.held[0].entries, log.head.is_stopped) == (before, False)
         await bench.writer.stop()
+
+
+@pytest.mark.parametrize("redis_leaps", [True, False])
+def test_redis_bears_witness(redis_leaps: bool) -> None:
+    """Whether the clocks of database and process were set right, or leapt together."""
+
+    @simulated
+    async def run() -> None:
+        held = MemoryEntries(lambda: simulated_now() + int(wrong_by * SECOND))
+        wrong_by = 0.0
+        async with ledger() as bench, mirrored(bench, held=held) as (relay, _):
+            await until(lambda: not relay.status.fallback_mode)
+            await until(lambda: bench.writer.clocks.times.witness is not None)
+            bench.store.wrong_by = bench.clock.wrong_by = 3600.0
+            wrong_by = 3600.0 if redis_leaps else 0.0
+            await asyncio.sleep(70)
+            outcome = await answer(bench.do(bench.reserve()))
+            assert (outcome is Code.CLOCK_UNSURE) is not redis_leaps
+            assert bench.writer.clocks.times.witness is not None
+            bench.store.wrong_by = bench.clock.wrong_by = wrong_by = 0.0
+            await asyncio.sleep(70)
+
+    run()
+
+
+@simulated
+async def test_a_witness_that_cannot_be_asked_keeps_the_mirror_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Line, "failing", frozenset({"time"}))
+    async with ledger() as bench, mirrored(bench) as (relay, held):
+        await until(lambda: not relay.status.fallback_mode)
+        await bench.do(bench.reserve())
+        await until(lambda: held.entries == entries(bench.log))
+        assert not relay.status.fallback_mode
+        assert bench.writer.clocks.times.witness is None

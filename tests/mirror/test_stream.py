@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from ledger import chain
 from ledger.ports import Head, Record
+from ledger.system import SystemClock
 from projections.mirror.memory import MemoryEntries, MemoryStream
 from projections.mirror.redis import RedisStream
 from projections.mirror.stream import EMPTY, Entry, Overview, Stream, StreamFault, Tail
 from tests.profiles import rounds
-from tests.servers import Redis
+from tests.servers import HOST, Redis
 from tests.stores import follow
 
 Open = Callable[[], Stream]
@@ -61,6 +62,24 @@ async def test_events_are_kept_as_they_are(open_stream: Open) -> None:
     assert await stream.tail() == await stream.probe() == Tail(40, LOG[-1].hash)
     assert await stream.overview() == Overview(40, 1, 40, ())
     assert list(await stream.entries(after=12, limit=3)) == entries_of(some(13, 15))
+
+
+async def test_the_time_of_the_server(open_stream: Open) -> None:
+    before = SystemClock.now()
+    told = await open_stream().time()
+    assert told is not None
+    assert before <= told <= SystemClock.now()
+
+
+async def test_an_account_that_may_not_ask_the_time(shared_redis: Redis, key: str) -> None:
+    """As mirrors were told to have it before: it mirrors all the same, and is no witness."""
+    shared_redis.execute("ACL", "SETUSER", "timeless", "on", ">secret", "~*", "+@all", "-time")
+    stream = RedisStream(f"redis://timeless:secret@{HOST}:{shared_redis.port}", key)
+    try:
+        assert await stream.time() is None
+        await filled(stream, 3)
+    finally:
+        await stream.close()
 
 
 async def test_only_who_may_begin_begins(open_stream: Open) -> None:

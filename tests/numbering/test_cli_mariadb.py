@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.numbering.command import LETTER_KEY, LETTERS
+from ledger.system import SystemClock
+from tests.numbering.command import LETTER_KEY, LETTERS, asked
 from tests.numbering.process import run
 from tests.servers import Database, MariaDB
 from tests.stores import GRANTS
@@ -61,3 +62,18 @@ def test_a_server_that_hangs_is_left(database: Database, mariadb: MariaDB, tmp_p
         ended = numbering(database, tmp_path, "series", "list", "--json", lock_timeout="2000")
     assert ended.returncode == 3, ended.stderr
     assert json.loads(ended.stdout)["title"] == "DATABASE_UNAVAILABLE"
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_command_compares_the_clocks_before_it_writes(
+    database: Database, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """It has seen the database's clock but once, so it knows no more than that the two must agree."""
+    true = SystemClock.now
+    words = ("reserve", "LETTER", *LETTER_KEY, "--database-url", database.service_url)
+    with monkeypatch.context() as wrong:
+        wrong.setattr(SystemClock, "now", lambda *_: true() + seconds * 1_000_000)
+        told = asked(*words, exit_code=3)
+        assert told["title"] == "CLOCK_UNSURE"
+        assert told["clocks"]["database"] != told["clocks"]["process"]
+    assert asked(*words)["numbers"][0]["value"] == 1

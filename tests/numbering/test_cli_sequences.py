@@ -106,9 +106,10 @@ def masked(text: str) -> str:
 
 async def http_answers(file: Path) -> list[str]:
     at = f"sqlite+aiosqlite:///{file}"
-    stores = [open_store(at), open_store(at)]
+    clock = Time()
+    stores = [open_store(at, now=clock.now), open_store(at)]
     try:
-        async with served(*stores, clock=Time()) as api:
+        async with served(*stores, clock=clock) as api:
             return [without_status(await api.http.request(method, path, json=body)) for _, method, path, body in STEPS]
     finally:
         for store in stores:

@@ -23,7 +23,7 @@ from ledger.domain.commands import DefineSeries, Envelope
 from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.series import Definition, Series
 from numbering.cli import main
-from numbering.doctor import Finding, Level, grants, ledger, machine, redis, sqlite
+from numbering.doctor import Finding, Level, clocks, grants, ledger, machine, redis, sqlite
 from numbering.doctor import mariadb as dialect
 from numbering.doctor.examination import examine
 from numbering.doctor.findings import Check, guarded, in_order, in_thread, ok, span
@@ -35,7 +35,8 @@ from tests.servers import HOST, Database, MariaDB, Redis, free_port
 from tests.stores import GRANTS, Ledger, append, new_sqlite, setting
 
 OK, WARNING, ERROR = Level
-HOUR = 3_600_000_000
+SECOND = 1_000_000
+HOUR = 3600 * SECOND
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +93,7 @@ def test_an_error_exits_with_1_and_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_warning_alone_exits_with_0(tmp_path: Path) -> None:
     url = asyncio.run(fresh(tmp_path))
-    edit(tmp_path / "ledger.db", f"UPDATE ledger_head SET recorded_at = {time.time_ns() // 1000 + HOUR}")
+    edit(tmp_path / "ledger.db", f"UPDATE ledger_head SET recorded_at = {time.time_ns() // 1000 + 20 * SECOND}")
     result = run("--database-url", url)
     assert result.exit_code == 0
     assert result.stdout.endswith("0 errors, 1 warning\n")
@@ -272,12 +273,20 @@ def test_the_version_of_sqlite(text: str, level: Level) -> None:
         (98.9, WARNING, "behind this machine's"),
         (103.1, WARNING, "2.0 s ahead of this machine's"),
         (101.9, OK, ""),
+        (131.0, WARNING, "30 s ahead of this machine's"),
+        (132.0, ERROR, "the service writes nothing (CLOCK_UNSURE)"),
+        (69.9, ERROR, "the service writes nothing (CLOCK_UNSURE)"),
     ],
 )
 def test_clocks_are_compared_as_far_as_the_line_allows(theirs: float, level: Level, told: str) -> None:
-    finding = dialect.clock("clock", theirs, before=100.0, after=101.1)
+    finding = clocks.compared("clock", theirs, before=100.0, after=101.1)
     assert finding.level is level
     assert told in finding.detail
+
+
+@pytest.mark.parametrize(("theirs", "level"), [(100.5, OK), (131.0, OK), (132.0, WARNING), (69.0, WARNING)])
+def test_a_witness_that_could_not_agree(theirs: float, level: Level) -> None:
+    assert clocks.of_redis("clock", theirs, before=100.0, after=101.1).level is level
 
 
 def test_a_server_without_a_binary_log_is_an_error() -> None:
@@ -542,18 +551,25 @@ class TestMariaDB:
         mariadb.execute("UPDATE ledger_head SET stopped = 'สำเนานำหน้า'", database=database.name)
         assert "สำเนานำหน้า" in (await findings(database.service_url))["mariadb stopped"].detail
 
-    async def test_a_last_event_in_the_future_is_a_warning(self, mariadb: MariaDB, database: Database) -> None:
-        future = time.time_ns() // 1000 + 3 * HOUR
+    @pytest.mark.parametrize(("ahead", "level", "told"), [(20 * SECOND, WARNING, ""), (3 * HOUR, ERROR, "DATED_AHEAD")])
+    async def test_a_last_event_in_the_future(
+        self, mariadb: MariaDB, database: Database, ahead: int, level: Level, told: str
+    ) -> None:
+        future = time.time_ns() // 1000 + ahead
         mariadb.execute(f"UPDATE ledger_head SET recorded_at = {future}", database=database.name)
         found = await findings(database.service_url)
-        assert bad(found) == {"mariadb last event": WARNING}
-        assert "3 h in the future of the database's clock" in found["mariadb last event"].detail
+        assert bad(found) == {"mariadb last event": level}
+        assert "in the future of the database's clock" in found["mariadb last event"].detail
+        assert told in found["mariadb last event"].detail
 
-    async def test_a_clock_apart_is_a_warning(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("numbering.doctor.mariadb.time.time", lambda true=time.time: true() + 90)
+    @pytest.mark.parametrize(("seconds", "level"), [(20, WARNING), (90, ERROR)])
+    async def test_a_clock_apart(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch, seconds: int, level: Level
+    ) -> None:
+        monkeypatch.setattr("numbering.doctor.mariadb.time.time", lambda true=time.time: true() + seconds)
         found = await findings(database.service_url)
-        assert bad(found) == {"mariadb clock": WARNING}
-        assert "90 s behind this machine's" in found["mariadb clock"].detail
+        assert bad(found) == {"mariadb clock": level}
+        assert f"{seconds} s behind this machine's" in found["mariadb clock"].detail
 
     async def test_grants_that_are_not_those_of_the_file(self, mariadb: MariaDB, database: Database) -> None:
         mariadb.execute(
@@ -677,7 +693,7 @@ class TestSQLite:
     ) -> None:
         true_checks, seen = sqlite._checks, []
 
-        def checks(path: Path) -> Iterator[Check]:
+        def checks(path: Path, *_: object) -> Iterator[Check]:
             seen.append(path)
             yield from true_checks(path)
             if len(seen) == 1:
@@ -757,7 +773,7 @@ class TestSQLite:
             ("UPDATE ledger_head SET stopped = 'the mirror is ahead'", "stopped", ERROR),
             ("UPDATE ledger_head SET hash = zeroblob(32)", "head", ERROR),
             ("DELETE FROM ledger_head", "head", ERROR),
-            (f"UPDATE ledger_head SET recorded_at = {2 * 10**15}", "last event", WARNING),
+            (f"UPDATE ledger_head SET recorded_at = {2 * 10**15}", "last event", ERROR),
             ("PRAGMA journal_mode = DELETE", "journal_mode", WARNING),
             ("UPDATE alembic_version SET version_num = '9999'", "migrations", ERROR),
             ("DROP TABLE alembic_version", "migrations", ERROR),
@@ -848,8 +864,9 @@ class TestRedis:
     async def test_a_user_who_may_not_ask(self, server: Redis) -> None:
         server.execute("ACL", "SETUSER", "poor", "on", ">poor", "+ping")
         found = await looked(f"redis://poor:poor@{HOST}:{server.port}")
-        assert bad(found) == {"redis settings": ERROR}
+        assert bad(found) == {"redis settings": ERROR, "redis clock": WARNING}
         assert "+info" in said(found["redis settings"])
+        assert "+time" in said(found["redis clock"])
 
     @pytest.mark.parametrize("url", [f"redis://:pass-word@{HOST}:{{port}}", "unix://:pass-word@/no/such/socket?db=1"])
     async def test_a_dead_one(self, url: str) -> None:

@@ -1,7 +1,7 @@
 """Restores into fresh databases, for their tests, and logs whose commands have several events."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,9 @@ def url_of(file: Path) -> str:
 
 
 @asynccontextmanager
-async def opened(*urls: str | Path) -> AsyncIterator[list[SqlStore]]:
-    stores = [open_store(each if isinstance(each, str) else url_of(each), lock_timeout_ms=20_000) for each in urls]
+async def opened(*urls: str | Path, now: Callable[[], int] = SystemClock.now) -> AsyncIterator[list[SqlStore]]:
+    named = [each if isinstance(each, str) else url_of(each) for each in urls]
+    stores = [open_store(each, lock_timeout_ms=20_000, now=now) for each in named]
     try:
         yield stores
     finally:

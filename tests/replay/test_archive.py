@@ -29,6 +29,7 @@ from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.rejection import Rejection
 from ledger.ports import Fault, Stop, StopKind
 from ledger.stores.checks import MAX_BODY_BYTES
+from ledger.system import SystemClock
 from replay.archive import explained
 from replay.archive.manifest import MANIFEST, Manifest
 from replay.archive.source import ArchiveSource
@@ -435,6 +436,22 @@ async def test_it_says_up_to_when_it_is_complete(tmp_path: Path, monkeypatch: py
         monkeypatch.setattr(source, "extent", AsyncMock(return_value=later))
         _, again = await archive(source, tmp_path / "archive", silent)
         assert again.complete_until == later.complete_until, "a run that finds nothing new has compared too"
+
+
+@pytest.mark.parametrize("whose", ["database", "process"])
+async def test_a_clock_that_leapt_ahead_promises_nothing_that_is_to_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    true, hour = SystemClock.now, 3_600_000_000
+    file = await sqlite_with(history(20), tmp_path)
+    async with opened_sqlite(file) as store:
+        if whose == "database":
+            monkeypatch.setattr(store, "now", AsyncMock(side_effect=lambda: true() + hour))
+        else:
+            monkeypatch.setattr(SystemClock, "now", lambda: true() + hour)
+        until = (await DatabaseSource(store).extent()).complete_until
+        assert until is not None
+        assert until <= true()
 
 
 async def test_a_database_that_is_stopped_does_not_say_how_far_it_is_complete(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from replay.moments import Moment, Past, folded
 from replay.numbers import Wanted, all_numbers
 from replay.sources import Source
 from replay.story import story_of
-from tests.api.client import answer, served
+from tests.api.client import RealTime, answer, served
 from tests.invariants import read_log
 from tests.profiles import rounds
 from tests.projections.histories import run_on_sqlite
@@ -166,7 +166,7 @@ async def test_an_empty_log_is_copied_too(tmp_path: Path) -> None:
 async def reissuing() -> Listed:
     """The log of a void whose replacement is a value that was cancelled before."""
     log = MemoryLog("test")
-    async with served(MemoryStore(log), MemoryStore(log)) as api:
+    async with served(MemoryStore(log), MemoryStore(log), clock=RealTime()) as api:
         await api.define("GAPLESS", {"template": "G{SEQ:4}", "reuse": "gapless"})
         answer(await api.post("/v1/issue", {"series": "GAPLESS", "document": "D"}), 201)
         held = await api.reserve("GAPLESS")

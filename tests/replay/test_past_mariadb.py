@@ -3,7 +3,7 @@
 from ledger.stores import SqlStore
 from replay.moments import Moment, Past, folded
 from replay.sources import DatabaseSource
-from tests.api.client import PLAIN_BODY, answer, served
+from tests.api.client import PLAIN_BODY, RealTime, answer, served
 from tests.invariants import read_log
 from tests.replay.past import documents, states
 from tests.servers import MariaDB
@@ -14,7 +14,7 @@ async def test_moments_are_those_of_the_log(mariadb: MariaDB) -> None:
     made = mariadb_ledger(mariadb)
     store, look = made.open(), made.open()
     assert isinstance(look, SqlStore)
-    async with served(store, look) as api:
+    async with served(store, look, clock=RealTime()) as api:
         await api.define("PLAIN", PLAIN_BODY)
         for count in (1, 2):
             await api.post("/v1/issue", {"series": "PLAIN", "count": count, "document": f"D-{count}"})

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ledger.codec import decode
+from ledger.domain.clocks import TOLERANCE_SECONDS
 from ledger.domain.commands import (
     Cancel,
     Confirm,
@@ -24,6 +25,7 @@ from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Fault, OutcomeUnknown, Record, Stop, StopKind, StoreFault
 from ledger.stores import migrate
 from ledger.stores.sql import SqlTransaction
+from ledger.system import SystemClock
 from projections.mirror.memory import MemoryEntries, MemoryStream
 from projections.mirror.upkeep import Refused, rebuild
 from replay import restore as restoring
@@ -221,15 +223,34 @@ async def test_a_second_restore_is_fenced_anew(tmp_path: Path) -> None:
         await check_restored(second, log, fences=2)
 
 
-async def test_the_clock_has_gone_back(tmp_path: Path) -> None:
-    """The last event is of later than the target's clock: the log's own time goes on."""
-    ahead = decided(DefineSeries((PLAIN,)), Issue(Reserve("PLAIN", "T"), "D"), now=4_000_000_000 * SECOND)
+@pytest.mark.parametrize("seconds", [20, 2_000_000_000])
+async def test_the_clock_has_gone_back(tmp_path: Path, seconds: int) -> None:
+    """The last event is of later than the target's clock: the log's own time goes on, if that may be."""
+    now = SystemClock.now() + seconds * SECOND
+    ahead = decided(DefineSeries((PLAIN,)), Issue(Reserve("PLAIN", "T"), "D"), now=now)
     async with opened(fresh(tmp_path)) as (store,):
         done = await restored(source_of(ahead), store)
         assert done.margin == 10
         assert (await read_log(store))[0][-1].recorded_at == ahead[-1].recorded_at
         await check_restored(store, ahead)
-        await check_writable(store)
+        if seconds <= TOLERANCE_SECONDS:
+            await check_writable(store)
+            return
+        with pytest.raises(Fault, match="was recorded at"):
+            await check_writable(store)
+        assert [stop.kind for stop in await store.stops()] == [StopKind.DATED_AHEAD]
+
+
+async def test_no_fence_is_dated_by_a_wrong_clock(tmp_path: Path) -> None:
+    """Neither its events, nor the time that has passed, from which it takes its margin."""
+    clock = Time(SystemClock.now() + 3600 * SECOND)
+    async with opened(fresh(tmp_path)) as (store,):
+        with pytest.raises(Fault) as caught:
+            await restored(source_of(RECORDS), store, clock=clock)
+        assert caught.value.code is Code.CLOCK_UNSURE
+        assert (await store.head()).position == 0
+        await restored(source_of(RECORDS), store)
+        await check_restored(store)
 
 
 # The margin
@@ -242,8 +263,8 @@ async def test_the_margin_is_of_the_busiest_time_as_long_as_the_loss(tmp_path: P
     commands += [Reserve("GAPLESS", "at once", count=7)]
     records = decided(*commands)
     for lost_seconds, margin, at_most in ((0.001, 70, 70), (3, 70, 70), (16, 160, 180), (1_000, 600, 600)):
-        async with opened(fresh(tmp_path, f"{lost_seconds}")) as (store,):
-            clock = Time(records[-1].recorded_at + int(lost_seconds * SECOND))
+        clock = Time(records[-1].recorded_at + int(lost_seconds * SECOND))
+        async with opened(fresh(tmp_path, f"{lost_seconds}"), now=clock.now) as (store,):
             done = await restored(source_of(records), store, clock=clock)
             assert margin <= (done.margin or 0) <= at_most
 

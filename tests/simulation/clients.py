@@ -163,7 +163,7 @@ class Client:
         return self._intent("confirm", lambda _: Confirm(held.token, "doc", chosen, release), f"{held.token} {chosen}")
 
     def _extend(self) -> Intent | None:
-        held, seconds = self._some_reservation(), self._random.choice([1, 5, 20, 70])
+        held, seconds = self._some_reservation(), self._random.choice([1, 20, 70, 70])
         if held is None:
             return None
         return self._intent("extend", lambda _: Extend(held.token, seconds), f"{held.token} {seconds}")

@@ -87,15 +87,18 @@ class Database:
         self.doubted: dict[bytes, bool] = {}  # commands whose COMMIT was not answered, and whether it took effect
         self.random = random
         self.committed: list[float] = []  # when each position became visible
-        self._offset = 0
+        self.leap = 0.0  # by how many seconds the clock has leapt, for a moment
+        self._offset = 0.0
         self._ending: list[asyncio.Task[None]] = []
 
     def now(self) -> int:
-        return EPOCH + int(asyncio.get_running_loop().time() * SECOND) + self._offset
+        return EPOCH + int((asyncio.get_running_loop().time() + self._offset + self.leap) * SECOND)
 
-    def step_clock(self, seconds: float) -> None:
-        self._offset += int(seconds * SECOND)
-        self.seen["database clock stepped back" if seconds < 0 else "database clock jumped forward"] += 1
+    def set_clock(self, offset_seconds: float) -> None:
+        """Let the clock be wrong by so much, as clocks are."""
+        back = offset_seconds < self._offset
+        self._offset = offset_seconds
+        self.seen["database clock stepped back" if back else "database clock jumped forward"] += 1
 
     def happens(self, what: str) -> bool:
         if self.random.random() >= getattr(self.weather, what):
@@ -159,6 +162,12 @@ class FaultyStore:
         head = self.database.log.head
         await self.travel()
         return head
+
+    async def head_and_now(self) -> tuple[Head, int]:
+        await self.travel()
+        seen = self.database.log.head, self.database.now()
+        await self.travel()
+        return seen
 
     async def stops(self) -> Sequence[Stop]:
         await self.travel()

@@ -12,6 +12,7 @@ from ledger.ports import Record
 from projections.mirror.macs import Authenticator, Keys
 from projections.mirror.memory import MemoryEntries, MemoryStream
 from projections.mirror.stream import Entry, Later, Overview, StreamFault, Tail
+from tests.simulation.scripted import simulated_now
 
 __all__ = ["FaultyStream", "MirrorServer"]
 
@@ -35,7 +36,7 @@ class MirrorServer:
     """The server: what it holds, whether it is there, and what it has held before."""
 
     def __init__(self, random: Random, seen: Counter[str]) -> None:
-        self.held = MemoryEntries()
+        self.held = MemoryEntries(simulated_now)
         self.random = random
         self.seen = seen
         self.failing = 0.0
@@ -98,6 +99,9 @@ class FaultyStream:
 
     async def probe(self) -> Tail:
         return await self._asked(self._stream.probe)
+
+    async def time(self) -> int | None:
+        return await self._asked(self._stream.time)
 
     async def append(self, records: Sequence[Record], previous: bytes, *, begin: bool = False) -> bool:
         return await self._asked(lambda: self._stream.append(records, previous, begin=begin))

@@ -19,13 +19,14 @@ __all__ = ["Answer", "Attempt", "Process", "SeededIds", "SkewedClock", "draw_lim
 
 Answer = Outcome | Rejection | Fault
 
-MAX_SKEW_SECONDS = 20.0
+MAX_SKEW_SECONDS = 14.0  # the database's clock is up to 10 s wrong: together they stay within the tolerance of 30 s
 
 
 class SkewedClock:
-    """A process's clock: wrong by some seconds, and by others after a jump."""
+    """A process's clock: wrong by some seconds, by others after a jump, and by far more while it leaps."""
 
     def __init__(self, random: Random) -> None:
+        self.leap = 0.0
         self._random = random
         self._skew = 0.0
         self.jump()
@@ -37,7 +38,10 @@ class SkewedClock:
         return asyncio.get_running_loop().time()
 
     def now(self) -> int:
-        return EPOCH + int((self.monotonic() + self._skew) * SECOND)
+        return EPOCH + int((self.monotonic() + self._skew + self.leap) * SECOND)
+
+    def boot(self) -> int:
+        return int(self.monotonic() * SECOND)
 
 
 class SeededIds:
@@ -129,6 +133,12 @@ class Process:
         self.store.dead = True
         for task in self._tasks:
             task.cancel()
+
+    @property
+    def knows_the_time(self) -> bool:
+        """Whether it has seen the database's clock, and found it right."""
+        clocks = self.ledger.writer.clocks
+        return clocks.times.database is not None and clocks.fault is None
 
     async def stop(self) -> None:
         """Shut down as a signal would make it, to the end, whatever becomes of whoever sent it."""

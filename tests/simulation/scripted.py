@@ -30,6 +30,10 @@ class ScriptedStore:
         self.always: dict[str, Step] = {}
         self.calls: Counter[str] = Counter()
         self.batches: list[int] = []
+        self.wrong_by = 0.0  # seconds, of the database's clock
+
+    def now(self) -> int:
+        return simulated_now() + int(self.wrong_by * SECOND)
 
     async def step(self, name: str) -> None:
         self.calls[name] += 1
@@ -47,6 +51,9 @@ class ScriptedStore:
     async def head(self) -> Head:
         await self.step("head")
         return self.log.head
+
+    async def head_and_now(self) -> tuple[Head, int]:
+        return await self.head(), self.now()
 
     async def stops(self) -> Sequence[Stop]:
         await self.step("stops")
@@ -82,7 +89,7 @@ class ScriptedStore:
 
     async def begin(self) -> "ScriptedTransaction":
         await self.step("begin")
-        return ScriptedTransaction(self, await MemoryStore(self.log, now=simulated_now).begin())
+        return ScriptedTransaction(self, await MemoryStore(self.log, now=self.now).begin())
 
     async def close(self) -> None:
         await self.step("close")

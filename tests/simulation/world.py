@@ -38,6 +38,8 @@ NAMES = ("A", "B")
 CLIENTS = 5
 OPERATIONS = 12
 RECOVERY_SECONDS = 10.0  # from the end of all faults to the first success
+MAX_OFFSET_SECONDS = 10.0  # by which the database's clock is wrong when it has not leapt
+LEAPS_SECONDS = (-63_072_000.0, -3600.0, -70.0, 70.0, 3600.0, 63_072_000.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ class World:
             self._shut_down,
             self._break_down,
             self._step_clock,
+            self._leap_clock,
             self._crash_between_steps,
             self.mirror.harm,
         )
@@ -181,9 +184,24 @@ class World:
 
     def _step_clock(self) -> None:
         if self.random.random() < 0.5:
-            self.database.step_clock(self.random.choice([-30.0, -1.0, 1.0, 10.0]))
+            self.database.set_clock(self.random.choice([-MAX_OFFSET_SECONDS, -1.0, 1.0, MAX_OFFSET_SECONDS]))
         for process in self.desk.up():
             process.clock.jump()
+
+    async def _leap_clock(self) -> None:
+        """Let the database's clock leap, and those of processes on its machine with it, that knew the right time."""
+        seconds = self.random.choice(LEAPS_SECONDS)
+        with_it = [each for each in self.desk.up() if each.knows_the_time and self.random.random() < 0.5]
+        self.seen[f"{'machine' if with_it else 'database'} clock leapt"] += 1
+        self.database.leap = seconds
+        for process in with_it:
+            process.clock.leap = seconds
+        try:
+            await asyncio.sleep(self.random.choice([0.1, 2.0, 10.0]))
+        finally:
+            self.database.leap = 0.0
+            for process in with_it:
+                process.clock.leap = 0.0
 
     # The end: what must be true
 
@@ -197,6 +215,7 @@ class World:
         records = list(self.database.log.records)
         outcomes = [attempt.outcome for _, attempt in self.desk.attempts if attempt.outcome]
         check_log(records, self.database.log.head, acknowledged=outcomes)
+        self._check_dates(records)
         self._check_attempts(records)
         for _, attempt in self.desk.attempts:
             if isinstance(attempt.answer, Rejection):
@@ -252,6 +271,12 @@ class World:
                 position=records[-1].position, hash=records[-1].hash, recorded_at=records[-1].recorded_at
             )
             assert dump(state) == dump(check_log(records, head).state), f"{process.name} has folded another state"
+
+    def _check_dates(self, records: list[Record]) -> None:
+        """No event is dated by a clock that leapt."""
+        for record, committed in zip(records, self.database.committed, strict=True):
+            late = record.recorded_at / SECOND - EPOCH / SECOND - committed
+            assert -RECOVERY_SECONDS - MAX_OFFSET_SECONDS <= late <= MAX_OFFSET_SECONDS, f"{late} s: {record}"
 
     def _check_attempts(self, records: list[Record]) -> None:
         """What each client was told is what the log says of that very request."""
