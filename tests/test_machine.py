@@ -625,6 +625,8 @@ class Restored(Machine):
             margins.append(done.margin)
             await old.close()
         self._serve(stores)
+        for ledger in self.ledgers:
+            await ledger.writer.fresh()
         return margins
 
     async def _archived(self, store: Store) -> ArchiveSource:
