@@ -16,6 +16,8 @@ from ledger.domain.events import (
     Event,
     FormatRaised,
     NumberEvent,
+    NumbersConfirmed,
+    NumbersReserved,
     PeriodOpened,
     ReservationEvent,
     ReservationFenced,
@@ -32,11 +34,15 @@ __all__ = ["flaw"]
 
 def flaw(state: State, event: Event, recorded_at: int) -> str | None:
     """Say in words what is wrong with an event that is about to be folded onto `state`; None when it is legal."""
+    if type(event) is NumbersReserved and event.format <= state.format:  # nearly half of all
+        return reservations.flaw_of_reserved(state, event, recorded_at)
     return formats.flaw_of_event(state, event) or _flaw(state, event, recorded_at)
 
 
 def _flaw(state: State, event: Event, recorded_at: int) -> str | None:
     match event:
+        case NumbersReserved() | NumbersConfirmed():  # nearly all
+            return reservations.flaw_of_event(state, event, recorded_at)
         case RestoreFenced() | ReservationFenced() | SequenceFenced():
             return fences.flaw_of_event(state, event)
         case ReservationEvent():

@@ -50,7 +50,7 @@ from ledger.domain.register import Register
 from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Attribute, DateOrder, Definition, Dimension, Overflow, Reuse, Series
-from replay.judgement import Judge
+from ledger.judgement import Judge
 from tests.domain.test_fence import COMMANDS as OF_FENCES
 from tests.domain.test_fence import START, Ledger, Step
 from tests.given import series
