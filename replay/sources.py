@@ -88,9 +88,9 @@ class DatabaseSource:
 
     async def extent(self) -> Extent:
         # The earlier of both clocks: one that leapt ahead would promise, in an archive for good, what is still to come.
-        now = min(await self.store.now(), SystemClock.now())
-        head = await self.store.head()
-        return Extent(head.ledger_id, 1, head.position, head.hash, _complete_until(head, now))
+        head, now = await self.store.head_and_now()
+        until = _complete_until(head, min(now, SystemClock.now()))
+        return Extent(head.ledger_id, 1, head.position, head.hash, until)
 
     async def events(self, *, after: int, to: int) -> AsyncIterator[Sequence[Stored]]:
         async for rows in self.rows(after=after, to=to):

@@ -1,7 +1,7 @@
 """The ledger as a naive model: dictionaries, loops and regular expressions, written from the contract alone.
 
 It judges a command as the contract does, and applies it: `model.reserve(…)` raises `Refused`, or changes the model. A
-caller works on a copy and keeps it when nothing was refused. All series are of UTC.
+caller works on a copy and keeps it when nothing was refused.
 """
 
 import re
@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import product
+from zoneinfo import ZoneInfo
 
-from ledger.domain.series import Definition
+from ledger.domain.series import Definition, Dimension
 
 __all__ = ["FREE", "Model", "Refused", "Seq"]
 
@@ -19,6 +20,15 @@ LIFETIME = 600
 FREE = ("CANCELLED", "EXPIRED", "SKIPPED", "PRE_CONTROL")
 PERIODS = {"never": "-", "yearly": r"\d{4}", "daily": r"\d{4}-\d\d-\d\d"}
 TOKEN = re.compile(r"\{([^}]*)\}")
+
+
+def is_of(form: Dimension, value: str) -> bool:
+    """Say whether a dimension or an attribute may have a value."""
+    return value in form.values or bool(form.chars and re.fullmatch(pattern_of(form), value))
+
+
+def pattern_of(form: Dimension) -> str:
+    return "|".join(form.values) or f"[{form.chars}]{{{form.min},{form.max}}}"
 
 
 class Refused(Exception):
@@ -45,6 +55,10 @@ class Version:
     def counting(self) -> object:
         return self.key, self.made.reset
 
+    def fits(self, key: Mapping[str, str]) -> bool:
+        """Say whether each value of a key is of its dimension."""
+        return all(is_of(self.made.dimensions[name], key[name]) for name in key)
+
     def period(self, day: date) -> str:
         return {"never": "-", "yearly": str(day.year), "daily": day.isoformat()}[self.made.reset.value]
 
@@ -63,8 +77,9 @@ class Version:
         for literal, name in re.findall(r"([^{]*)(?:\{([^}]*)\})?", self.made.template):
             digits = {"YYYY": 4, "MM": 2, "DD": 2}.get(name) or (int(name[4:]) if name.startswith("SEQ") else 0)
             wider = f"|[1-9][0-9]{{{digits},9}}" if name[:3] == "SEQ" and self.made.overflow.value == "widen" else ""
-            dimension = self.made.dimensions.get(name)
-            values = "|".join(dimension.values) if dimension else "[A-Z]"
+            attribute = self.made.attributes.get(name)
+            form = attribute.form if attribute else self.made.dimensions.get(name)
+            values = pattern_of(form) if form else ""
             pattern += re.escape(literal)
             if name:
                 pattern += (
@@ -149,8 +164,10 @@ class Model:
 
     # What there is
 
-    def today(self) -> date:
-        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.now)).date()
+    def today(self, version: Version) -> date:
+        """Give the date in the zone of a version."""
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.now)
+        return moment.astimezone(ZoneInfo(version.made.timezone)).date()
 
     def in_use(self, code: str) -> list[Version]:
         versions = self.versions[code]
@@ -177,7 +194,7 @@ class Model:
         if (
             known is None
             and not ahead
-            and period > version.period(self.today())
+            and period > version.period(self.today(version))
             and (code, version.counting, period) not in self.opened
         ):
             raise Refused("NB013")
@@ -243,7 +260,8 @@ class Model:
 
     def _day(self, version: Version, said: Mapping[str, str]) -> date | None:
         """The last day that says this and is not after today, or else the first; None when no day does."""
-        today, year = self.today(), int(said.get("YYY", self.today().year))
+        today = self.today(version)
+        year = int(said.get("YYY", today.year))
         if "MM" in said:
             try:
                 return date(year, int(said["MM"]), int(said["DD"]))
@@ -307,11 +325,13 @@ class Model:
         version = self.active(code)
         if ttl > LIFETIME:
             raise Refused("NB011")
-        if set(key) != set(version.key) or any(key[name] not in version.made.dimensions[name].values for name in key):
+        if set(key) != set(version.key) or not version.fits(key):
             raise Refused("NB006")
-        if rev is not None and not version.made.attributes:
+        if rev is not None and not (
+            "REV" in version.made.attributes and is_of(version.made.attributes["REV"].form, rev)
+        ):
             raise Refused("NB006")
-        day = day or self.today()
+        day = day or self.today(version)
         sequence = self.begun(code, version, tuple(key[name] for name in version.key), version.period(day))
         self.check_order(sequence, version)
         again = sorted(sequence.pool)[:count] if version.made.reuse.value == "gapless" else []
@@ -461,7 +481,8 @@ class Model:
             value, period = int(said["SEQ"]), printed.period(day)
             new = Seq(code, version.era, tuple(said[name] for name in version.key), period)
             sequence, rows = good.setdefault(new.id, (self.sequences.get(new.id, new), {}))
-            ahead = day > self.today() and period > version.period(self.today())
+            today = self.today(version)
+            ahead = day > today and period > version.period(today)
             is_late = printed is not version and value not in sequence.states
             start = max(version.made.start, sequence.start if new.id in self.sequences else 0)
             if (
@@ -498,6 +519,8 @@ class Model:
         eras = [each for each in self.in_use(code) if each.era == int(era or 0)] if code in self.versions else []
         if not eras or len(eras[-1].key) != len(key) or not re.fullmatch(PERIODS[eras[-1].made.reset.value], period):
             raise Refused("NB044")
+        if not eras[-1].fits(dict(zip(eras[-1].key, key, strict=True))):
+            raise Refused("NB006")
         return code, eras[-1].era, tuple(key), period
 
     def adjust(self, id: str, next_value: int) -> None:
@@ -528,12 +551,12 @@ class Model:
     def open_period(self, code: str, period: str, key: Mapping[str, str] | None) -> None:
         version = self.active(code)
         if key is not None or not version.key:
-            if set(key or {}) != set(version.key):
+            if set(key or {}) != set(version.key) or not version.fits(key or {}):
                 raise Refused("NB006")
             self.begin(code, version, tuple((key or {})[name] for name in version.key), period)
             return
         self.check_name(version, period)
-        if period <= version.period(self.today()) or (code, version.counting, period) in self.opened:
+        if period <= version.period(self.today(version)) or (code, version.counting, period) in self.opened:
             raise Refused("NB050")
         keys = product(*(version.made.dimensions[name].values for name in version.key))
         if version.made.date_order.value == "period" and all(

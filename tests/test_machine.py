@@ -1,17 +1,20 @@
 """All commands, in any order, on several stores at once: each judges and does what a naive model does, and alike.
 
-After every step a refused command has left the log as it was. In the end the log holds every invariant, all stores
-hold the same bytes, and every value of every sequence is accounted for as the model has it. A history takes a tenth of
-a second, and many are needed: most of them run with --thorough only.
+After every step a refused command has left the log as it was, and an auditor accepts all that was written. Now and then
+the ledgers are archived and restored, and go on in the place of those that were lost; so they are at last. In the end
+the log holds every invariant, all stores hold the same bytes, and every value of every sequence is accounted for as the
+model has it. A history takes a tenth of a second, and many are needed: most of them run with --thorough only.
 """
 
 import asyncio
 import copy
 import shutil
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -53,9 +56,15 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Attribute, DateOrder, Definition, Dimension, Overflow, Reuse, Series
 from ledger.ports import Head, Record, Store
 from ledger.service import Ledger
-from ledger.stores import MemoryLog, MemoryStore, open_store
+from ledger.stores import MemoryLog, MemoryStore, SqlStore, open_store
 from ledger.system import RandomIds, aside, spawn
 from ledger.writer import Outcome
+from replay.archive.source import ArchiveSource
+from replay.archive.writing import archive
+from replay.examination import Examination
+from replay.restore import Plan, restore
+from replay.sources import DatabaseSource
+from replay.verify import verify
 from tests.api.client import Time
 from tests.given import at
 from tests.invariants import check_store, read_log
@@ -68,7 +77,9 @@ START = at("2025-12-30T23:00:00Z")
 REASON = "because the test says so"
 DAILY = "D-{X}-{YYYY}{MM}{DD}-{SEQ:1}"
 LETTERS = Dimension(values=("a", "b"))
+B_ALONE = Dimension(values=("b",))
 REV = {"REV": Attribute(Dimension(chars="A-Z", max=1), default="A")}
+A_ALONE = {"REV": Attribute(Dimension(chars="A", max=1), default="A")}
 
 
 def definition(template: str, **fields: Any) -> Definition:
@@ -81,11 +92,26 @@ FORMS: dict[str, list[Definition]] = {
         definition("Y-{X}-{SEQ:1}-{YYYY}", dimensions={"X": LETTERS}, reset=Reset.YEARLY),
         definition("Y-{X}-{SEQ:2}-{YYYY}", dimensions={"X": LETTERS}, reset=Reset.YEARLY, max_value=12),
         definition("YY-{SEQ:1}-{YYYY}", reset=Reset.YEARLY, reuse=Reuse.GAPLESS),
+        definition(
+            "Y-{X}-{SEQ:1}-{YYYY}", dimensions={"X": B_ALONE}, reset=Reset.YEARLY, timezone="Asia/Bangkok", start=3
+        ),
     ],
     "G": [
         definition("G-{SEQ:1}-{REV}", attributes=REV, reuse=Reuse.GAPLESS),
         definition("G-{SEQ:1}-{REV}", attributes=REV, reuse=Reuse.GAPLESS, description="the same", max_value=7),
         definition("G-{SEQ:2}", reuse=Reuse.NEVER, max_value=11),
+        definition("G-{SEQ:1}-{REV}", attributes=A_ALONE, reuse=Reuse.GAPLESS, timezone="America/Los_Angeles"),
+    ],
+    "P": [
+        definition("P-{X}-{K}-{SEQ:1}", dimensions={"X": LETTERS, "K": Dimension(chars="A-C", max=1)}),
+        definition("P-{X}-{K}-{SEQ:1}", dimensions={"X": B_ALONE, "K": Dimension(chars="B-C", max=1)}, start=2),
+        definition(
+            "PR-{K}-{X}-{SEQ:1}-{YYYY}",
+            dimensions={"X": LETTERS, "K": Dimension(chars="A-C", max=1)},
+            reset=Reset.YEARLY,
+            timezone="Pacific/Kiritimati",
+        ),
+        definition("P-{X}-{K}-{SEQ:1}-{REV}", dimensions={"X": LETTERS, "K": Dimension(values=("A",))}, attributes=REV),
     ],
     "D": [
         definition(DAILY, dimensions={"X": LETTERS}, reset=Reset.DAILY, date_order=DateOrder.PERIOD, manual=False),
@@ -100,14 +126,15 @@ FORMS: dict[str, list[Definition]] = {
 
 CODES = st.sampled_from([*FORMS, *FORMS, *FORMS, "NONE"])
 DAYS = st.sampled_from([None, None, date(2025, 12, 31), date(2026, 1, 1), date(2024, 2, 29), date(2027, 1, 1)])
-KEYS = st.sampled_from([{"X": "a"}, {"X": "b"}, {}, {"X": "c"}])
+KEYS = st.sampled_from([{"X": "a"}, {"X": "b"}, {}, {"X": "c"}, {"X": "a", "K": "D"}])
+PARTS = {"X": "ab", "K": "AB"}  # of keys that are mostly right
 TTLS = st.sampled_from([60, 300, 600, 600, 601])
 COUNTS = st.sampled_from([1, 1, 2, 3, 9])
 PERIODS = st.sampled_from(["2024", "2025", "2026", "2027", "2026-01-01", "2026-01-02"])
 VALUES = st.integers(0, 13)
 NUMBERS = [
     "Y-a-1-2025", "Y-a-4-2025", "Y-a-9-2025", "Y-b-01-2026", "YY-2-2025", "G-1-B", "G-5-B", "G-8-B", "G-07",
-    "D-a-20251231-3", "W0", "W7", "W11", "2025/W4", "X",
+    "D-a-20251231-3", "W0", "W7", "W11", "2025/W4", "X", "P-a-A-2", "P-b-C-3", "PR-A-a-4-2025", "P-a-A-3-A",
 ]  # fmt: skip
 
 
@@ -158,6 +185,7 @@ class Machine(RuleBasedStateMachine):
         self.commands = 0
         self.last: tuple[Command, Envelope] | None = None
         self.acknowledged: list[Outcome] = []
+        self.audit = Examination("")
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(work)
@@ -169,8 +197,12 @@ class Machine(RuleBasedStateMachine):
             self.define(code, forms[0])
 
     async def _begin(self) -> None:
-        self.stores = await type(self).open_stores()
-        for store in self.stores:
+        self._serve(await type(self).open_stores())
+        self.audit = Examination((await self.stores[0].head()).ledger_id)
+
+    def _serve(self, stores: Sequence[Store]) -> None:
+        self.stores, self.ledgers = stores, []
+        for store in stores:
             timed: Any = Timed(store, self.clock)
             self.ledgers.append(Ledger(timed, clock=self.clock, ids=RandomIds(), spawn=spawn, aside=aside))
             self.ledgers[-1].writer.start()
@@ -182,9 +214,12 @@ class Machine(RuleBasedStateMachine):
             self.run(self._end())
             self.runner.close()
 
-    async def _end(self) -> None:
+    async def _stop(self) -> None:
         for ledger in self.ledgers:
             await ledger.writer.stop()
+
+    async def _end(self) -> None:
+        await self._stop()
         for store in self.stores:
             await store.close()
 
@@ -255,7 +290,7 @@ class Machine(RuleBasedStateMachine):
 
     def some_sequence(self, data: st.DataObject) -> str:
         return data.draw(
-            st.sampled_from([*self.model.sequences, "Y:a:2025", "G:-", "Y:a", "D:b:2026-01-01", "W:-"]),
+            st.sampled_from([*self.model.sequences, "Y:a:2025", "G:-", "Y:a", "D:b:2026-01-01", "W:-", "P:a:A:-"]),
             label="sequence",
         )
 
@@ -276,7 +311,7 @@ class Machine(RuleBasedStateMachine):
         return DefineSeries((series,)), lambda model: model.define(code, series.definition, series.max_value)
 
     def amending(self, data: st.DataObject) -> Asked:
-        code, form = data.draw(st.sampled_from(list(FORMS))), data.draw(st.integers(0, 2))
+        code, form = data.draw(st.sampled_from(list(FORMS))), data.draw(st.integers(0, 3))
         return self.defining(code, FORMS[code][form % len(FORMS[code])])
 
     def adjusting_the_maximum(self, data: st.DataObject) -> Asked:
@@ -292,7 +327,8 @@ class Machine(RuleBasedStateMachine):
         versions = self.model.versions.get(code)
         key = data.draw(KEYS)
         if versions and data.draw(st.integers(0, 9)):
-            key = dict.fromkeys(versions[-1].key, data.draw(st.sampled_from("ab")))
+            which = data.draw(st.sampled_from([0, 1]))
+            key = {name: PARTS[name][which] for name in versions[-1].key}
         rev = data.draw(st.sampled_from([None, None, "B"]))
         token = self.token()
         command = Reserve(code, token, key, count, ttl, document_date=day, attributes={"REV": rev} if rev else {})
@@ -345,7 +381,11 @@ class Machine(RuleBasedStateMachine):
         return AdjustSequence(id, next_value, REASON), lambda model: model.adjust(id, next_value)
 
     def opening(self, data: st.DataObject) -> Asked:
-        code, period, key = data.draw(CODES), data.draw(PERIODS), data.draw(st.sampled_from([None, {"X": "a"}]))
+        code, period, key = (
+            data.draw(CODES),
+            data.draw(PERIODS),
+            data.draw(st.sampled_from([None, {"X": "a"}, {"X": "b", "K": "A"}])),
+        )
         return OpenPeriod(code, period, key, REASON), lambda model: model.open_period(code, period, key)
 
     def resetting(self, data: st.DataObject) -> Asked:
@@ -503,6 +543,14 @@ class Machine(RuleBasedStateMachine):
             found = {each.id: states_of(each) for each in ledger.state.sequences()}
             assert found == {each.id: each.states for each in self.model.sequences.values()}
 
+    @invariant()
+    def an_auditor_accepts_what_was_written(self) -> None:
+        """All that the first store holds; in the end the others hold the same bytes, and all of them are audited."""
+        if self.stores:
+            rows = self.run(self.stores[0].events(after=self.audit.position, limit=1_000_000))
+            found = self.audit.take(rows) or self.audit.finish()
+            assert found is None, f"position {self.audit.flawed} is not legal: {found}"
+
     async def _check(self) -> None:
         logs: list[list[Record]] = []
         for store, ledger in zip(self.stores, self.ledgers, strict=True):
@@ -550,6 +598,104 @@ class Machine(RuleBasedStateMachine):
             assert told.replaces == (self.model.sequences[back[0][0]].prints[back[0][1]].number if back else None)
 
 
+class Restored(Machine):
+    """The same, with restores from archives, up to `most` of them and one at last; `directory` takes the archives."""
+
+    most: int
+    directory: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.restores = 0
+
+    @precondition(lambda self: self.restores < self.most)
+    @rule(data=st.data(), margin=st.sampled_from([1, 1, 2, None]))
+    def restore(self, data: st.DataObject, margin: int | None) -> None:
+        """Without a margin, by the one that a restore computes."""
+        self.restored(margin, data.draw(st.lists(st.tuples(CODES, PERIODS), max_size=2).map(tuple)))
+
+    def restored(self, margin: int | None, opened: tuple[tuple[str, str], ...] = ()) -> None:
+        """Go on with what was restored from an archive of each ledger, behind a fence."""
+        self.restores += 1
+        plan = Plan("tester", REASON, margin=margin, opened=opened)
+        margins = self.run(self._restore(plan))
+        assert len(set(margins)) == 1
+        assert margins[0] == (margin or margins[0])
+        self.model.fence(margins[0], opened)
+        self.model.recorded = self.model.now
+
+    async def _restore(self, plan: Plan) -> list[int]:
+        lost, margins = self.stores, []
+        await self._stop()
+        stores, ids = await type(self).open_stores(), SameIds(self.envelope().command_id)
+        for old, new in zip(lost, stores, strict=True):
+            source, timed = await self._archived(old), cast(SqlStore, Timed(new, self.clock))
+            done = await restore(source, timed, plan, clock=self.clock, ids=ids)
+            assert done.margin
+            margins.append(done.margin)
+            await old.close()
+        self._serve(stores)
+        for ledger in self.ledgers:
+            await ledger.writer.fresh()
+        return margins
+
+    async def _archived(self, store: Store) -> ArchiveSource:
+        """Archive a ledger, and verify what the archive holds."""
+        directory = self.directory / uuid4().hex
+        await archive(DatabaseSource(cast(SqlStore, store)), directory, lambda *_: None)
+        source = ArchiveSource(directory)
+        report = await verify(source, [])
+        assert not report.flaws, report.flaws
+        return source
+
+    def teardown(self) -> None:
+        """Restore at last, as an operator does who knows no better; go on, and be audited again."""
+        try:
+            if self.stores:
+                self.restored(None)
+                self.go_on()
+                self.an_auditor_accepts_what_was_written()
+                self.run(self._verify())
+        finally:
+            super().teardown()
+
+    def go_on(self) -> None:
+        """Issue a number for a key of each series, and close every sequence."""
+        for code, versions in self.model.versions.items():
+            key, token = {name: PARTS[name][1] for name in versions[-1].key}, self.token()
+            self.ask(Reserve(code, token, key, 1, 60), partial(reserved, code=code, token=token, key=key))
+        for token in [token for token, held in self.model.held.items() if held.values]:
+            self.ask(Confirm(token, "DOC"), partial(confirmed, token=token))
+        for id in list(self.model.sequences):
+            self.ask(ClosePeriod(id, REASON), partial(Model.close, id=id))
+
+    async def _verify(self) -> None:
+        """Verify what stands in the databases, with their tables."""
+        for store in self.stores:
+            if isinstance(store, SqlStore):
+                report = await verify(DatabaseSource(store))
+                assert not report.flaws, report.flaws
+
+
+def reserved(model: Model, code: str, token: str, key: Mapping[str, str]) -> None:
+    model.reserve(code, token, key, 1, 60, None, None)
+
+
+def confirmed(model: Model, token: str) -> None:
+    model.confirm(token, "DOC", None, release_rest=True)
+
+
+class SameIds(RandomIds):
+    """Ids that are the same for every store of a step."""
+
+    def __init__(self, command_id: bytes) -> None:
+        super().__init__()
+        self._command_id = command_id
+
+    def command_id(self) -> bytes:
+        return self._command_id
+
+
 CAUSES = {
     ValueState.RESERVED: {"NumbersReserved"},
     ValueState.CONFIRMED: {"NumbersConfirmed", "NumberAssigned", "NumbersImported"},
@@ -588,11 +734,17 @@ async def answered(work: Coroutine[Any, Any, Outcome]) -> Outcome | Rejection:
 
 
 def run(
-    open_stores: Callable[[], Coroutine[Any, Any, Sequence[Store]]], examples: int, steps: int, phases: Sequence[Phase]
+    open_stores: Callable[[], Coroutine[Any, Any, Sequence[Store]]],
+    directory: Path,
+    *,
+    examples: int,
+    steps: int,
+    restores: int,
+    phases: Sequence[Phase],
 ) -> None:
-    made = type("Run", (Machine,), {"open_stores": staticmethod(open_stores)})
+    members = {"open_stores": staticmethod(open_stores), "directory": directory, "most": restores}
     run_state_machine_as_test(
-        made,
+        type("Run", (Restored,), members),
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
@@ -603,11 +755,18 @@ def run(
     )
 
 
-def test_memory_does_as_the_model() -> None:
+def test_memory_does_as_the_model(tmp_path: Path) -> None:
     async def stores() -> Sequence[Store]:
         return [MemoryStore(MemoryLog("test"))]
 
-    run(stores, examples=rounds(35, thorough=300), steps=40, phases=(Phase.generate, Phase.shrink))
+    run(
+        stores,
+        tmp_path,
+        examples=rounds(35, thorough=300),
+        steps=40,
+        restores=rounds(1, thorough=3),
+        phases=(Phase.generate, Phase.shrink),
+    )
 
 
 def test_memory_and_sqlite_do_as_the_model(tmp_path: Path) -> None:
@@ -618,13 +777,20 @@ def test_memory_and_sqlite_do_as_the_model(tmp_path: Path) -> None:
         shutil.copy(empty_sqlite(), file)
         return [MemoryStore(MemoryLog("test")), open_store(f"sqlite+aiosqlite:///{file}")]
 
-    run(stores, examples=rounds(8, thorough=40), steps=30, phases=(Phase.generate, Phase.shrink))
+    run(
+        stores,
+        tmp_path,
+        examples=rounds(8, thorough=40),
+        steps=30,
+        restores=rounds(1, thorough=2),
+        phases=(Phase.generate, Phase.shrink),
+    )
 
 
-def test_mariadb_does_as_the_model(mariadb: MariaDB) -> None:
+def test_mariadb_does_as_the_model(mariadb: MariaDB, tmp_path: Path) -> None:
     async def stores() -> Sequence[Store]:
         made = mariadb_ledger(mariadb)
         return [MemoryStore(MemoryLog("test")), made.open()]
 
     # Shrinking would make hundreds of schemas.
-    run(stores, examples=rounds(2, thorough=6), steps=40, phases=(Phase.generate,))
+    run(stores, tmp_path, examples=rounds(2, thorough=6), steps=40, restores=1, phases=(Phase.generate,))

@@ -175,7 +175,8 @@ class TestSettings:
         store, careless = ledger.open(), ledger.open(allow_unsafe=True)
         await append(store, 1)
         with setting(mariadb, name, value):
-            for fault in (await fault_of(store.begin()), await fault_of(store.head())):
+            for look in (store.begin, store.head, store.head_and_now):
+                fault = await fault_of(look())
                 assert fault.code is Code.DATABASE_UNSAFE
                 assert name in fault.detail
                 assert not fault.transient

@@ -119,6 +119,10 @@ class MariaDBStore(SqlStore):
         await self._stay_safe()
         return await super().head()
 
+    async def head_and_now(self) -> tuple[Head, int]:
+        await self._stay_safe()
+        return await super().head_and_now()
+
     async def begin(self) -> SqlTransaction:
         await self._stay_safe()
         return await super().begin()

@@ -206,11 +206,6 @@ class SqlStore(ABC):
         rows = await self._read(self._head_and_now)
         return head_of(rows[0] if rows else None), rows[0][-1]
 
-    async def now(self) -> int:
-        """Read the database's clock, in microseconds since 1970 UTC."""
-        ((now,),) = await self._read(select(self.now_column()))
-        return int(now)
-
     async def stops(self) -> Sequence[Stop]:
         rows = await self._read(HEAD_AND_STOPS)
         head = head_of(rows[0] if rows else None)

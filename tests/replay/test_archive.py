@@ -418,7 +418,7 @@ async def test_it_says_up_to_when_it_is_complete(tmp_path: Path, monkeypatch: py
     file = await sqlite_with(history(20), tmp_path)
     async with opened_sqlite(file) as store:
         source = DatabaseSource(store)
-        before = await store.now()
+        _, before = await store.head_and_now()
         _, manifest = await archive(source, tmp_path / "archive", silent)
         assert manifest.complete_until is None, "a build before format 3 would refuse it"
         last = (await source.extent()).last
@@ -429,7 +429,8 @@ async def test_it_says_up_to_when_it_is_complete(tmp_path: Path, monkeypatch: py
         await transaction.commit()
         _, manifest = await archive(source, tmp_path / "archive", silent)
         assert manifest.complete_until is not None
-        assert before - IN_FLIGHT_MICROSECONDS <= manifest.complete_until <= await store.now()
+        _, after = await store.head_and_now()
+        assert before - IN_FLIGHT_MICROSECONDS <= manifest.complete_until <= after
         assert Manifest.read(tmp_path / "archive") == manifest
         assert (await ArchiveSource(tmp_path / "archive").extent()).complete_until == manifest.complete_until
         later = replace(await source.extent(), complete_until=manifest.complete_until + 1)
@@ -446,7 +447,8 @@ async def test_a_clock_that_leapt_ahead_promises_nothing_that_is_to_come(
     file = await sqlite_with(history(20), tmp_path)
     async with opened_sqlite(file) as store:
         if whose == "database":
-            monkeypatch.setattr(store, "now", AsyncMock(side_effect=lambda: true() + hour))
+            told = await store.head(), true() + hour
+            monkeypatch.setattr(store, "head_and_now", AsyncMock(return_value=told))
         else:
             monkeypatch.setattr(SystemClock, "now", lambda: true() + hour)
         until = (await DatabaseSource(store).extent()).complete_until

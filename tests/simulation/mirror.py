@@ -60,7 +60,7 @@ class MirrorServer:
 
     def harm(self) -> None:
         """Go away, come back, lose everything, come back as it was, or be written to by somebody."""
-        match self.random.randrange(5 if self.keys is HavingKeys.ALL else 4):
+        match self.random.randrange(8 if self.keys is HavingKeys.ALL else 4):
             case 0:
                 self.is_away = not self.is_away
                 self.seen["mirror away" if self.is_away else "mirror back"] += 1
@@ -69,7 +69,7 @@ class MirrorServer:
                 self.seen["mirror flushed"] += 1
             case 2:
                 self._dump = list(self.held.entries)
-            case 4 if self.held.entries:
+            case 4 | 5 | 6 | 7 if self.held.entries:
                 self._forge()
                 self.seen["mirror forged"] += 1
             case _:
