@@ -115,9 +115,16 @@ class Node:
 
 
 @asynccontextmanager
-async def opened_store(settings: Settings, *, allow_unsafe: bool = False) -> AsyncIterator[SqlStore]:
+async def opened_store(
+    settings: Settings, *, allow_unsafe: bool = False, reads_only: bool = False
+) -> AsyncIterator[SqlStore]:
     """Open the database alone, for those who need no fold of the log in memory."""
-    store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout, allow_unsafe=allow_unsafe)
+    store = open_store(
+        settings.database_url,
+        lock_timeout_ms=settings.lock_timeout,
+        allow_unsafe=allow_unsafe,
+        reads_only=reads_only,
+    )
     try:
         yield store
     finally:
@@ -125,9 +132,11 @@ async def opened_store(settings: Settings, *, allow_unsafe: bool = False) -> Asy
 
 
 @asynccontextmanager
-async def log_and_mirror(settings: Settings, *, allow_unsafe: bool = False) -> AsyncIterator[tuple[SqlStore, Stream]]:
+async def log_and_mirror(
+    settings: Settings, *, allow_unsafe: bool = False, reads_only: bool = False
+) -> AsyncIterator[tuple[SqlStore, Stream]]:
     """Open the log and its mirror for those who look at both, or mend one from the other."""
-    async with opened_store(settings, allow_unsafe=allow_unsafe) as store:
+    async with opened_store(settings, allow_unsafe=allow_unsafe, reads_only=reads_only) as store:
         stream = _connect(settings, seconds=OPERATOR_SECONDS)((await store.head()).ledger_id, await generation(store))
         try:
             yield store, stream

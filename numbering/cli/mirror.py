@@ -48,7 +48,7 @@ def status(as_json: bool, **options: str | None) -> None:
         return await compare(stream, store), await stream.overview(), await generation(store), await store.stops()
 
     with told(json=as_json):
-        found, overview, fences, stops = _on_mirror(settings, looked)
+        found, overview, fences, stops = _on_mirror(settings, looked, reads_only=True)
     answer = _status(found, overview, fences, stops)
     say_json(answer) if as_json else _show_status(answer)
     if found.forbids_writing or stops:
@@ -122,13 +122,13 @@ def _and_lifted(work: Work[int]) -> Work[tuple[int, list[Stop]]]:
     return done
 
 
-def _on_mirror(settings: Settings, work: Work[Result]) -> Result:
+def _on_mirror(settings: Settings, work: Work[Result], *, reads_only: bool = False) -> Result:
     """Do `work` on the log and its mirror; what fails becomes a Fault, what is refused a Rejection."""
     if not settings.redis_url:
         note(f"no mirror is configured: set {PREFIX}REDIS_URL, or give --redis-url")
         raise SystemExit(USAGE_ERROR)
     try:
-        return asyncio.run(_opened(settings, work))
+        return asyncio.run(_opened(settings, work, reads_only))
     except StreamFault as fault:
         raise Fault(Code.REDIS_UNAVAILABLE, str(fault)) from fault
     except upkeep.Refused as refused:
@@ -138,8 +138,8 @@ def _on_mirror(settings: Settings, work: Work[Result]) -> Result:
         raise Fault(Code.OUTCOME_UNKNOWN, str(doubt), advice=advice) from doubt
 
 
-async def _opened(settings: Settings, work: Work[Result]) -> Result:
-    async with log_and_mirror(settings) as (store, stream):
+async def _opened(settings: Settings, work: Work[Result], reads_only: bool) -> Result:
+    async with log_and_mirror(settings, reads_only=reads_only) as (store, stream):
         return await work(store, stream)
 
 

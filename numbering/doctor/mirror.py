@@ -24,7 +24,7 @@ async def examine(settings: Settings) -> list[Finding]:
 async def _look(settings: Settings) -> Iterable[Finding]:
     """Compare, whatever else is wrong with the database: that has its own lines."""
     try:
-        async with log_and_mirror(settings, allow_unsafe=True) as (store, stream):
+        async with log_and_mirror(settings, reads_only=True) as (store, stream):
             found, overview = await compare(stream, store), await stream.overview()
     except StoreFault as unread:
         return [fault(CHECK, unread, when_away="mend the database first")]
