@@ -1,5 +1,6 @@
-"""Directories in which nothing can be written, also by root, to whom the modes of files mean nothing."""
+"""Directories in which nothing can be written, also by root, to whom the modes of files mean nothing otherwise."""
 
+import ctypes
 import os
 import subprocess
 from collections.abc import Iterator
@@ -8,16 +9,18 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["looked_at", "read_only"]
+__all__ = ["looked_at", "read_only", "without_rights"]
 
-NOBODY = 65534
+CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3: two words of each set
+PASSES_MODES = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 
 
 @contextmanager
 def read_only(directory: Path) -> Iterator[Path]:
-    """Give a path to a directory by which nothing can be written: a read-only mount, or this process is nobody.
+    """Give a path to a directory by which nothing can be written.
 
-    The second where a container lets nobody mount. That nothing can be written is tried out.
+    It is a read-only mount; where a container lets nobody mount, the modes of the files, which then bind this process.
+    That nothing can be written is tried out.
     """
     with ExitStack() as stack:
         place = directory.parent / f"{directory.name}-read-only"
@@ -25,8 +28,7 @@ def read_only(directory: Path) -> Iterator[Path]:
         if _mounted(directory, place):
             stack.callback(_unmount, place)
         else:
-            place = directory
-            stack.enter_context(_as_nobody(directory))
+            place = stack.enter_context(without_rights(directory))
         with pytest.raises(OSError, match=r"Read-only|denied"):
             (place / "new").touch()
         yield place
@@ -45,23 +47,38 @@ def _unmount(place: Path) -> None:
 
 
 @contextmanager
-def _as_nobody(directory: Path) -> Iterator[None]:
-    """Take the right to write from this process; root becomes nobody meanwhile."""
-    for path in (directory, *directory.rglob("*")):
+def without_rights(directory: Path) -> Iterator[Path]:
+    """Let nobody write to a directory and what is in it, by their modes."""
+    paths = [directory, *directory.rglob("*")]
+    before = {path: path.stat().st_mode for path in paths}
+    for path in paths:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    for parent in directory.parents:
-        if parent.stat().st_uid == os.getuid():
-            parent.chmod(parent.stat().st_mode | 0o555)
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(NOBODY)
+    try:
+        with _bound_by_modes():
+            yield directory
+    finally:
+        for path, mode in before.items():
+            path.chmod(mode)
+
+
+@contextmanager
+def _bound_by_modes() -> Iterator[None]:
+    """Give up what lets root pass the modes of files, in this thread and those that it starts."""
+    if os.geteuid():
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; and the upper words of each
+    assert libc.capget(header, sets) == 0
+    effective = sets[0]
+    sets[0] = effective & ~PASSES_MODES
+    assert libc.capset(header, sets) == 0
     try:
         yield
     finally:
-        if is_root:
-            os.seteuid(0)
-        for path in (directory, *directory.rglob("*")):
-            path.chmod(0o755 if path.is_dir() else 0o644)
+        sets[0] = effective
+        assert libc.capset(header, sets) == 0
 
 
 def looked_at(directory: Path) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -21,7 +22,7 @@ from numbering.cli import main
 from numbering.cli.definitions import read_definitions
 from numbering.cli.effects import EFFECTS, Effect
 from tests.numbering.command import LETTERS, asked, elsewhere_in, ran, said
-from tests.numbering.readonly import looked_at, read_only
+from tests.numbering.readonly import looked_at, read_only, without_rights
 from tests.servers import MariaDB, Redis
 from tests.stores import new_mariadb, new_sqlite, setting
 
@@ -170,9 +171,10 @@ async def stop(url: str) -> None:
     await store.close()
 
 
-def test_a_read_only_file_system(place: Path, redis: Redis) -> None:
+@pytest.mark.parametrize("bound", [read_only, without_rights])
+def test_a_read_only_file_system(place: Path, redis: Redis, bound: Callable[[Path], Any]) -> None:
     here = place / "ledger"
-    with read_only(here) as there:
+    with bound(here) as there:
         read_all(place, there, sqlite_url(there), redis, lambda: looked_at(here))
 
 
