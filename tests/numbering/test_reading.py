@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import httpx
 import pytest
+from starlette.routing import Route
 
 from ledger.domain.commands import DefineSeries, Envelope, Issue, Reserve
 from ledger.domain.series import Series
@@ -21,6 +23,10 @@ from ledger.system import RandomIds, SystemClock, aside, spawn
 from numbering.cli import main
 from numbering.cli.definitions import read_definitions
 from numbering.cli.effects import EFFECTS, Effect
+from numbering.reading import only_reads
+from numbering.server import app_of
+from numbering.settings import load
+from numbering.wiring import Node
 from tests.numbering.command import LETTERS, asked, elsewhere_in, ran, said
 from tests.numbering.readonly import looked_at, read_only, without_rights
 from tests.servers import MariaDB, Redis
@@ -226,3 +232,130 @@ def test_a_server_and_an_account_that_can_only_read(place: Path, mariadb: MariaD
     with setting(mariadb, "read_only", "1"):
         read_all(place, here, database.service_url, redis, lambda: 0)
     assert mariadb.dump(database.name) == before
+
+
+# Over HTTP
+
+PATHS = [
+    "/v1/series",
+    "/v1/series/RFA",
+    f"/v1/reservations/{TOKEN}",
+    "/v1/reservations",
+    f"/v1/numbers/{NUMBER}",
+    "/v1/numbers?series=RFA",
+    "/v1/sequences",
+    f"/v1/sequences/{SEQUENCE}",
+    f"/v1/sequences/{SEQUENCE}/gaps",
+    "/v1/events",
+    "/v1/as-of?position=3",
+    "/health/live",
+]
+
+
+def check_served(url: str, look: Callable[[], object], code: str) -> None:
+    """Ask everything of a service that can only read, and see that what would write is refused and changes nothing."""
+    settings = load({"database_url": url}, {})
+    before = look()
+
+    async def ask() -> None:
+        found = await only_reads(settings)
+        why, clock = found or (None, None)
+        node = Node(settings, projects=True, only_reads=why, clock=clock)
+        app = app_of(node, settings)
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://x") as http,
+        ):
+            for path in PATHS * 2:
+                response = await http.get(path)
+                assert response.status_code == 200, (path, response.text)
+                assert look() == before, path
+            preview = await http.post("/v1/preview", json={"series": "RFA", "key": {"TYPE": "RPT"}})
+            assert (preview.status_code, preview.json()["numbers"][0]["value"]) == (200, 3)
+            refused = await http.post("/v1/issue", json={"series": "RFA", "key": {"TYPE": "RPT"}, "document": "D"})
+            assert (refused.status_code, refused.json()["title"]) == (503, code)
+            for path in PATHS:
+                assert (await http.get(path)).status_code == 200, path
+            health = (await http.get("/health")).json()
+            assert (health["status"], health["checks"]["database"]["title"]) == ("down", code)
+
+    asyncio.run(ask())
+    assert look() == before
+
+
+def test_a_service_on_a_read_only_file_system(place: Path) -> None:
+    here = place / "ledger"
+    with read_only(here) as there:
+        check_served(sqlite_url(there), lambda: looked_at(here), "DATABASE_READ_ONLY")
+
+
+def test_a_service_of_a_copy(place: Path) -> None:
+    here = place / "ledger"
+    with elsewhere_in(here):
+        said("replay", "--sqlite", "copy.db")
+    check_served(sqlite_url(here, "copy.db"), lambda: looked_at(here), "LEDGER_STOPPED")
+
+
+def test_a_service_with_an_account_that_can_only_read(place: Path, mariadb: MariaDB) -> None:
+    here, database = place / "ledger", new_mariadb(mariadb)
+    with elsewhere_in(here):
+        said("restore", "--from", sqlite_url(here), "--complete", "--into", database.admin_url)
+        said("projections", "rebuild", "--database-url", database.service_url)
+    mariadb.execute(f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {database.service.quoted}")
+    mariadb.execute(f"GRANT SELECT ON `{database.name}`.* TO {database.service.quoted}")
+    before = mariadb.dump(database.name)
+    check_served(database.service_url, lambda: 0, "DATABASE_UNAVAILABLE")
+    assert mariadb.dump(database.name) == before
+
+
+def test_every_path_that_is_read_is_tried_here(base: Path) -> None:
+    settings = load({"database_url": sqlite_url(base)}, {})
+    routes = app_of(Node(settings, projects=True), settings).routes
+    read = {route.path for route in routes if isinstance(route, Route) and "GET" in (route.methods or ())}
+    tried = {path for path in read for asked_for in PATHS if is_of(path, asked_for.partition("?")[0])}
+    assert read - tried == {"/v1/events/stream", "/health", "/health/ready", "/health/numbering"}
+
+
+def is_of(path: str, asked_for: str) -> bool:
+    parts, others = path.split("/"), asked_for.split("/")
+    return len(parts) == len(others) and all(
+        one.startswith("{") or one == other for one, other in zip(parts, others, strict=True)
+    )
+
+
+# The past, at the command line
+
+TOLD = ["series list", "series show", "reservation", "show", "sequences", "sequence", "gaps"]
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_the_past_is_told_by_any_source(place: Path, redis: Redis, name: str) -> None:
+    here = place / "ledger"
+    url, words = sqlite_url(here), words_of(name, place, here)
+    with elsewhere_in(here):
+        head = asked("sequences")["position"]
+        said("mirror", "rebuild", "--redis-url", redis.url)
+        said("archive", "archive")
+        before = ran(*words, "--at", str(head), "--json").stdout
+        said("issue", "RFA", "-k", "TYPE=RPT", "--document", "later")
+        said("maximum", "RFA", "500", "--reason", "later")
+        for source in (url, "archive"):
+            then = ran(*words, "--from", source, "--at", str(head), "--json")
+            assert (then.exit_code, then.stdout) == (0, before), (source, then.output)
+        mirror = ran(*words, "--from", redis.url, "--from", "archive", "--at", str(head), "--json")
+        assert mirror.stdout == before
+        assert said(*words, "--at", str(head))
+        assert "ends at position" in ran(*words, "--at", str(head + 50)).output
+
+
+def test_a_moment_that_is_ill_written_is_wrong_usage(place: Path) -> None:
+    with elsewhere_in(place / "ledger"):
+        assert "neither a position nor a time" in said("sequences", "--at", "yesterday", exit_code=2)
+
+
+def test_reading_a_due_reservation_records_nothing(place: Path) -> None:
+    with elsewhere_in(place / "ledger"):
+        assert "RESERVED" in said("gaps", SEQUENCE)
+        assert asked("reservation", TOKEN)["state"] == "RESERVED"
+        assert "ReservationExpired" not in said("replay", "--json")
