@@ -1,7 +1,7 @@
 """A ledger opened to be asked: as it is now, where it may only be read too, and marked where that must be said."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from numbering.settings import Settings
 from numbering.wiring import opened_store
 from projections.index import ProjectedIndex
 
-__all__ = ["Mark", "Opened", "copy_mark", "only_reads", "opened_queries"]
+__all__ = ["ClockOfCopy", "Mark", "Opened", "copy_mark", "only_reads", "opened_queries"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Mark:
     """What must be said with every answer: its first line in a table, and its first fields in JSON."""
 
     line: str
-    fields: Mapping[str, Any]
+    fields: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ async def opened_queries(settings: Settings, progress: Callable[[int], None]) ->
         reader = Reader(store)
         await reader.fresh(progress)
         mark = await copy_mark(store)
-        now = SystemClock().now if mark is None else lambda: 0  # then it is that of the last event
+        now = SystemClock.now if mark is None else ClockOfCopy.now
         queries = Queries(store, reader, now=now, aside=aside, index=ProjectedIndex(store))
         yield Opened(queries, () if mark is None else (mark,))
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,12 @@ import click
 
 from ledger.domain.calendar import instant_text
 from ledger.domain.rejection import Code, Rejection
+from ledger.ports import StoreFault
+from ledger.stores import SqlStore
 from ledger.system import SystemClock, aside
 from numbering.cli.caller import read_settings, settings_options
-from numbering.cli.output import Answer, Unreadable, progress, say_line, told
-from numbering.reading import Mark, Opened, copy_mark
+from numbering.cli.output import Answer, Unreadable, mark, progress, say_line, told
+from numbering.reading import ClockOfCopy, Mark, Opened, copy_mark
 from numbering.settings import Settings
 from numbering.sources import opened_sources
 from replay.asking import asked_then
@@ -30,6 +32,8 @@ __all__ = [
     "beyond_answer",
     "beyond_line",
     "beyond_option",
+    "mark_copies",
+    "mark_copy",
     "moment",
     "on_log",
     "say_beyond",
@@ -57,6 +61,7 @@ class LogPlace:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Source]:
         async with opened_sources(self.places, self.settings) as sources:
+            await mark_copies(sources)
             yield Combined(sources) if len(sources) > 1 else sources[0]
 
 
@@ -109,6 +114,19 @@ def say_beyond(beyond: int | None) -> None:
         say_line(beyond_line(instant_text(beyond)))
 
 
+async def mark_copies(sources: Sequence[Source]) -> None:
+    """Have it said with the answer which of the databases that are read is a copy, and as of when."""
+    for source in sources:
+        if isinstance(source, DatabaseSource):
+            await mark_copy(source.store)
+
+
+async def mark_copy(store: SqlStore) -> None:
+    with suppress(StoreFault):  # what cannot be read is told by what is read next
+        if found := await copy_mark(store):
+            mark(found.line, found.fields)
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Which log is read, up to when, and whether it may be a moment for which it is not known to be complete."""
@@ -132,14 +150,13 @@ class Asked:
         """Open what was asked for; what must be said with the answer is marked."""
         async with self.log.opened() as source:
             past = await Past.of(source, self.moment, allow_beyond=self.beyond)
-            marks = [] if past.beyond is None else [_beyond_mark(past.beyond)]
-            if isinstance(source, DatabaseSource) and (mark := await copy_mark(source.store)):
-                marks.append(mark)
-            clock = SystemClock().now if not any("copy" in each.fields for each in marks) else lambda: 0
+            marks = () if past.beyond is None else (_beyond_mark(past.beyond),)
+            is_copy = isinstance(source, DatabaseSource) and await copy_mark(source.store)
+            clock = ClockOfCopy.now if is_copy else SystemClock.now
             with progress("reading") as show:
                 asking = asked_then(source, past, self.moment, now=clock, aside=aside, progress=show)
                 async with asking as queries:
-                    yield Opened(queries, tuple(marks))
+                    yield Opened(queries, marks)
 
 
 def _beyond_mark(beyond: int) -> Mark:

@@ -11,6 +11,7 @@ from ledger.log import generation
 from ledger.ports import Fault, Head, OutcomeUnknown, Stop, reasons
 from ledger.stores import SqlStore
 from numbering.cli.caller import read_settings, settings_options
+from numbering.cli.logs import mark_copy
 from numbering.cli.output import Answer, note, progress, say_facts, say_json, say_line, say_table, told
 from numbering.exits import REJECTED, USAGE_ERROR
 from numbering.settings import PREFIX, Settings
@@ -140,6 +141,7 @@ def _on_mirror(settings: Settings, work: Work[Result], *, reads_only: bool = Fal
 
 async def _opened(settings: Settings, work: Work[Result], reads_only: bool) -> Result:
     async with log_and_mirror(settings, reads_only=reads_only) as (store, stream):
+        await mark_copy(store)
         return await work(store, stream)
 
 

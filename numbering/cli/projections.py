@@ -12,6 +12,7 @@ from ledger.domain.rejection import Code
 from ledger.ports import Fault
 from ledger.stores import SqlStore
 from ledger.system import SystemClock
+from numbering.cli.logs import mark_copy
 from numbering.cli.options import on_ledger
 from numbering.cli.output import Answer, note, progress, say_line, say_table
 from numbering.cli.session import Session
@@ -107,6 +108,7 @@ def _on_store(settings: Settings, work: Callable[[SqlStore], Awaitable[T]], *, w
 
     async def done() -> T:
         async with opened_store(settings, reads_only=not writes) as store:
+            await mark_copy(store)
             try:
                 return await work(store)
             except UnknownEvent as why:

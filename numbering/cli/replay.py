@@ -27,7 +27,7 @@ from numbering.cli.logs import (
     on_log,
     say_beyond,
 )
-from numbering.cli.output import Answer, LongTable, progress, say_facts, say_json, say_line, say_table
+from numbering.cli.output import Answer, LongTable, marked, progress, say_facts, say_json, say_line, say_table
 from replay.copying import copy_to, make_copy, opened_copy
 from replay.moments import Past, folded
 from replay.numbers import Listed, Wanted, all_numbers
@@ -125,7 +125,7 @@ async def _say_numbers(past: Past, answer: Answer, pages: AsyncIterator[Sequence
 
 
 async def _say_numbers_json(past: Past, answer: Answer, pages: AsyncIterator[Sequence[Listed]]) -> None:
-    click.echo(written(beyond_answer(past.beyond) | answer)[: -len(b"}\n")] + b',"numbers":[', nl=False)
+    click.echo(written(marked(beyond_answer(past.beyond) | answer))[: -len(b"}\n")] + b',"numbers":[', nl=False)
     between = b""
     async for page in pages:
         rows = (written(number_answer(each.row, each.sequence)).rstrip() for each in page)

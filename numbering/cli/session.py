@@ -24,9 +24,9 @@ from ledger.writer import Outcome
 from numbering.cli.caller import actor
 from numbering.cli.effects import check_may_write
 from numbering.cli.logs import Asked
-from numbering.cli.output import Answer, fail, note, say_json, say_line
+from numbering.cli.output import Answer, fail, mark, note, say_json
 from numbering.exits import INTERRUPTED
-from numbering.reading import Mark, opened_queries
+from numbering.reading import opened_queries
 from numbering.settings import Settings
 from numbering.wiring import Node
 
@@ -55,7 +55,6 @@ class Session:
     ) -> None:
         self.settings = settings
         self._asked = asked
-        self._marks: list[Mark] = []
         self.making = Making(RandomIds(), settings.reservation_ttl)
         self.json = json
         self._key = idempotency_key
@@ -130,12 +129,7 @@ class Session:
 
     def tell(self, answer: Answer, show: Callable[[Answer], None]) -> None:
         """Say the answer: as JSON when that was asked for, else as `show` does."""
-        if self.json:
-            say_json({name: value for mark in self._marks for name, value in mark.fields.items()} | answer)
-            return
-        for mark in self._marks:
-            say_line(mark.line)
-        show(answer)
+        say_json(answer) if self.json else show(answer)
 
     async def _with_ledger(self, work: Callable[[Ledger], Awaitable[Result]]) -> Result:
         async with Node(self.settings) as node:
@@ -149,7 +143,8 @@ class Session:
                 opened = await stack.enter_async_context(self._asked.opened())
             else:
                 opened = await stack.enter_async_context(opened_queries(self.settings, _say_progress))
-            self._marks = list(opened.marks)
+            for each in opened.marks:
+                mark(each.line, each.fields)
             with self._watched():
                 return await work(opened.queries)
 

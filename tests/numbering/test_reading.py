@@ -193,6 +193,10 @@ def test_a_copy_on_a_read_only_file_system_says_that_it_is_one(place: Path, redi
         read_all(place, there, url, redis, lambda: looked_at(here))
         head = asked("gaps", SEQUENCE, "--database-url", url)["copy"]
         assert head["position"] == asked("sequences", "--database-url", url)["position"] > 4
+        for name in set(READING) - {"doctor", "mirror status", "upgrade", "verify", "export verify", "archive"}:
+            words = [word.replace(WRITTEN, "again") for word in words_of(name, place, there)]
+            with elsewhere_in(place / WRITTEN):
+                assert asked(*words, "--database-url", url)["copy"] == head, name
         first, *_ = said("gaps", SEQUENCE, "--database-url", url).splitlines()
         assert first == f"A COPY of the ledger, as of position {head['position']}, {head['recorded_at']}"
 
