@@ -22,7 +22,8 @@ from ledger.stores import open_store
 from ledger.system import RandomIds, SystemClock, aside, spawn
 from numbering.cli import main
 from numbering.cli.definitions import read_definitions
-from numbering.cli.effects import EFFECTS, Effect
+from numbering.cli.effects import Effect
+from numbering.cli.main import EFFECTS
 from numbering.reading import only_reads
 from numbering.server import app_of
 from numbering.settings import load
