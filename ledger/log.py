@@ -29,7 +29,7 @@ from ledger.domain.history import ReservationHistory, confirmed_by
 from ledger.domain.results import MAX_VOID_EVENTS, may_be_of_void
 from ledger.domain.series import Series
 from ledger.domain.state import State
-from ledger.ports import Index, Record, Store
+from ledger.ports import Events, Index, Record
 from ledger.writer.follower import stopped
 
 __all__ = ["Log", "cause_of", "generation"]
@@ -38,14 +38,14 @@ PAGE = 250  # events read at a time, for which nobody waits longer than some mil
 MAX_POSITION = 1 << 62
 
 
-async def generation(store: Store) -> int:
+async def generation(store: Events) -> int:
     """Say how often the ledger was restored with a fence: what continues it is told from what was cut off by that."""
     last = await store.events_of_stream(LEDGER_STREAM, before=MAX_POSITION, limit=1)
     fence = _decoded(last[0]).event if last else None
     return fence.generation if isinstance(fence, RestoreFenced) else 0
 
 
-async def format_of(store: Store) -> int:
+async def format_of(store: Events) -> int:
     """Say which format of events the log has been raised to."""
     last = await store.events_of_stream(FORMAT_STREAM, before=MAX_POSITION, limit=1)
     raised = _decoded(last[0]).event if last else None
@@ -55,7 +55,7 @@ async def format_of(store: Store) -> int:
 class Log:
     """Where there is an `index` of single values, only what it does not know yet is looked for event by event."""
 
-    def __init__(self, store: Store, index: Index | None) -> None:
+    def __init__(self, store: Events, index: Index | None) -> None:
         self._store = store
         self._index = index
 

@@ -17,6 +17,7 @@ __all__ = [
     "NO_LEDGER",
     "Aside",
     "Clock",
+    "Events",
     "Fault",
     "Head",
     "Ids",
@@ -260,15 +261,8 @@ class Transaction(Protocol):
         """Give up the lock and all changes; never raises, and does nothing after a commit."""
 
 
-class Store(Protocol):
-    async def head(self) -> Head:
-        """Read the head without its lock."""
-
-    async def head_and_now(self) -> tuple[Head, int]:
-        """Read the head without its lock, and the database's clock beside it, in microseconds since 1970 UTC."""
-
-    async def stops(self) -> Sequence[Stop]:
-        """Read the committed reasons for which writing is stopped, without the lock."""
+class Events(Protocol):
+    """The committed events, looked up without the lock."""
 
     async def events(self, *, after: int, limit: int) -> Sequence[Record]:
         """Read up to `limit` committed events behind a position, in order, without the lock."""
@@ -284,6 +278,17 @@ class Store(Protocol):
 
     async def events_of_stream(self, stream: str, *, before: int, limit: int) -> Sequence[Record]:
         """Read up to `limit` committed events of a stream in front of a position, the newest first, unlocked."""
+
+
+class Store(Events, Protocol):
+    async def head(self) -> Head:
+        """Read the head without its lock."""
+
+    async def head_and_now(self) -> tuple[Head, int]:
+        """Read the head without its lock, and the database's clock beside it, in microseconds since 1970 UTC."""
+
+    async def stops(self) -> Sequence[Stop]:
+        """Read the committed reasons for which writing is stopped, without the lock."""
 
     async def newest_snapshot(self, fold_version: int, *, at_most: int) -> Snapshot | None:
         """Read the snapshot of the highest position, up to a limit, that this version of the fold wrote."""

@@ -58,7 +58,7 @@ async def taken(settings: Settings, *, seconds: float, show: Callable[[int, int]
 
 async def _look(settings: Settings) -> Census:
     pids = other_holders(settings.database_url)  # before the file is opened here
-    async with opened_store(settings) as store:
+    async with opened_store(settings, reads_only=True) as store:
         table = Processes(store)
         connections = await table.connections()
         processes, now = await table.all()

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.app import create_app
 from ledger.domain.rejection import Code
-from ledger.ports import StoreFault
+from ledger.ports import Clock, Fault, StoreFault
 from ledger.stores import migrate
 from numbering.census import other_holders
 from numbering.exits import FAULT
@@ -73,11 +73,25 @@ def collect_less_often() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def serve(settings: Settings, *, allow_unsafe: bool, start_unverified: bool, is_alone: bool) -> int:
+def serve(
+    settings: Settings,
+    *,
+    allow_unsafe: bool,
+    start_unverified: bool,
+    is_alone: bool,
+    only_reads: tuple[Fault, Clock] | None = None,
+) -> int:
     """Serve until SIGINT or SIGTERM, finish what was accepted, and give the exit code."""
     collect_less_often()
+    why, clock = only_reads or (None, None)
     node = Node(
-        settings, allow_unsafe=allow_unsafe, start_unverified=start_unverified, projects=True, is_alone=is_alone
+        settings,
+        allow_unsafe=allow_unsafe,
+        start_unverified=start_unverified,
+        projects=True,
+        is_alone=is_alone,
+        only_reads=why,
+        clock=clock,
     )
     app = app_of(node, settings)
     try:

@@ -37,26 +37,32 @@ def left_out(sources: Sequence[Source]) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def opened_sources(places: Sequence[str], settings: Settings) -> AsyncIterator[list[Source]]:
+async def opened_sources(
+    places: Sequence[str], settings: Settings, *, reads_only: bool = True
+) -> AsyncIterator[list[Source]]:
     """Open what is named: a database URL, a Redis URL, or the directory of an archive.
+
+    Nothing is changed there, and no right to write is needed, unless it is not said to be only for reading.
 
     A mirror is asked last: which of Redis's streams is meant, the others say. A Fault when one cannot be opened.
     """
     async with AsyncExitStack() as stack:
         found: dict[str, Source] = {}
         for place in sorted(places, key=lambda one: one.startswith(REDIS)):
-            found[place] = await _opened(place, settings, list(found.values()), stack)
+            found[place] = await _opened(place, settings, list(found.values()), stack, reads_only)
         try:
             yield [found[place] for place in places]
         except StreamFault as fault:
             raise Fault(Code.REDIS_UNAVAILABLE, str(fault)) from fault
 
 
-async def _opened(place: str, settings: Settings, others: Sequence[Source], stack: AsyncExitStack) -> Source:
+async def _opened(
+    place: str, settings: Settings, others: Sequence[Source], stack: AsyncExitStack, reads_only: bool
+) -> Source:
     if place.startswith(REDIS):
         return await _mirror(place, keys_of(settings), others, stack)
     if "://" in place:
-        store = open_store(place, lock_timeout_ms=settings.lock_timeout, allow_unsafe=True)
+        store = open_store(place, lock_timeout_ms=settings.lock_timeout, allow_unsafe=True, reads_only=reads_only)
         stack.push_async_callback(store.close)
         return DatabaseSource(store, "the database")
     return ArchiveSource(Path(place))

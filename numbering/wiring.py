@@ -7,6 +7,7 @@ from typing import Self
 
 from ledger.domain.formats import NEWEST_FORMAT
 from ledger.log import generation
+from ledger.ports import Clock, Fault
 from ledger.service import Ledger
 from ledger.stores import SqlStore, open_store
 from ledger.system import RandomIds, SystemClock, aside, end, spawn
@@ -35,6 +36,7 @@ class Node:
     `start_unverified` lets it write before mirror and archive were compared with the log. One that `projects` takes its
     turn in keeping the projections, writes snapshots, verifies the log in the background, keeps tables of dates, and
     says that it serves; a command that is over in a moment does not. One that `is_alone` raises the ledger's format.
+    One that `only_reads` changes nothing, neither the database nor Redis, and tells that reason to whoever commands.
     """
 
     def __init__(
@@ -45,12 +47,21 @@ class Node:
         start_unverified: bool = False,
         projects: bool = False,
         is_alone: bool = False,
+        only_reads: Fault | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        self.store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout, allow_unsafe=allow_unsafe)
+        self._only_reads = only_reads
+        projects = projects and not only_reads
+        self.store = open_store(
+            settings.database_url,
+            lock_timeout_ms=settings.lock_timeout,
+            allow_unsafe=allow_unsafe,
+            reads_only=only_reads is not None,
+        )
         self.projections = Projections(self.store)
         self.ledger = Ledger(
             self.store,
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             ids=RandomIds(),
             spawn=spawn,
             aside=aside,
@@ -67,8 +78,9 @@ class Node:
         self.verifier = self._verifier(settings.verify_rate) if projects and settings.verify_rate else None
         self._presence = self._of_this_process() if projects else None
         self._is_alone = is_alone
-        self.relay = self._relay(settings, verified=start_unverified) if settings.redis_url else None
-        self._archive = Path(settings.archive) if settings.archive and not start_unverified else None
+        self.relay = self._relay(settings, verified=start_unverified) if settings.redis_url and not only_reads else None
+        is_guarded = settings.archive and not start_unverified and not only_reads
+        self._archive = Path(settings.archive) if is_guarded else None
         self._projects = projects
         self._stack = AsyncExitStack()
 
@@ -92,6 +104,8 @@ class Node:
             if self.relay:
                 self.relay.start()
                 stack.push_async_callback(self.relay.stop)
+            if self._only_reads:
+                self.ledger.writer.refuse(self._only_reads)
             self.ledger.start()
             stack.push_async_callback(self.ledger.stop)
             if self.projector:
@@ -118,9 +132,16 @@ class Node:
 
 
 @asynccontextmanager
-async def opened_store(settings: Settings, *, allow_unsafe: bool = False) -> AsyncIterator[SqlStore]:
+async def opened_store(
+    settings: Settings, *, allow_unsafe: bool = False, reads_only: bool = False
+) -> AsyncIterator[SqlStore]:
     """Open the database alone, for those who need no fold of the log in memory."""
-    store = open_store(settings.database_url, lock_timeout_ms=settings.lock_timeout, allow_unsafe=allow_unsafe)
+    store = open_store(
+        settings.database_url,
+        lock_timeout_ms=settings.lock_timeout,
+        allow_unsafe=allow_unsafe,
+        reads_only=reads_only,
+    )
     try:
         yield store
     finally:
@@ -128,9 +149,11 @@ async def opened_store(settings: Settings, *, allow_unsafe: bool = False) -> Asy
 
 
 @asynccontextmanager
-async def log_and_mirror(settings: Settings, *, allow_unsafe: bool = False) -> AsyncIterator[tuple[SqlStore, Stream]]:
+async def log_and_mirror(
+    settings: Settings, *, allow_unsafe: bool = False, reads_only: bool = False
+) -> AsyncIterator[tuple[SqlStore, Stream]]:
     """Open the log and its mirror for those who look at both, or mend one from the other."""
-    async with opened_store(settings, allow_unsafe=allow_unsafe) as store:
+    async with opened_store(settings, allow_unsafe=allow_unsafe, reads_only=reads_only) as store:
         stream = _connect(settings, seconds=OPERATOR_SECONDS)((await store.head()).ledger_id, await generation(store))
         try:
             yield store, stream

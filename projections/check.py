@@ -22,7 +22,7 @@ from projections.refold import Backward, Forward
 from projections.rows import GapRow, LinkRow, NumberRow, ReservationRow, SequenceRow, SeriesRow
 from projections.snapshot import Snapshot, snapshot
 
-__all__ = ["Progress", "Report", "check"]
+__all__ = ["Progress", "Report", "check", "note_check"]
 
 MAX_SHOWN = 200  # characters of a value: a definition may have a hundred thousand
 MAX_DIFFERENCES = 20  # are told; then nobody needs more to know that it is to be rebuilt
@@ -47,27 +47,37 @@ Progress = Callable[[int, int], None]  # so many of so many steps are done
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a check found at a position; no `differences` means that every row is as the log says."""
+    """What a check found at a position; no `differences` means that every row is as the log says.
+
+    `slot` and `epoch` name the tables; the slot is empty when none is live.
+    """
 
     position: int
     rows: int
     differences: tuple[str, ...]
+    slot: str = ""
+    epoch: int = 0
 
 
 class _Enough(Exception):
     """More differences need not be looked for."""
 
 
-async def check(store: SqlStore, progress: Progress = lambda done, of: None, *, now: int = 0) -> Report:
-    """Check the live tables at their checkpoint, and note the result beside it."""
+async def check(store: SqlStore, progress: Progress = lambda done, of: None) -> Report:
+    """Check the live tables at their checkpoint. Nothing is written."""
     async with snapshot(store, seconds=STATEMENT_SECONDS) as seen:
         if seen.checkpoint is None:
             return Report(0, 0, ("no projection is live yet: start the service, or rebuild",))
         comparison = _Comparison(store, seen, progress)
         with suppress(_Enough):
             await comparison.run()
-        report = Report(seen.position, comparison.rows, tuple(comparison.differences))
-        of = {"of_slot": seen.checkpoint.slot, "of_epoch": seen.checkpoint.epoch}
+        of = seen.checkpoint
+        return Report(seen.position, comparison.rows, tuple(comparison.differences), of.slot, of.epoch)
+
+
+async def note_check(store: SqlStore, report: Report, *, now: int) -> None:
+    """Note the result of a check beside the checkpoint that it is of."""
+    of = {"of_slot": report.slot, "of_epoch": report.epoch}
     what = shortened("; ".join(report.differences)) or None
     try:
         async with line(store) as connection:
@@ -76,7 +86,6 @@ async def check(store: SqlStore, progress: Progress = lambda done, of: None, *, 
             await connection.commit()
     except StoreFault as fault:  # what was found, after hours perhaps, is to be told all the same
         _log.warning("the result of the check could not be noted: %s", fault)
-    return report
 
 
 @dataclass

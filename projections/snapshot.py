@@ -61,7 +61,7 @@ async def snapshot(store: SqlStore, *, seconds: float | None = None) -> AsyncIte
     """
     try:
         for attempt in range(READ_ATTEMPTS):
-            async with store.readers.connect() as connection:
+            async with store.reading() as connection:
                 try:
                     async with asyncio.timeout(store.deadline):
                         slots = await _begun(connection)

@@ -21,7 +21,7 @@ from replay.files import sync_directory, writing
 from replay.following import Progress
 from replay.moments import Past, row_of, understood
 
-__all__ = ["copy_to", "make_copy", "opened_copy"]
+__all__ = ["copy_events", "copy_to", "make_copy", "opened_copy"]
 
 BATCH_EVENTS = 1_000
 PART = ".part"
@@ -34,6 +34,14 @@ async def copy_to(file: Path, past: Past, progress: Progress) -> None:
     with writing(file, again="run it again"), _new(file) as part:
         await make_copy(part, past, progress)
         await asyncio.to_thread(_settle, part)
+
+
+async def copy_events(file: Path, past: Past, progress: Progress) -> None:
+    """Copy a past to a file that is asked by its events alone."""
+    await migrate(_url(file), ledger_id=past.ledger_id)
+    async with opened_copy(file) as store:
+        with understood():
+            await _copy(store, past, progress)
 
 
 async def make_copy(file: Path, past: Past, progress: Progress) -> Fold:

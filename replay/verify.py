@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from ledger.codec import recorded_at
 from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Fault
-from ledger.system import SystemClock
 from projections.check import check
 from replay.archive.source import ArchiveSource
 from replay.archive.verification import verify_chain
@@ -248,7 +247,7 @@ class _Verification:
             what = f"an event stands behind the end of the log, which is {head.position}"
             self.report.flaws.append(Flaw(log.name, beyond[0].position, what))
         if not self.report.flaws:  # else they are of a log that is not the one that they were folded from
-            found = await check(log.store, self._progress, now=SystemClock().now())
+            found = await check(log.store, self._progress)
             if found.position:  # else none is live yet
                 self.report.rows = found.rows
                 self.report.flaws += [Flaw("the projections", None, each) for each in found.differences]

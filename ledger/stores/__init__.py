@@ -7,6 +7,7 @@ from ledger.stores.memory import MemoryLog, MemoryStore
 from ledger.stores.migration import migrate
 from ledger.stores.sql import SqlStore
 from ledger.stores.sqlite import SQLiteStore
+from ledger.stores.sqlite_reader import SQLiteReader
 from ledger.stores.urls import parse_url
 from ledger.system import SystemClock
 
@@ -20,16 +21,20 @@ def open_store(
     *,
     lock_timeout_ms: int = 5000,
     allow_unsafe: bool = False,
+    reads_only: bool = False,
     now: Callable[[], int] = SystemClock.now,
 ) -> SqlStore:
     """Give the store of a database URL; nothing is connected yet.
 
-    `allow_unsafe` accepts a MariaDB that could lose an acknowledged event. `now` is the clock of SQLite, whose clock
+    `allow_unsafe` accepts a MariaDB that could lose an acknowledged event, as does one that `reads_only`: it changes
+    nothing, not even an SQLite file's directory, and needs no right to write. `now` is the clock of SQLite, whose clock
     is this machine's; MariaDB has its own.
     """
     if lock_timeout_ms < MIN_LOCK_TIMEOUT_MS:
         raise ValueError(f"the lock timeout is {lock_timeout_ms} ms; it must be {MIN_LOCK_TIMEOUT_MS} or more")
     parsed = parse_url(url)
     if parsed.drivername == "mariadb+asyncmy":
-        return MariaDBStore(parsed, lock_timeout_ms=lock_timeout_ms, allow_unsafe=allow_unsafe)
+        return MariaDBStore(parsed, lock_timeout_ms=lock_timeout_ms, allow_unsafe=allow_unsafe or reads_only)
+    if reads_only:
+        return SQLiteReader(parsed, lock_timeout_ms=lock_timeout_ms, now=now)
     return SQLiteStore(parsed, lock_timeout_ms=lock_timeout_ms, now=now)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, NoReturn, TypeVar
 from weakref import WeakSet
 
@@ -35,6 +36,7 @@ __all__ = [
     "READ_CONNECTIONS",
     "STOPS",
     "Columns",
+    "FileChanged",
     "SqlStore",
     "has_died",
     "head_of",
@@ -108,6 +110,15 @@ Columns = Sequence[Any]
 T = TypeVar("T")
 
 
+class FileChanged(StoreFault):
+    """What was just read may be nonsense, because somebody changed the file meanwhile: read it once more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Code.DATABASE_UNAVAILABLE, "the file was changed while it was read", advice="try again", transient=True
+        )
+
+
 class SqlStore(ABC):
     """A ledger in one database; at most one transaction at a time. A dialect says how to lock and names its errors.
 
@@ -147,6 +158,10 @@ class SqlStore(ABC):
     def _check_not_closed(self) -> None:
         if self._is_closed:
             raise StoreFault(Code.DATABASE_UNAVAILABLE, "the store is closed")
+
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Give a pooled connection that commits by itself, to read with."""
+        return self.readers.connect()
 
     @abstractmethod
     async def prepare(self, connection: AsyncConnection) -> None:
@@ -326,10 +341,10 @@ class SqlStore(ABC):
         """
         for attempt in range(READ_ATTEMPTS):
             try:
-                async with asyncio.timeout(self.deadline), self.readers.connect() as connection:
+                async with asyncio.timeout(self.deadline), self.reading() as connection:
                     return await work(connection)
             except Exception as error:
-                if not has_died(error) or attempt == READ_ATTEMPTS - 1:
+                if not (has_died(error) or isinstance(error, FileChanged)) or attempt == READ_ATTEMPTS - 1:
                     self.raise_from(error)
         raise AssertionError
 

@@ -92,11 +92,7 @@ class SQLiteStore(SqlStore):
         if missing is not None:
             raise missing
         given = self._file.startswith("file:")
-        uri = self._file if given else f"file:{quote(self._file)}?mode=rw"
-        options = dict(self._arguments, uri=True, timeout=self._busy_seconds, isolation_level=None, factory=_Connection)
-        driver = _Driver(partial(sqlite3.connect, uri, **options))
-        self._threads = {thread for thread in self._threads if thread.is_alive()} | {driver._thread}
-        connection = await driver  # starts the thread
+        connection = await self.connected(self._file if given else f"file:{quote(self._file)}?mode=rw")
         try:
             await connection.execute_fetchall("PRAGMA journal_mode = WAL")
             await connection.execute_fetchall("PRAGMA synchronous = FULL")
@@ -104,6 +100,12 @@ class SQLiteStore(SqlStore):
             connection.stop()
             raise
         return connection
+
+    async def connected(self, uri: str) -> aiosqlite.Connection:
+        options = dict(self._arguments, uri=True, timeout=self._busy_seconds, isolation_level=None, factory=_Connection)
+        driver = _Driver(partial(sqlite3.connect, uri, **options))
+        self._threads = {thread for thread in self._threads if thread.is_alive()} | {driver._thread}
+        return await driver  # starts the thread
 
 
 class _Driver(aiosqlite.Connection):

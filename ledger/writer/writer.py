@@ -105,6 +105,9 @@ class Writer:
         self._readers: list[tuple[float, asyncio.Future[State]]] = []
         self._fault: Fault | None = Fault(Code.DATABASE_UNAVAILABLE, "the service is still reading the log")
         self._fault_since = clock.monotonic()
+        self._is_unreadable = True  # whether `_fault` keeps from reading too
+        self._is_writing = False  # in this turn, or when the last one failed
+        self._write_at = 0.0
         self._stopped: Fault | None = None
         self._may_be_mended = False
         self._held: Fault | None = None
@@ -143,7 +146,7 @@ class Writer:
 
     async def fresh(self) -> State:
         """Give the state folded from all that was committed when this was called. Read it before you await."""
-        self._refuse_if_useless()
+        self._refuse_if_useless(writes=False)
         reader: asyncio.Future[State] = asyncio.get_running_loop().create_future()
         self._readers.append((self._clock.monotonic() + self._limits.lock_timeout_seconds, reader))
         self._wake.set()
@@ -181,12 +184,17 @@ class Writer:
         since = self._queue.oldest()
         return 0.0 if since is None else self._clock.monotonic() - since
 
-    def _refuse_if_useless(self) -> None:
+    def _refuse_if_useless(self, *, writes: bool = True) -> None:
         if self._closing_at is not None:
             raise Fault(Code.SHUTTING_DOWN, "the service is stopping", advice="try again with another process")
         if self._stopped:
             raise self._stopped.again()
-        if self._fault and self._clock.monotonic() - self._fault_since > self._limits.lock_timeout_seconds:
+        is_in_the_way = writes or self._is_unreadable
+        if (
+            self._fault
+            and is_in_the_way
+            and self._clock.monotonic() - self._fault_since > self._limits.lock_timeout_seconds
+        ):
             raise self._fault.again()
 
     # What decides beside the writer whether it may write
@@ -242,6 +250,7 @@ class Writer:
         finally:
             self._closing_at = self._closing_at or self._clock.monotonic()
             self._answer(len(self._decided))
+            self._is_writing = False
             self._fail_all(Fault(Code.SHUTTING_DOWN, "the service stopped before it began this command"))
 
     def _is_finished(self) -> bool:
@@ -251,13 +260,18 @@ class Writer:
 
     async def _rest(self) -> None:
         """Pause after a failure; else wait until there is something to do."""
-        if self._backoff:
+        if self._backoff and not self._is_writing:
             await asyncio.sleep(self._at_most(self._backoff))
+        elif self._backoff:
+            await self._wait(self._backoff)  # who only reads need not wait for that
         elif not self._has_work():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._at_most(self._limits.idle_seconds)):
-                    await self._wake.wait()
+            await self._wait(self._limits.idle_seconds)
         self._wake.clear()
+
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._at_most(seconds)):
+                await self._wake.wait()
 
     def _at_most(self, seconds: float) -> float:
         """Give so many seconds, or those until a command must be answered if that is sooner."""
@@ -275,6 +289,7 @@ class Writer:
         """Serve what waits, once, and translate every way in which that can fail."""
         self._drop_overdue()
         self._set_alarm()
+        self._is_writing = False
         try:
             await self._serve()
             self._recover()
@@ -319,7 +334,9 @@ class Writer:
         if self._has_caught_up():
             await self._lift_dated_ahead()
         if not self._behind and not self._held and self._has_reason_to_lock():
-            await self._attempt()
+            self._is_writing = True
+            if self._clock.monotonic() >= self._write_at:
+                await self._attempt()
 
     async def _catch_up(self) -> None:
         """Follow the log without the lock, a part at a time, for all who had asked for it before."""
@@ -328,6 +345,7 @@ class Writer:
         self._behind = fold is None
         if fold is None:
             return
+        self._is_unreadable = False
         served = {id(reader) for _, reader in asked}  # those who came meanwhile may have seen more
         self._readers = [each for each in self._readers if id(each[1]) not in served]
         for _, reader in asked:
@@ -487,6 +505,8 @@ class Writer:
     # Failing
 
     def _recover(self) -> None:
+        if self._is_writing and self._clock.monotonic() < self._write_at:
+            return  # it only read, and still has to write what failed
         self._backoff, self._contentions = 0.0, 0
         if not self._behind:
             self._fault = None
@@ -509,13 +529,15 @@ class Writer:
             self._fault_since = self._clock.monotonic()
         if self._fault is None or self._fault.detail != fault.detail:
             _log.warning("%s: %s", fault.code.name, fault.detail)
-        self._fault = fault
+        self._fault, self._is_unreadable = fault, not self._is_writing
 
     def _retreat(self) -> None:
         """Pause, longer each time, and read the log before the next try."""
         limits = self._limits
         self._behind = True
         self._backoff = min(max(2 * self._backoff, limits.backoff_seconds), limits.max_backoff_seconds)
+        if self._is_writing:
+            self._write_at = self._clock.monotonic() + self._backoff
 
     def _refuse(self, fault: Fault) -> None:
         """Answer all that wait; the next command looks again whether the reason still stands."""
@@ -525,7 +547,7 @@ class Writer:
 
     async def _halt(self, why: BrokenChain | UnknownEvent) -> None:
         """Stop for good: what this process knows and what the log says cannot both be true."""
-        self._stopped = stopped(str(why))
+        self._stopped, self._is_writing = stopped(str(why)), False  # nor can it be read
         # What it could not fold has spoilt the state; and a newer process knows the event that this one does not.
         self._may_be_mended = isinstance(why, BrokenChain)
         _log.critical("%s", self._stopped.detail)
@@ -593,7 +615,8 @@ class Writer:
     def _fail_all(self, fault: Fault) -> None:
         for waiting in self._queue.draw(len(self._queue)):
             waiting.answer(_outcome_unknown() if waiting.in_doubt else fault.again())
-        self._fail_readers(fault, float("inf"))
+        if not self._is_writing:  # what keeps from writing keeps nobody from reading
+            self._fail_readers(fault, float("inf"))
 
 
 def _too_late(limits: Limits) -> Fault:

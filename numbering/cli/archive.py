@@ -8,6 +8,7 @@ import click
 
 from ledger.domain.calendar import instant_text
 from numbering.cli.caller import read_settings, settings_options
+from numbering.cli.logs import mark_copies
 from numbering.cli.output import Answer, note, progress, say_facts, say_json, told
 from numbering.exits import USAGE_ERROR
 from numbering.settings import PREFIX, Settings
@@ -47,6 +48,7 @@ def archive(directory: Path | None, as_json: bool, **options: Any) -> None:
 
 async def _archived(settings: Settings, directory: Path) -> tuple[int, Manifest]:
     async with opened_sources([settings.database_url], settings) as (source,):
+        await mark_copies([source])
         with progress("archiving") as show:
             return await archive_log(source, directory, show)
 

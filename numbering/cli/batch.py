@@ -47,7 +47,7 @@ def batch(session: Session, file: BinaryIO, atomic: bool) -> None:
     async def carried_out(ledger: Ledger) -> tuple[Answer, bool]:
         return await carry_out(ledger, asked, session.envelope("batch", asked.model_dump(mode="json")), session.making)
 
-    answer, replayed = session.read(carried_out)
+    answer, replayed = session.act(carried_out)
     if replayed:
         note(REPLAYED)
     session.tell(answer, _show)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,22 +10,30 @@ import click
 
 from ledger.domain.calendar import instant_text
 from ledger.domain.rejection import Code, Rejection
+from ledger.ports import StoreFault
+from ledger.stores import SqlStore
+from ledger.system import SystemClock, aside
 from numbering.cli.caller import read_settings, settings_options
-from numbering.cli.output import Answer, Unreadable, note, say_line, told
+from numbering.cli.output import Answer, Unreadable, mark, note, progress, say_line, told
+from numbering.reading import ClockOfCopy, Mark, Opened, copy_mark
 from numbering.settings import Settings
 from numbering.sources import left_out, opened_sources
+from replay.asking import asked_then
 from replay.combined import Combined
-from replay.moments import END, Moment, moment_of
-from replay.sources import Source
+from replay.moments import END, Moment, Past, moment_of
+from replay.sources import DatabaseSource, Source
 
 __all__ = [
     "SOURCES",
     "TIMES",
+    "Asked",
     "LogPlace",
     "at_option",
     "beyond_answer",
     "beyond_line",
     "beyond_option",
+    "mark_copies",
+    "mark_copy",
     "moment",
     "on_log",
     "say_beyond",
@@ -53,6 +61,7 @@ class LogPlace:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Source]:
         async with opened_sources(self.places, self.settings) as sources:
+            await mark_copies(sources)
             yield Combined(sources) if len(sources) > 1 else sources[0]
             for sentence in left_out(sources):
                 note(sentence)
@@ -72,8 +81,16 @@ def on_log(function: Callable[..., None]) -> Callable[..., None]:
 
     shared = click.option("--json", "as_json", is_flag=True, help="Answer with JSON, errors too.")(command)
     shared = settings_options("database_url")(shared)
-    helped = "Where the log is read; may be repeated.  [default: the ledger's database]"
-    return click.option("--from", "places", multiple=True, metavar="SOURCE", help=helped)(shared)
+    return from_option(shared)
+
+
+from_option = click.option(
+    "--from",
+    "places",
+    multiple=True,
+    metavar="SOURCE",
+    help="Where the log is read; may be repeated.  [default: the ledger's database]",
+)
 
 
 at_option = click.option("--at", metavar="MOMENT", help="A position, or a time.  [default: the end of the log]")
@@ -97,6 +114,55 @@ def beyond_line(until: str) -> str:
 def say_beyond(beyond: int | None) -> None:
     if beyond is not None:
         say_line(beyond_line(instant_text(beyond)))
+
+
+async def mark_copies(sources: Sequence[Source]) -> None:
+    """Have it said with the answer which of the databases that are read is a copy, and as of when."""
+    for source in sources:
+        if isinstance(source, DatabaseSource):
+            await mark_copy(source.store)
+
+
+async def mark_copy(store: SqlStore) -> None:
+    with suppress(StoreFault):  # what cannot be read is told by what is read next
+        if found := await copy_mark(store):
+            mark(found.line, found.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which log is read, up to when, and whether it may be a moment for which it is not known to be complete."""
+
+    log: LogPlace
+    moment: Moment
+    beyond: bool
+
+    @property
+    def is_past(self) -> bool:
+        """Whether anything was said: otherwise it is the ledger itself as it is now."""
+        return self.log.is_given or self.moment != END
+
+    @asynccontextmanager
+    async def past(self) -> AsyncIterator[Past]:
+        async with self.log.opened() as source:
+            yield await Past.of(source, self.moment, allow_beyond=self.beyond)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Opened]:
+        """Open what was asked for; what must be said with the answer is marked."""
+        async with self.log.opened() as source:
+            past = await Past.of(source, self.moment, allow_beyond=self.beyond)
+            marks = () if past.beyond is None else (_beyond_mark(past.beyond),)
+            is_copy = isinstance(source, DatabaseSource) and await copy_mark(source.store)
+            clock = ClockOfCopy.now if is_copy else SystemClock.now
+            with progress("reading") as show:
+                asking = asked_then(source, past, self.moment, now=clock, aside=aside, progress=show)
+                async with asking as queries:
+                    yield Opened(queries, marks)
+
+
+def _beyond_mark(beyond: int) -> Mark:
+    return Mark(beyond_line(instant_text(beyond)), beyond_answer(beyond))
 
 
 def moment(text: str | None) -> Moment:

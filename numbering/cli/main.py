@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from numbering.cli.effects import Effect
 from numbering.exits import FAULT, INTERRUPTED
 
-__all__ = ["main"]
+__all__ = ["EFFECTS", "main"]
 
 # Each with the module and the function that it is, which is loaded when it is run: most need few of the others.
 COMMANDS: Mapping[str, str] = {
@@ -54,9 +55,61 @@ COMMANDS: Mapping[str, str] = {
     "completion": "completion:completion",
 }
 
+# What each does to the ledger, those of groups by their whole name.
+EFFECTS: Mapping[str, Effect] = {
+    "serve": Effect.WRITES,
+    "migrate": Effect.WRITES,
+    "series apply": Effect.WRITES,
+    "series list": Effect.READS,
+    "series show": Effect.READS,
+    "preview": Effect.READS,
+    "reserve": Effect.WRITES,
+    "issue": Effect.WRITES,
+    "confirm": Effect.WRITES,
+    "extend": Effect.WRITES,
+    "cancel": Effect.WRITES,
+    "reservation": Effect.READS,
+    "assign": Effect.WRITES,
+    "void": Effect.WRITES,
+    "link": Effect.WRITES,
+    "show": Effect.READS,
+    "sequences": Effect.READS,
+    "sequence": Effect.READS,
+    "gaps": Effect.READS,
+    "adjust": Effect.WRITES,
+    "open": Effect.WRITES,
+    "reset": Effect.WRITES,
+    "close": Effect.WRITES,
+    "maximum": Effect.WRITES,
+    "retire": Effect.WRITES,
+    "batch": Effect.WRITES,
+    "import": Effect.READS_IN_A_DRY_RUN,
+    "verify": Effect.READS,
+    "history": Effect.READS,
+    "replay": Effect.READS,
+    "diff": Effect.READS,
+    "export events": Effect.READS,
+    "export numbers": Effect.READS,
+    "export verify": Effect.READS,
+    "archive": Effect.READS,
+    "restore": Effect.WRITES,
+    "mirror status": Effect.READS,
+    "mirror rebuild": Effect.WRITES,
+    "mirror adopt": Effect.WRITES,
+    "projections status": Effect.READS,
+    "projections check": Effect.READS_UNLESS_TOLD,
+    "projections rebuild": Effect.WRITES,
+    "upgrade": Effect.READS_IN_A_DRY_RUN,
+    "doctor": Effect.READS,
+    "bench": Effect.IS_ELSEWHERE,
+    "completion": Effect.IS_ELSEWHERE,
+}
+
 
 class _Group(click.Group):
     """Lists its commands in the order of COMMANDS, and ends as a program of a shell should."""
+
+    effects = EFFECTS
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -14,6 +14,7 @@ from ledger.ports import Fault, Head, OutcomeUnknown, Stop, reasons
 from ledger.stores import SqlStore
 from numbering.cli.adoption import Telling
 from numbering.cli.caller import read_settings, settings_options
+from numbering.cli.logs import mark_copy
 from numbering.cli.output import Answer, note, progress, say_facts, say_json, say_line, say_table, told
 from numbering.exits import FAULT, REJECTED, USAGE_ERROR
 from numbering.mirror_keys import SETTING, new_key, write_new
@@ -55,7 +56,7 @@ def status(as_json: bool, **options: str | None) -> None:
         return found, _status(found, stream, await stream.overview(), fences, stops)
 
     with told(json=as_json):
-        found, answer = _on_mirror(settings, looked)
+        found, answer = _on_mirror(settings, looked, reads_only=True)
     say_json(answer) if as_json else _show_status(answer)
     if found.needs_operator or answer["stopped"]:
         raise SystemExit(REJECTED)
@@ -207,13 +208,13 @@ def _and_lifted(work: Work[int]) -> Work[tuple[int, list[Stop]]]:
     return done
 
 
-def _on_mirror(settings: Settings, work: Work[Result]) -> Result:
+def _on_mirror(settings: Settings, work: Work[Result], *, reads_only: bool = False) -> Result:
     """Do `work` on the log and its mirror; what fails becomes a Fault, what is refused a Rejection."""
     if not settings.redis_url:
         note(f"no mirror is configured: set {PREFIX}REDIS_URL, or give --redis-url")
         raise SystemExit(USAGE_ERROR)
     try:
-        return asyncio.run(_opened(settings, work))
+        return asyncio.run(_opened(settings, work, reads_only))
     except StreamFault as fault:
         raise Fault(Code.REDIS_UNAVAILABLE, str(fault)) from fault
     except upkeep.Refused as refused:
@@ -223,8 +224,9 @@ def _on_mirror(settings: Settings, work: Work[Result]) -> Result:
         raise Fault(Code.OUTCOME_UNKNOWN, str(doubt), advice=advice) from doubt
 
 
-async def _opened(settings: Settings, work: Work[Result]) -> Result:
-    async with log_and_mirror(settings) as (store, stream):
+async def _opened(settings: Settings, work: Work[Result], reads_only: bool) -> Result:
+    async with log_and_mirror(settings, reads_only=reads_only) as (store, stream):
+        await mark_copy(store)
         return await work(store, stream)
 
 

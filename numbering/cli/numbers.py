@@ -8,7 +8,7 @@ import click
 from api import answers
 from api.requests import checked_token
 from api.schemas import PreviewBody, checked
-from ledger.service import Ledger
+from ledger.queries import Queries
 from numbering.cli.options import number_options, on_ledger
 from numbering.cli.output import Answer, say_facts, say_line, say_table
 from numbering.cli.session import Session, given
@@ -43,7 +43,7 @@ def preview(session: Session, **options: Any) -> None:
     body = checked(PreviewBody, given(**_asked(**options)))
     command = body.reserve(making.ids.token(), making.default_ttl_seconds)
 
-    async def previewed(ledger: Ledger) -> Answer:
+    async def previewed(ledger: Queries) -> Answer:
         return answers.previewed(await ledger.preview(command))
 
     session.tell(session.read(previewed), _show)
@@ -120,12 +120,12 @@ def cancel(session: Session, token: str, reason: str | None) -> None:
 
 @click.command(epilog="\b\nExample:\n  numbering reservation 1f50a9b2910fc0ac1538a1f087f875b9 --json")
 @click.argument("token")
-@on_ledger()
+@on_ledger(past=True)
 def reservation(session: Session, token: str) -> None:
     """Show what became of the numbers of a reservation."""
     checked_token(token)
 
-    async def history(ledger: Ledger) -> Answer:
+    async def history(ledger: Queries) -> Answer:
         return answers.history(*await ledger.reservation(token))
 
     session.tell(session.read(history), _show)
@@ -171,11 +171,11 @@ def link(session: Session, number: str, **fields: str) -> None:
 
 @click.command(epilog="\b\nExample:\n  numbering show INV-2025-000017")
 @click.argument("number")
-@on_ledger()
+@on_ledger(past=True)
 def show(session: Session, number: str) -> None:
     """Show what became of NUMBER, from the log."""
 
-    async def shown(ledger: Ledger) -> Answer:
+    async def shown(ledger: Queries) -> Answer:
         return answers.number_history(await ledger.number(number), ledger.state)
 
     session.tell(session.read(shown), show_history)

@@ -1,24 +1,27 @@
 """Options that commands share: those of every command on the ledger, and what numbers are asked for by."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from numbering.cli.caller import read_settings, settings_options
+from numbering.cli.logs import Asked, LogPlace, at_option, beyond_option, from_option, moment
 from numbering.cli.output import told
 from numbering.cli.session import Session
+from numbering.settings import Settings
 
 __all__ = ["key_option", "number_options", "on_ledger"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def on_ledger(*, writes: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def on_ledger(*, writes: bool = False, past: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command a `Session` as its first argument, with the options for that; the decorator next to it.
 
-    What the ledger refuses inside becomes the command's error and exit code.
+    One that can tell of the `past` takes any source of the log, and a moment. What the ledger refuses inside becomes
+    the command's error and exit code.
     """
 
     def wrap(function: Callable[..., None]) -> Callable[..., None]:
@@ -26,15 +29,26 @@ def on_ledger(*, writes: bool = False) -> Callable[[Callable[..., None]], Callab
         def command(*, database_url: str | None, json: bool, idempotency_key: str | None = None, **given: Any) -> None:
             settings = read_settings({"database_url": database_url})
             with told(json=json):
-                function(Session(settings, json=json, idempotency_key=idempotency_key), **given)
+                asked = _asked(settings, **{name: given.pop(name) for name in PAST}) if past else None
+                function(Session(settings, json=json, idempotency_key=idempotency_key, asked=asked), **given)
 
         shared = click.option("--json", is_flag=True, help="Answer with the JSON of HTTP, errors too.")(command)
         shared = settings_options("database_url")(shared)
+        if past:
+            shared = from_option(at_option(beyond_option(shared)))
         if writes:
             shared = click.option("--idempotency-key", metavar="KEY", help=_KEY_HELP)(shared)
         return shared
 
     return wrap
+
+
+PAST = ("places", "at", "beyond")
+
+
+def _asked(settings: Settings, *, places: Sequence[str], at: str | None, beyond: bool) -> Asked:
+    log = LogPlace(places or [settings.database_url], settings, bool(places))
+    return Asked(log, moment(at), beyond)
 
 
 _KEY_HELP = "With the same key, the same command again has no second effect and gives the first answer."

@@ -26,6 +26,8 @@ __all__ = [
     "LongTable",
     "Unreadable",
     "fail",
+    "mark",
+    "marked",
     "note",
     "problem",
     "progress",
@@ -40,6 +42,7 @@ __all__ = [
 Answer = dict[str, Any]
 
 _GAP = "  "
+_MARKS = "numbering.marks"
 
 # What the API's clients are told is for programs that speak HTTP.
 _IN_OUR_WORDS = {
@@ -56,11 +59,34 @@ class Unreadable(Rejection):
 # Answers
 
 
+def mark(line: str, fields: Answer) -> None:
+    """Have something said with the answer of the command that runs: before its first line, or first in its JSON."""
+    click.get_current_context().meta.setdefault(_MARKS, []).append((line, fields))
+
+
+def marked(answer: Answer) -> Answer:
+    """Give an answer with the fields that it is marked with."""
+    return {name: value for _, fields in _marks() for name, value in fields.items()} | answer
+
+
+def _say_marks() -> None:
+    for line, _ in _marks():
+        click.echo(_encodable(line))
+    _marks().clear()
+
+
+def _marks() -> list[tuple[str, Answer]]:
+    context = click.get_current_context(silent=True)
+    found: list[tuple[str, Answer]] = context.meta.setdefault(_MARKS, []) if context else []
+    return found
+
+
 def say_json(answer: object) -> None:
-    click.echo(as_json(answer), nl=False)
+    click.echo(as_json(marked(answer) if isinstance(answer, dict) else answer), nl=False)
 
 
 def say_line(text: str) -> None:
+    _say_marks()
     click.echo(_encodable(text))
 
 
@@ -88,6 +114,7 @@ class LongTable:
         return not self._widths
 
     def say(self, rows: Iterable[Sequence[object]]) -> None:
+        _say_marks()
         lines = [list(map(_cell, row)) for row in rows]
         if not self._widths:
             lines.insert(0, list(self._columns))
@@ -96,6 +123,7 @@ class LongTable:
 
 
 def _say(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Container[str] = ()) -> None:
+    _say_marks()
     written = (_drawn if sys.stdout.isatty() else _plain)(columns, rows, [column in right for column in columns])
     click.echo(_encodable(written), nl=False)
 

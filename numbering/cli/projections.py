@@ -12,13 +12,14 @@ from ledger.domain.rejection import Code
 from ledger.ports import Fault
 from ledger.stores import SqlStore
 from ledger.system import SystemClock
+from numbering.cli.logs import mark_copy
 from numbering.cli.options import on_ledger
 from numbering.cli.output import Answer, note, progress, say_line, say_table
 from numbering.cli.session import Session
 from numbering.exits import REJECTED
 from numbering.settings import Settings
 from numbering.wiring import opened_store
-from projections.check import check
+from projections.check import check, note_check
 from projections.checkpoints import Checkpoint, failed
 from projections.rebuild import rebuild
 from projections.snapshot import read_checkpoints
@@ -73,35 +74,41 @@ def rebuild_all(session: Session) -> None:
         with progress("rebuilding") as show:
             return {"rebuilt": True, "position": await rebuild(store, show)}
 
-    answer = _on_store(session.settings, rebuilt)
+    answer = _on_store(session.settings, rebuilt, writes=True)
     session.tell(answer, lambda told: say_line(f"rebuilt, up to position {told['position']}"))
 
 
-@projections.command(name="check", epilog="\b\nExample:\n  numbering projections check --json")
+@projections.command(
+    name="check", epilog="\b\nExamples:\n  numbering projections check --json\n  numbering projections check --note"
+)
+@click.option("--note", "is_noted", is_flag=True, help="Write the result down, for `status` and the service's health.")
 @on_ledger()
-def check_all(session: Session) -> None:
+def check_all(session: Session, *, is_noted: bool) -> None:
     """Compare every row with the log.
 
-    The log is folded again by other means than those that made the rows. The result is noted, for `status` and for the
-    service's health. Exits with 1 when there is a difference.
+    The log is folded again by other means than those that made the rows. Nothing is written, unless told --note. Exits
+    with 1 when there is a difference.
     """
 
     async def checked(store: SqlStore) -> Answer:
         with progress("checking") as show:
-            report = await check(store, show, now=SystemClock().now())
+            report = await check(store, show)
+        if is_noted:
+            await note_check(store, report, now=SystemClock().now())
         return {"rows": report.rows, "differences": list(report.differences), "position": report.position}
 
-    answer = _on_store(session.settings, checked)
+    answer = _on_store(session.settings, checked, writes=is_noted)
     session.tell(answer, _show_check)
     if answer["differences"]:
         raise SystemExit(REJECTED)
 
 
-def _on_store(settings: Settings, work: Callable[[SqlStore], Awaitable[T]]) -> T:
+def _on_store(settings: Settings, work: Callable[[SqlStore], Awaitable[T]], *, writes: bool = False) -> T:
     """Do some work on the database alone: no fold of the log into memory is needed."""
 
     async def done() -> T:
-        async with opened_store(settings) as store:
+        async with opened_store(settings, reads_only=not writes) as store:
+            await mark_copy(store)
             try:
                 return await work(store)
             except UnknownEvent as why:

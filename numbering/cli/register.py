@@ -1,7 +1,7 @@
 """Import a register of numbers that were kept before the ledger."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +15,7 @@ from api import answers
 from api.registers import DEFAULT_COLUMN, MAX_REGISTER_BYTES, Columns, lines_of, rows_of_csv, too_large
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
+from ledger.queries import Queries
 from ledger.service import Ledger
 from numbering.cli.options import on_ledger
 from numbering.cli.output import Answer, Unreadable, note, problem, say_line, say_table, visible
@@ -62,14 +63,15 @@ def import_register(
     """
     columns = Columns(column, date_column, document_column)
 
-    async def imported(ledger: Ledger) -> tuple[Answer, bool]:
-        register = await ledger.register(codes)
-        digest = await asyncio.to_thread(_read, register, file, columns)
-        position = await ledger.drop_held(register)
+    async def tried(ledger: Queries) -> tuple[Answer, bool]:
+        register, _, position = await _read_register(ledger, codes, file, columns)
         command = register.command(skip_bad=skip_bad)
-        if dry_run:
-            told = answers.imported(register, command, position)
-            return told | {"dry_run": True}, bool(command.bad) and not skip_bad
+        told = answers.imported(register, command, position)
+        return told | {"dry_run": True}, bool(command.bad) and not skip_bad
+
+    async def imported(ledger: Ledger) -> tuple[Answer, bool]:
+        register, digest, position = await _read_register(ledger, codes, file, columns)
+        command = register.command(skip_bad=skip_bad)
         arguments = {"file": digest, "series": codes, "column": column, "skip_bad": str(skip_bad)}
         others = given(date_column=date_column, document_column=document_column)
         try:
@@ -84,10 +86,19 @@ def import_register(
         await asyncio.to_thread(_read, register, file, columns)
         return answers.imported_again(register, outcome), False
 
-    told, is_finding = session.read(imported)
+    told, is_finding = session.read(tried) if dry_run else session.act(imported)
     session.tell(told, _show)
     if is_finding:
         raise SystemExit(REJECTED)
+
+
+async def _read_register(
+    ledger: Queries, codes: Sequence[str], file: Path, columns: Columns
+) -> tuple[Register, str, int]:
+    """Give the register without what the ledger holds already, the file's digest, and the position of the ledger."""
+    register = await ledger.register(codes)
+    digest = await asyncio.to_thread(_read, register, file, columns)
+    return register, digest, await ledger.drop_held(register)
 
 
 def _read(register: Register, file: Path, columns: Columns) -> str:

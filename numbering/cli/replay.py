@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +18,7 @@ from ledger.fold import Fold
 from numbering.cli.logs import (
     SOURCES,
     TIMES,
+    Asked,
     LogPlace,
     at_option,
     beyond_answer,
@@ -28,9 +27,9 @@ from numbering.cli.logs import (
     on_log,
     say_beyond,
 )
-from numbering.cli.output import Answer, LongTable, progress, say_facts, say_json, say_line, say_table
+from numbering.cli.output import Answer, LongTable, marked, progress, say_facts, say_json, say_line, say_table
 from replay.copying import copy_to, make_copy, opened_copy
-from replay.moments import Moment, Past, folded
+from replay.moments import Past, folded
 from replay.numbers import Listed, Wanted, all_numbers
 
 __all__ = ["replay"]
@@ -77,7 +76,7 @@ def replay(
     """
     if file is not None and (with_numbers or series or sequence):
         raise click.UsageError("--sqlite makes a file of everything: leave the other options out.")
-    asked, wanted = _Asked(log, moment(at), beyond), Wanted(series=series, sequence=sequence)
+    asked, wanted = Asked(log, moment(at), beyond), Wanted(series=series, sequence=sequence)
     if file is not None:
         answer = asyncio.run(_to_file(asked, file))
         say_json(answer) if as_json else say_facts(answer)
@@ -88,27 +87,13 @@ def replay(
         _say(past, _answer(fold, wanted), as_json)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """Which log is read, up to when, and whether it may be a moment for which it is not known to be complete."""
-
-    log: LogPlace
-    moment: Moment
-    beyond: bool
-
-    @asynccontextmanager
-    async def past(self) -> AsyncIterator[Past]:
-        async with self.log.opened() as source:
-            yield await Past.of(source, self.moment, allow_beyond=self.beyond)
-
-
-async def _folded(asked: _Asked) -> tuple[Past, Fold]:
+async def _folded(asked: Asked) -> tuple[Past, Fold]:
     async with asked.past() as past:
         with progress("reading") as show:
             return past, await folded(past, show)
 
 
-async def _to_file(asked: _Asked, file: Path) -> Answer:
+async def _to_file(asked: Asked, file: Path) -> Answer:
     async with asked.past() as past:
         with progress("copying") as show:
             await copy_to(file, past, show)
@@ -117,7 +102,7 @@ async def _to_file(asked: _Asked, file: Path) -> Answer:
         return beyond_answer(past.beyond) | answer
 
 
-async def _with_numbers(asked: _Asked, wanted: Wanted, as_json: bool) -> None:
+async def _with_numbers(asked: Asked, wanted: Wanted, as_json: bool) -> None:
     """Say the numbers as they are read from a copy on the disk: they may be more than memory holds."""
     async with asked.past() as past:
         with TemporaryDirectory() as directory:
@@ -140,7 +125,7 @@ async def _say_numbers(past: Past, answer: Answer, pages: AsyncIterator[Sequence
 
 
 async def _say_numbers_json(past: Past, answer: Answer, pages: AsyncIterator[Sequence[Listed]]) -> None:
-    click.echo(written(beyond_answer(past.beyond) | answer)[: -len(b"}\n")] + b',"numbers":[', nl=False)
+    click.echo(written(marked(beyond_answer(past.beyond) | answer))[: -len(b"}\n")] + b',"numbers":[', nl=False)
     between = b""
     async for page in pages:
         rows = (written(number_answer(each.row, each.sequence)).rstrip() for each in page)

@@ -100,7 +100,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 async def _restored(places: Sequence[str], settings: Settings, plan: Plan) -> Restored:
-    async with opened_sources(places, settings) as sources:
+    async with opened_sources(places, settings, reads_only=not plan.move) as sources:
         source = sources[0] if len(sources) == 1 else Combined(sources)
         if plan.move and not isinstance(source, DatabaseSource):
             raise click.UsageError("--move takes a database; from an archive or a mirror, say --complete if it is.")

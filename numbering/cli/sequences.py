@@ -8,7 +8,7 @@ import click
 from api import answers
 from api.schemas import GapsQuery, SequencesQuery, checked
 from ledger.domain.sequence import ValueState
-from ledger.service import Ledger
+from ledger.queries import Queries
 from numbering.cli.numbers import IN_THE_LOG
 from numbering.cli.options import key_option, on_ledger
 from numbering.cli.output import Answer, note, say_facts, say_line, say_table
@@ -32,7 +32,7 @@ def _reason(*, required: bool = False) -> Callable[[Function], Function]:
 @click.option("--series", metavar="CODE", help="Only those of one series.")
 @click.option("--after", default="", metavar="SEQUENCE", help="Go on behind this one.")
 @click.option("--limit", type=int, default=100, show_default=True, metavar="N", help="At most so many, up to 1000.")
-@on_ledger()
+@on_ledger(past=True)
 def sequences(session: Session, **options: Any) -> None:
     """List sequences, and how full each is.
 
@@ -40,7 +40,7 @@ def sequences(session: Session, **options: Any) -> None:
     """
     query = checked(SequencesQuery, given(**options))
 
-    async def listed(ledger: Ledger) -> Answer:
+    async def listed(ledger: Queries) -> Answer:
         found, position = await ledger.sequences(query.series, after=query.after, limit=query.limit + 1)
         return answers.sequences_answer(found, query.limit, position)
 
@@ -49,11 +49,11 @@ def sequences(session: Session, **options: Any) -> None:
 
 @click.command(epilog="\b\nExample:\n  numbering sequence INVOICE:2025")
 @click.argument("sequence")
-@on_ledger()
+@on_ledger(past=True)
 def sequence(session: Session, sequence: str) -> None:
     """Show one SEQUENCE, by its id."""
 
-    async def shown(ledger: Ledger) -> Answer:
+    async def shown(ledger: Queries) -> Answer:
         return answers.sequence_answer(await ledger.sequence(sequence))
 
     session.tell(session.read(shown), say_facts)
@@ -69,7 +69,7 @@ def sequence(session: Session, sequence: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="The confirmed values too.")
 @click.option("--first", type=int, metavar="VALUE", help="Begin with this value.")
 @click.option("--limit", type=int, metavar="N", help="At most so many ranges.  [default: 1000]")
-@on_ledger()
+@on_ledger(past=True)
 def gaps(
     session: Session,
     sequence: str,
@@ -85,7 +85,7 @@ def gaps(
     chosen = list(states) or (None if everything else GAPS)
     query = checked(GapsQuery, given(state=chosen, first=first, limit=limit))
 
-    async def accounted(ledger: Ledger) -> Answer:
+    async def accounted(ledger: Queries) -> Answer:
         found = await ledger.accounting(sequence, first=query.first, states=query.state, limit=query.limit)
         return answers.gaps(found, first=query.first, states=query.state)
 

@@ -9,7 +9,7 @@ from api import answers
 from ledger.definitions import definition_data
 from ledger.domain.commands import DefineSeries
 from ledger.domain.state import State
-from ledger.service import Ledger
+from ledger.queries import Queries
 from ledger.writer import Outcome
 from numbering.cli.definitions import read_definitions
 from numbering.cli.options import on_ledger
@@ -61,11 +61,11 @@ def apply(session: Session, files: tuple[Path, ...]) -> None:
 
 
 @series.command(name="list", epilog="\b\nExample:\n  numbering series list --json")
-@on_ledger()
+@on_ledger(past=True)
 def list_series(session: Session) -> None:
     """List the present version of every series."""
 
-    async def listed(ledger: Ledger) -> Answer:
+    async def listed(ledger: Queries) -> Answer:
         return answers.all_series(*await ledger.all_series())
 
     session.tell(session.read(listed), _show_list)
@@ -73,11 +73,11 @@ def list_series(session: Session) -> None:
 
 @series.command(epilog="\b\nExample:\n  numbering series show LETTER")
 @click.argument("code")
-@on_ledger()
+@on_ledger(past=True)
 def show(session: Session, code: str) -> None:
     """Show the present version of the series CODE."""
 
-    async def shown(ledger: Ledger) -> Answer:
+    async def shown(ledger: Queries) -> Answer:
         return answers.series_answer(await ledger.series(code))
 
     session.tell(session.read(shown), _show_series)

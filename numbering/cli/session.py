@@ -5,7 +5,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -16,12 +17,16 @@ from ledger.codec import canonical, command_id
 from ledger.domain.commands import Command, Envelope
 from ledger.domain.state import State
 from ledger.ports import Fault
+from ledger.queries import Queries
 from ledger.service import Ledger
 from ledger.system import RandomIds
 from ledger.writer import Outcome
 from numbering.cli.caller import actor
-from numbering.cli.output import Answer, fail, note, say_json
+from numbering.cli.effects import check_may_write
+from numbering.cli.logs import Asked
+from numbering.cli.output import Answer, fail, mark, note, say_json
 from numbering.exits import INTERRUPTED
+from numbering.reading import opened_queries
 from numbering.settings import Settings
 from numbering.wiring import Node
 
@@ -41,10 +46,16 @@ def given(**fields: object) -> dict[str, object]:
 
 
 class Session:
-    """What a command has of the ledger. Each `read` or `write` opens it once."""
+    """What a command has of the ledger. Each `read`, `act` or `write` opens it once.
 
-    def __init__(self, settings: Settings, *, json: bool, idempotency_key: str | None = None) -> None:
+    `asked` says of which copy of the log a command that reads is to tell, and as of when.
+    """
+
+    def __init__(
+        self, settings: Settings, *, json: bool, idempotency_key: str | None = None, asked: Asked | None = None
+    ) -> None:
         self.settings = settings
+        self._asked = asked
         self.making = Making(RandomIds(), settings.reservation_ttl)
         self.json = json
         self._key = idempotency_key
@@ -52,11 +63,19 @@ class Session:
         self._writes = False
         self._watch: threading.Timer | None = None
 
-    def read(self, work: Callable[[Ledger], Awaitable[Result]]) -> Result:
-        """Do `work` on the ledger as it is now."""
+    def read(self, work: Callable[[Queries], Awaitable[Result]]) -> Result:
+        """Ask the ledger as it is now, or as it was: nothing is written, and no right to write is needed."""
+        return self._run(self._asking(work))
+
+    def act(self, work: Callable[[Ledger], Awaitable[Result]]) -> Result:
+        """Do `work` on the ledger, which may write."""
+        check_may_write()
+        return self._run(self._with_ledger(work))
+
+    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         _log_bugs_only(self.settings)
         try:
-            return asyncio.run(self._with_ledger(work))
+            return asyncio.run(work)
         except KeyboardInterrupt:
             note(self._interrupted)
             raise
@@ -89,7 +108,7 @@ class Session:
         async def carried_out(ledger: Ledger) -> Result:
             return answer(await self.execute(ledger, operation, arguments, command), ledger.state)
 
-        return self.read(carried_out)
+        return self.act(carried_out)
 
     async def execute(
         self,
@@ -117,17 +136,34 @@ class Session:
 
     async def _with_ledger(self, work: Callable[[Ledger], Awaitable[Result]]) -> Result:
         async with Node(self.settings) as node:
-            try:
+            with self._watched():
                 await _catch_up(node.ledger)
                 result = await work(node.ledger)
-            except (Fault, asyncio.CancelledError) as error:
-                self._watch = threading.Timer(CLOSE_SECONDS, self._abandon, (error,))
-                self._watch.daemon = True
-                self._watch.start()
-                raise
         if self._writes and node.relay and node.relay.status.position < node.ledger.position:
             note(NOT_MIRRORED)
         return result
+
+    async def _asking(self, work: Callable[[Queries], Awaitable[Result]]) -> Result:
+        async with AsyncExitStack() as stack:
+            if self._asked and self._asked.is_past:
+                opened = await stack.enter_async_context(self._asked.opened())
+            else:
+                opened = await stack.enter_async_context(opened_queries(self.settings, _say_progress))
+            for each in opened.marks:
+                mark(each.line, each.fields)
+            with self._watched():
+                return await work(opened.queries)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """End at once after a fault or Ctrl-C if the ledger does not close by itself."""
+        try:
+            yield
+        except (Fault, asyncio.CancelledError) as error:
+            self._watch = threading.Timer(CLOSE_SECONDS, self._abandon, (error,))
+            self._watch.daemon = True
+            self._watch.start()
+            raise
 
     def _abandon(self, error: BaseException) -> None:
         """End at once: a database that hangs would keep us until its timeouts end. To the ledger this is a crash."""
@@ -160,9 +196,13 @@ async def _catch_up(ledger: Ledger) -> None:
             if ledger.position == seen:
                 raise
             seen = ledger.position
-        if sys.stderr.isatty():
-            note(f"reading the log, {seen:,} events so far")
+        _say_progress(seen)
         await asyncio.sleep(PROGRESS_SECONDS)
+
+
+def _say_progress(position: int) -> None:
+    if sys.stderr.isatty():
+        note(f"reading the log, {position:,} events so far")
 
 
 def _log_bugs_only(settings: Settings) -> None:

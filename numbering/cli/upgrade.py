@@ -9,7 +9,7 @@ from ledger.domain.calendar import instant_text
 from ledger.domain.commands import RaiseFormat
 from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.rejection import Code, Rejection
-from ledger.service import Ledger
+from ledger.queries import Queries
 from ledger.stores.processes import Process
 from numbering.census import PATIENCE_SECONDS, Census, taken
 from numbering.cli.options import on_ledger
@@ -55,7 +55,7 @@ def upgrade(session: Session, dry_run: bool, force: bool) -> None:
     session.tell(answer, _show)
 
 
-async def _format(ledger: Ledger) -> int:
+async def _format(ledger: Queries) -> int:
     return ledger.state.format
 
 

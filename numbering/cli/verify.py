@@ -8,6 +8,7 @@ import click
 
 from ledger.domain.calendar import instant_text
 from numbering.cli.caller import read_settings, settings_options
+from numbering.cli.logs import mark_copies
 from numbering.cli.output import Answer, progress, say_facts, say_json, say_line, say_table, told
 from numbering.exits import REJECTED
 from numbering.settings import Settings
@@ -67,6 +68,7 @@ def verify(
 
 async def _verified(settings: Settings, places: list[str], head: SavedHead | None, *, chain_only: bool) -> Report:
     async with opened_sources(places, settings) as (log, *copies):
+        await mark_copies([log])
         with progress("verifying") as show:
             return await verify_log(log, copies, chain_only=chain_only, saved=head, progress=show)
 

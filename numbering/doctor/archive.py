@@ -27,7 +27,7 @@ async def examine(settings: Settings) -> list[Finding]:
 
 async def _look(settings: Settings) -> Iterable[Finding]:
     try:
-        async with opened_store(settings, allow_unsafe=True) as store:
+        async with opened_store(settings, reads_only=True) as store:
             return [_finding(await standing(store, Path(settings.archive)), SystemClock().now())]
     except StoreFault as unread:
         return [fault(CHECK, unread, when_away="mend the database first")]

@@ -48,7 +48,7 @@ async def _key(settings: Settings) -> Iterable[Finding]:
 async def _look(settings: Settings) -> Iterable[Finding]:
     """Compare, whatever else is wrong with the database: that has its own lines."""
     try:
-        async with log_and_mirror(settings, allow_unsafe=True) as (store, stream):
+        async with log_and_mirror(settings, reads_only=True) as (store, stream):
             found, overview = await compare(stream, store), await stream.overview()
             macs = list(_macs(found, stream.authenticator))
     except StoreFault as unread:

@@ -135,7 +135,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     """Let `migrate` fail with an exception that nothing expects."""
 
     def fail_with(error: BaseException) -> None:
-        async def fails(_: str) -> bool:
+        async def fails(*_: object, **__: object) -> bool:
             raise error
 
         monkeypatch.setattr(import_module("numbering.cli.migrate"), "migrate_store", fails)

@@ -33,7 +33,7 @@ def test_before_anything_was_built() -> None:
 
 def test_rebuilt_and_checked() -> None:
     assert said("projections", "rebuild") == "rebuilt, up to position 6\n"
-    assert said("projections", "check") == "7 rows agree with the log, at position 6\n"
+    assert said("projections", "check", "--note") == "7 rows agree with the log, at position 6\n"
     (live,) = (slot for slot in asked("projections", "status")["slots"] if slot["live"])
     assert (live["position"], live["behind"], live["checked_position"]) == (6, 0, 6)
     said("reserve", "LETTER", *LETTER_KEY)
@@ -46,9 +46,11 @@ def test_a_difference_is_a_finding_until_it_is_mended() -> None:
     change("UPDATE numbers_a SET document = 'D-2' WHERE value = 2")
     found = asked("projections", "check", exit_code=1)
     assert found["differences"] == ["number sequence_at 4, value 2: document is 'D-2', and should be 'D-1'"]
+    said("projections", "status")  # nothing was noted
+    asked("projections", "check", "--note", exit_code=1)
     assert "document is 'D-2'" in said("projections", "status", exit_code=1)
     said("projections", "rebuild")
-    said("projections", "check")
+    said("projections", "check", "--note")
     said("projections", "status")
 
 

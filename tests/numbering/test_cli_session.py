@@ -8,6 +8,7 @@ import pytest
 
 from ledger.domain.rejection import Code
 from ledger.ports import Fault
+from ledger.queries import Queries
 from ledger.service import Ledger
 from numbering.cli import session
 from numbering.settings import load
@@ -123,7 +124,7 @@ def test_an_interrupted_look_is_only_interrupted(letters: Path, monkeypatch: pyt
     async def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Ledger, "preview", interrupted)
+    monkeypatch.setattr(Queries, "preview", interrupted)
     assert said("preview", "LETTER", *LETTER_KEY, exit_code=130) == "numbering: interrupted\n"
 
 

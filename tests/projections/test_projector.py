@@ -17,7 +17,7 @@ from ledger.stores import SqlStore
 from ledger.system import RandomIds, SystemClock, aside, spawn
 from projections import apply, checkpoints, clearing, projector
 from projections import check as check_module
-from projections.check import check
+from projections.check import check, note_check
 from projections.checkpoints import Checkpoint
 from projections.projector import Activity, Projector
 from projections.reading import Filter, Projections
@@ -382,6 +382,8 @@ async def test_a_check_finds_one_changed_value(start: Any, named: str) -> None:
     await change(process.store, CHANGED[named].format(slot=slot))
     report = await check(process.store)
     assert report.differences[0].startswith(named.format(slot=slot))
+    assert (await process.live()).disagreement is None
+    await note_check(process.store, report, now=1)
     noted = await process.live()
     assert noted.disagreement == "; ".join(report.differences)
     assert noted.checked_position == report.position
@@ -404,6 +406,7 @@ async def test_what_is_stored_of_long_texts_is_short(start: Any, monkeypatch: py
     report = await check(process.store)
     assert len(report.differences) == 1
     assert len(report.differences[0]) < 600
+    await note_check(process.store, report, now=1)
     assert (await process.live()).disagreement == "; ".join(report.differences)
     await rebuild(process.store)
     await process.use(1)
@@ -414,7 +417,9 @@ async def test_what_is_stored_of_long_texts_is_short(start: Any, monkeypatch: py
     assert len((await process.live()).failed or "") == checkpoints.MAX_TEXT
 
 
-async def test_a_report_that_cannot_be_noted_is_given(start: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+async def test_a_report_that_cannot_be_noted_is_logged(
+    start: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
     def cut(store: Any) -> Any:
         raise StoreFault(Code.DATABASE_UNAVAILABLE, "gone", transient=True)
 
@@ -422,7 +427,7 @@ async def test_a_report_that_cannot_be_noted_is_given(start: Any, monkeypatch: p
     await process.do(DefineSeries((PLAIN, GAPLESS)))
     await catch_up(process.store)
     monkeypatch.setattr(check_module, "line", cut)
-    assert not (await check(process.store)).differences
+    await note_check(process.store, await check(process.store), now=1)
     assert "could not be noted" in caplog.text
 
 
