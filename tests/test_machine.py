@@ -159,6 +159,9 @@ class Timed:
         transaction = await self._store.begin()
         return TimedTransaction(transaction, self._clock.now())
 
+    async def now(self) -> int:
+        return self._clock.now()
+
 
 class TimedTransaction:
     def __init__(self, transaction: Any, now: int) -> None:
@@ -642,7 +645,7 @@ class Restored(Machine):
     async def _archived(self, store: Store) -> ArchiveSource:
         """Archive a ledger, and verify what the archive holds."""
         directory = self.directory / uuid4().hex
-        await archive(DatabaseSource(cast(SqlStore, store)), directory, lambda *_: None)
+        await archive(DatabaseSource(cast(SqlStore, Timed(store, self.clock))), directory, lambda *_: None)
         source = ArchiveSource(directory)
         report = await verify(source, [])
         assert not report.flaws, report.flaws
