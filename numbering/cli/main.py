@@ -94,6 +94,7 @@ EFFECTS: Mapping[str, Effect] = {
     "archive": Effect.READS,
     "restore": Effect.WRITES,
     "mirror status": Effect.READS,
+    "mirror key": Effect.IS_ELSEWHERE,
     "mirror rebuild": Effect.WRITES,
     "mirror adopt": Effect.WRITES,
     "projections status": Effect.READS,
