@@ -260,13 +260,18 @@ def _opened(rows: Rows, parts: Parts) -> dict[tuple[str, object, str], int]:
 
 
 def _fence_rows(parts: Parts) -> Rows:
-    return ((each.generation, each.fenced_at, each.margin, sorted(each.opened)) for each in parts["fences"])
+    return (
+        (each.generation, each.fenced_at, each.margin, sorted(each.opened), sorted(each.margins.items()))
+        for each in parts["fences"]
+    )
 
 
 def _fences(rows: Rows, _: Parts) -> tuple[RestoreFence, ...]:
     return tuple(
-        RestoreFence(generation, fenced_at, margin, frozenset((series, period) for series, period in opened))
-        for generation, fenced_at, margin, opened in rows
+        RestoreFence(
+            generation, fenced_at, margin, frozenset((series, period) for series, period in opened), dict(margins)
+        )
+        for generation, fenced_at, margin, opened, margins in rows
     )
 
 

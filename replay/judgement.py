@@ -143,7 +143,8 @@ class Judge:
         held = self.state.reservations()
         if held:
             return f"reservation {held[0].token}"
-        owing = (each for each in self.state.sequences() if not each.closed and self.state.owed(each))
+        last = self.state.generation
+        owing = (each for each in self.state.sequences() if not each.closed and each.generation < last)
         return next((f"sequence {each.id}" for each in owing if not self.state.is_retired(each.series)), None)
 
 

@@ -163,7 +163,8 @@ def _versions(state: State, code: str) -> list[object]:
 
 def _fence(fence: RestoreFence) -> dict[str, object]:
     return {name: getattr(fence, name) for name in ("generation", "fenced_at", "margin")} | {
-        "opened": sorted(fence.opened)
+        "opened": sorted(fence.opened),
+        "margins": dict(fence.margins),
     }
 
 

@@ -238,6 +238,10 @@ class SequenceModel:
 FORMATS = {"DocumentLinked": 2}  # in which a type of event is written, where that is not the first
 
 
+def _format(kind: str, data: dict[str, Any]) -> int:
+    return 3 if data.get("margins") else FORMATS.get(kind, 1)
+
+
 class Model:
     """All sequences, folded from the bytes of the log by other means than the ledger's."""
 
@@ -248,7 +252,7 @@ class Model:
         self._starts: dict[tuple[str, int], int] = {}
         self._retired: set[str] = set()
         self._format = 1
-        self._margins: list[int] = []
+        self._margins: list[tuple[int, dict[str, int]]] = []  # of each fence: that of most series, and of others
         self._to_fence: set[str] = set()
         self._promised: list[tuple[str, int]] = []  # whose replacement the present command names
 
@@ -275,7 +279,7 @@ class Model:
         data, token, position = json.loads(record.body)["data"], record.token or "", record.position
         if record.ordinal == 0:
             self._end_command(is_cut=record.type == "RestoreFenced")
-        assert record.type == "FormatRaised" or FORMATS.get(record.type, 1) <= self._format, f"position {position}"
+        assert record.type == "FormatRaised" or _format(record.type, data) <= self._format, f"position {position}"
         self._check_allowed(record.type, data, position)
         self._check_whole(record)
         match record.type:
@@ -297,7 +301,8 @@ class Model:
             case "RestoreFenced":
                 self._fence(data)
             case "SequenceFenced":
-                assert data["skipped"][0][1] - data["skipped"][0][0] + 1 in self._sums(), f"position {position}"
+                count = len(_values(data["skipped"]))
+                assert count in self._sums(data["series"]), f"position {position}"
                 self._sequence(data).fence(_values(data["skipped"]))
             case "SequenceAdjusted":
                 self._sequence(data).skip(_values(data["skipped"]))
@@ -356,7 +361,7 @@ class Model:
 
     def _fence(self, data: dict[str, Any]) -> None:
         """All sequences that may still give out numbers are passed on, or closed, by the events that follow at once."""
-        self._margins.append(data["margin"])
+        self._margins.append((data["margin"], dict(data.get("margins", []))))
         assert data["generation"] == len(self._margins)
         self._to_fence = {
             id
@@ -372,11 +377,11 @@ class Model:
         if record.type == "SequenceFenced":
             assert not any(record.stream in of for of in self.held().values()), f"position {record.position}"
 
-    def _sums(self) -> set[int]:
-        """Give the sums of any of the margins."""
+    def _sums(self, series: str) -> set[int]:
+        """Give the sums of any of the margins of a series."""
         sums = {0}
-        for margin in self._margins:
-            sums |= {margin + each for each in sums}
+        for margin, others in self._margins:
+            sums |= {others.get(series, margin) + each for each in sums}
         return sums
 
     def _void(self, data: dict[str, Any], position: int) -> None:

@@ -153,7 +153,13 @@ KINDS: dict[type[Any], st.SearchStrategy[Event]] = {
     ReservationCancelled: st.builds(ReservationCancelled, NUMBERINGS, TEXT, RANGES),
     ReservationExpired: st.builds(ReservationExpired, NUMBERINGS, TEXT, RANGES),
     RestoreFenced: st.builds(
-        RestoreFenced, NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.lists(st.tuples(TEXT, TEXT), max_size=2).map(tuple)
+        RestoreFenced,
+        NUMBERS,
+        NUMBERS,
+        NUMBERS,
+        NUMBERS,
+        st.lists(st.tuples(TEXT, TEXT), max_size=2).map(tuple),
+        st.lists(st.tuples(TEXT, NUMBERS), max_size=2).map(tuple),
     ),
     SequenceFenced: st.builds(SequenceFenced, TEXT, TEXT, NUMBERS, KEYS, TEXT, st.just(()) | RANGES),
     ReservationFenced: st.builds(ReservationFenced, NUMBERINGS, TEXT, RANGES),
@@ -185,7 +191,8 @@ def test_every_event_type_is_tried_here_and_has_golden_bytes() -> None:
 
 
 def test_every_event_is_of_a_format_that_this_version_knows() -> None:
-    formats = {kind.format for kind in get_args(Event) if kind is not FormatRaised}
+    formats = {kind.format for kind in get_args(Event) if kind not in (FormatRaised, RestoreFenced)}
+    formats |= {RestoreFenced(1, 0, 0, 1, (), margins).format for margins in ((), (("PLAIN", 0),))}
     assert formats <= set(range(FIRST_FORMAT, NEWEST_FORMAT + 1))
 
 

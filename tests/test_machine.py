@@ -451,7 +451,9 @@ class Machine(RuleBasedStateMachine):
         if not rarely:
             margin = data.draw(st.sampled_from([1, 1, 2, 4]))
             named = data.draw(st.lists(st.tuples(CODES, PERIODS), max_size=2).map(tuple))
-            self.ask(Fence(0, 0, margin, REASON, named), lambda model: model.fence(margin, named))
+            margins = data.draw(st.dictionaries(CODES, st.integers(0, 3), max_size=2))
+            command = Fence(0, 0, margin, REASON, named, tuple(margins.items()))
+            self.ask(command, lambda model: model.fence(margin, named, margins))
 
     # Many at once, and again
 

@@ -296,8 +296,9 @@ class Import(BaseCommand):
 class Fence(BaseCommand):
     """Given by a restore alone, when events behind the last one that it found may be lost.
 
-    No sequence may have come further than `margin` values in them; `opened` are the series and periods that they may
-    have opened ahead of their time. `cut_position` and `cut_time` are of the last event, 0 in an empty log.
+    No sequence may have come further than `margin` values in them, and none of a series that `margins` names further
+    than it says. `opened` are the series and periods that they may have opened ahead of their time. `cut_position` and
+    `cut_time` are of the last event, 0 in an empty log.
     """
 
     cut_position: int
@@ -305,6 +306,7 @@ class Fence(BaseCommand):
     margin: int
     reason: str = field()
     opened: tuple[tuple[str, str], ...] = ()
+    margins: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

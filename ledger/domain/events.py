@@ -463,8 +463,9 @@ class LedgerEvent(BaseEvent):
 class RestoreFenced(LedgerEvent):
     """The log was restored up to `cut_position`, of `cut_time`, and what came behind that may be lost.
 
-    `opened` are series and periods that may have been opened there ahead of their time. What each sequence and each
-    reservation that was open lost by it is told by an event of its own.
+    `opened` are series and periods that may have been opened there ahead of their time. `margins` are of the series
+    (by code) that have another margin than `margin`. What each sequence and each reservation that was open lost by it
+    is told by an event of its own.
     """
 
     generation: int
@@ -472,6 +473,11 @@ class RestoreFenced(LedgerEvent):
     cut_time: int
     margin: int
     opened: tuple[tuple[str, str], ...] = ()
+    margins: Annotated[tuple[tuple[str, int], ...], Written.SPARSE] = ()
+
+    @property
+    def format(self) -> int:  # type: ignore[override]  # a fence without `margins` is written as it always was
+        return 3 if self.margins else 1
 
     @property
     def stream(self) -> str:

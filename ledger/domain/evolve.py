@@ -63,8 +63,8 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
             sequence.fence(skipped)
             sequence.generation = state.generation
             state.put_passed(sequence)
-        case RestoreFenced(generation=generation, margin=margin, opened=opened):
-            state.put_fence(RestoreFence(generation, recorded_at, margin, frozenset(opened)))
+        case RestoreFenced(generation=generation, margin=margin, opened=opened, margins=margins):
+            state.put_fence(RestoreFence(generation, recorded_at, margin, frozenset(opened), dict(margins)))
         case FormatRaised(format=format):
             state.put_format(format)
         case SequenceReset():

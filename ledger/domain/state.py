@@ -51,12 +51,20 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class RestoreFence:
-    """What a restore passed over, and still passes over in sequences that begin later; `generation` counts from 1."""
+    """What a restore passed over, and still passes over in sequences that begin later; `generation` counts from 1.
+
+    `margins` are of the series, by code, that have another margin than `margin`.
+    """
 
     generation: int
     fenced_at: int
     margin: int
     opened: frozenset[tuple[str, str]]
+    margins: Mapping[str, int]
+
+    def margin_of(self, code: str) -> int:
+        """Give the number of values that a sequence of this series skips."""
+        return self.margins.get(code, self.margin)
 
 
 class LateLink(NamedTuple):
@@ -241,7 +249,7 @@ class State:
 
         Events that a restore lost may have begun it and given them out, each time anew: so the margins add up.
         """
-        return sum(fence.margin for fence in self.fences if self._covers(fence, series, period))
+        return sum(fence.margin_of(series.code) for fence in self.fences if self._covers(fence, series, period))
 
     def owed(self, sequence: Sequence) -> int:
         """Count the values that earlier restores pass over in a sequence, and that it has not passed.
@@ -249,7 +257,7 @@ class State:
         There are none as long as commands are whole. The log of a ledger that was fenced may be cut between the events
         of its fence, or of a command that begins a sequence.
         """
-        return sum(fence.margin for fence in self.fences if fence.generation > sequence.generation)
+        return sum(fence.margin_of(sequence.series) for fence in self.fences if fence.generation > sequence.generation)
 
     def _covers(self, fence: RestoreFence, series: Series, period: str) -> bool:
         """Say whether a period may have been used before a fence: it had begun, or was open ahead of its time.

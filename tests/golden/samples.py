@@ -234,6 +234,9 @@ SAMPLES = {
     "RestoreFenced-1": Entry(
         24, RestoreFenced(2, 23, NOW - SECOND, 1_000, (("LETTER", "2026"), ("LETTER", "2027"))), _ENVELOPE, 0, NOW
     ),
+    "RestoreFenced-1-margins": Entry(
+        30, RestoreFenced(3, 29, NOW - SECOND, 1_000, (), (("GAPLESS", 0), ("PLAIN", 7))), _ENVELOPE, 0, NOW
+    ),
     "RestoreFenced-1-empty": Entry(1, RestoreFenced(1, 0, 0, 10), _ANONYMOUS, 0, NOW),
     "ReservationFenced-1": Entry(25, ReservationFenced(_RFA, _TOKEN, ((3, 3), (7, 9))), _ENVELOPE, 1, NOW),
     "SequenceFenced-1": Entry(
@@ -305,6 +308,9 @@ _COMMANDS: list[tuple[int, Decidable]] = [
     (1, RaiseFormat(2, "by numbering-ledger 0.1.0")),
     (1, WithOriginal(Link("คคง.-สคฉ.3-01-0004-2568", "D-8", "filed under another name"), _D_1)),
     (1, WithOriginal(Link("คคง.-สคฉ.3-01-0004-2568", "D-9", "and under another one"), _D_1)),
+    (1, RaiseFormat(3, "by numbering-ledger 0.2.0")),
+    (1, Fence(0, 0, 4, "restored with margins", (), (("POOLED", 1), ("LETTER", 0)))),
+    (1, Reserve("LETTER", "behind", {"ORIGINATOR": "สคฉ.3", "RECIPIENT": "สคฉ.3"}, document_date=date(2029, 1, 1))),
 ]
 
 
