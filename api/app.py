@@ -13,7 +13,7 @@ from api.as_of import as_of_routes
 from api.batch import batch_routes
 from api.credentials import CredentialsMiddleware
 from api.events import event_routes
-from api.health import health_routes
+from api.health import Verifying, health_routes
 from api.imports import import_routes
 from api.problems import gone, http_problem, internal_problem, problem
 from api.routes import routes
@@ -35,6 +35,7 @@ def create_app(
     running: AbstractAsyncContextManager[object] | None = None,
     mirror: Relay | None = None,
     projector: Projector | None = None,
+    verifier: Verifying | None = None,
     projections: Projections | None = None,
     default_ttl_seconds: int = 300,
     secrets: Mapping[str, str] | None = None,
@@ -60,7 +61,7 @@ def create_app(
             *import_routes(ledger),
             *as_of_routes(ledger),
             *event_routes(ledger, closing, stream_limits or StreamLimits()),
-            *health_routes(ledger, mirror, projector),
+            *health_routes(ledger, mirror, projector, verifier),
         ],
         middleware=[Middleware(CredentialsMiddleware, secrets=secrets)] if secrets else [],
         exception_handlers={

@@ -1,13 +1,14 @@
 """Is the process alive, and can it number? Load balancers read the status, people the body."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from api.responses import json_response
+from ledger.domain.calendar import instant_text
 from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.rejection import Code
 from ledger.ports import Fault
@@ -15,20 +16,47 @@ from ledger.service import Ledger
 from projections.mirror.relay import Relay
 from projections.projector import Activity, Projector
 
-__all__ = ["health_routes"]
+__all__ = ["Verifying", "health_routes"]
 
 Check = dict[str, Any]
 
 UP: Check = {"status": "up"}
 
 
+class Verification(Protocol):
+    """How far the log was last seen whole: see `replay.verifier`, which the service runs."""
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def began_at(self) -> int: ...
+    @property
+    def ended_at(self) -> int: ...
+    @property
+    def reading(self) -> int: ...
+    @property
+    def flaw(self) -> str | None: ...
+    @property
+    def flawed(self) -> int: ...
+
+
+class Verifying(Protocol):
+    """Who reads the log again in the background."""
+
+    @property
+    def status(self) -> Verification: ...
+
+
 class Health:
     """What can be said of one process. Its checks have the names that the clients of the present system know."""
 
-    def __init__(self, ledger: Ledger, mirror: Relay | None, projector: Projector | None) -> None:
+    def __init__(
+        self, ledger: Ledger, mirror: Relay | None, projector: Projector | None, verifier: Verifying | None
+    ) -> None:
         self._ledger = ledger
         self._mirror = mirror
         self._projector = projector
+        self._verifier = verifier
 
     async def live(self, _: Request) -> Response:
         return json_response(UP)
@@ -80,10 +108,21 @@ class Health:
 
     def _integrity(self) -> Check:
         for flaw in self._flaws():
-            return {"status": "degraded", "detail": flaw}
-        return UP
+            return {"status": "degraded", "detail": flaw} | self._verified_body()
+        return UP | self._verified_body()
+
+    def _verified_body(self) -> Check:
+        """Tell up to which position the log was last seen whole, and when; nothing where nobody reads it again."""
+        if self._verifier is None:
+            return {}
+        seen = self._verifier.status
+        instants = {"began_at": seen.began_at, "ended_at": seen.ended_at}
+        told = {name: instant_text(at) if at else None for name, at in instants.items()}
+        return {"verified": {"position": seen.position, **told, "reading": seen.reading}}
 
     def _flaws(self) -> Iterator[str]:
+        if self._verifier and (seen := self._verifier.status).flaw:
+            yield f"the log is not whole: position {seen.flawed}: {seen.flaw}; run `numbering verify`"
         state = self._ledger.state
         for series in state.all_series():
             if state.highest(series) > series.max_value:
@@ -116,8 +155,10 @@ class Health:
         return {"position": position, "lag": max(self._ledger.position - position, 0)}
 
 
-def health_routes(ledger: Ledger, mirror: Relay | None, projector: Projector | None) -> list[Route]:
-    to = Health(ledger, mirror, projector)
+def health_routes(
+    ledger: Ledger, mirror: Relay | None, projector: Projector | None, verifier: Verifying | None = None
+) -> list[Route]:
+    to = Health(ledger, mirror, projector, verifier)
     return [
         Route("/health", to.health, methods=["GET"]),
         Route("/health/live", to.live, methods=["GET"]),

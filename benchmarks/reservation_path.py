@@ -25,6 +25,7 @@ from ledger.domain.evolve import evolve
 from ledger.domain.rejection import Rejection
 from ledger.domain.series import Definition, Dimension, Overflow, Series
 from ledger.domain.state import State
+from ledger.judgement import Judge
 from ledger.ports import Record
 from ledger.system import RandomIds
 from ledger.writer import Outcome
@@ -81,13 +82,14 @@ class Round:
 
     def batch(self) -> None:
         commands = self.stage("parse the body, make the command", lambda: [command() for _ in range(BATCH)])
-        branch = self.state.branch()
+        branch, audited = self.state.branch(), self.state.branch()
         events = self.stage("decide and evolve", lambda: [self.decided(branch, one) for one in commands])
         records = self.stage("canonical JSON and hash", lambda: [self.encoded(some) for some in events])
+        self.stage("audit, as NUMBERING_SELF_CHECK does", lambda: [self.audited(audited, each) for each in records])
         self.stage("merge the branch", branch.merge)
-        outcomes = [Outcome((entry,), entry.position) for entry, _ in records]
+        outcomes = [Outcome((each[-1][0],), each[-1][0].position) for each in records]
         self.stage("write the answer", lambda: [self.answered(outcome) for outcome in outcomes])
-        bodies = [record.body for _, record in records]
+        bodies = [record.body for each in records for _, record in each]
         self.stage("limit: SHA-256 alone", lambda: [sha256(body).digest() for body in bodies])
         plain = [orjson.loads(body) for body in bodies]
         self.stage("limit: orjson alone", lambda: [orjson.dumps(data) for data in plain])
@@ -98,12 +100,25 @@ class Round:
             evolve(branch, event, NOW)
         return events
 
-    def encoded(self, events: list[Event]) -> tuple[Entry, Record]:
-        self.position += 1
-        entry = Entry(self.position, events[-1], Envelope(ids.command_id(), "anonymous"), 0, NOW)
-        record = codec.encode(entry, self.hash)
-        self.hash = record.hash
-        return entry, record
+    def encoded(self, events: list[Event]) -> list[tuple[Entry, Record]]:
+        envelope, made = Envelope(ids.command_id(), "anonymous"), []
+        for ordinal, event in enumerate(events):
+            self.position += 1
+            entry = Entry(self.position, event, envelope, ordinal, NOW)
+            record = codec.encode(entry, self.hash)
+            self.hash = record.hash
+            made.append((entry, record))
+        return made
+
+    def audited(self, branch: State, command: list[tuple[Entry, Record]]) -> State:
+        """Judges a command, and evolves it."""
+        judge = Judge(branch)
+        for entry, _ in command:
+            flaw = judge.judge(entry)
+            assert flaw is None, flaw
+            evolve(branch, entry.event, NOW)
+        assert judge.finish() is None
+        return branch
 
     def answered(self, outcome: Outcome) -> bytes:
         return answers.as_json(answers.reserved(outcome, self.state))

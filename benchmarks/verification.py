@@ -39,10 +39,10 @@ from ledger.domain.evolve import evolve
 from ledger.domain.rejection import Rejection
 from ledger.domain.series import Attribute, Definition, Dimension, Reuse, Series
 from ledger.domain.state import State
+from ledger.judgement import Judge
 from ledger.ports import Record
 from numbering.server import collect_less_often
 from replay.examination import Examination
-from replay.judgement import Judge
 
 __all__ = ["LEDGER_ID", "Log", "main"]
 

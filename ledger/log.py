@@ -12,6 +12,7 @@ from ledger.domain.commands import Original
 from ledger.domain.events import (
     LEDGER_STREAM,
     Event,
+    FormatRaised,
     LedgerEvent,
     MaximumAdjusted,
     NumberEvent,
@@ -23,6 +24,7 @@ from ledger.domain.events import (
     SeriesDefined,
     SeriesRetired,
 )
+from ledger.domain.formats import FIRST_FORMAT, FORMAT_STREAM
 from ledger.domain.history import ReservationHistory, confirmed_by
 from ledger.domain.results import MAX_VOID_EVENTS, may_be_of_void
 from ledger.domain.series import Series
@@ -41,6 +43,13 @@ async def generation(store: Store) -> int:
     last = await store.events_of_stream(LEDGER_STREAM, before=MAX_POSITION, limit=1)
     fence = _decoded(last[0]).event if last else None
     return fence.generation if isinstance(fence, RestoreFenced) else 0
+
+
+async def format_of(store: Store) -> int:
+    """Say which format of events the log has been raised to."""
+    last = await store.events_of_stream(FORMAT_STREAM, before=MAX_POSITION, limit=1)
+    raised = _decoded(last[0]).event if last else None
+    return raised.format if isinstance(raised, FormatRaised) else FIRST_FORMAT
 
 
 class Log:

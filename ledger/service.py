@@ -11,6 +11,7 @@ from pyroaring import BitMap
 from ledger.as_of import AsOf
 from ledger.date_tables import DateTables
 from ledger.domain.accounting import Accounting
+from ledger.domain.calendar import instant_text
 from ledger.domain.commands import Command, Correction, Envelope, Reserve
 from ledger.domain.decide import decide
 from ledger.domain.decisions.guards import known_series, no_sequence, reading_of
@@ -55,10 +56,11 @@ class Ledger:
         aside: Aside,
         limits: Limits | None = None,
         index: Index | None = None,
+        self_check: bool = True,
     ) -> None:
         self.clock = clock
         self.ids = ids
-        self.writer = Writer(store, clock=clock, spawn=spawn, limits=limits or Limits())
+        self.writer = Writer(store, clock=clock, spawn=spawn, limits=limits or Limits(), self_check=self_check)
         self._store = store
         self._log = Log(store, index)
         seconds = (limits or Limits()).lock_timeout_seconds
@@ -211,6 +213,9 @@ class Ledger:
         """
         await self.writer.fresh()
         assert self.writer.fold
+        if time is not None and time > self._now():
+            detail = f"{instant_text(time)} has not come yet: the ledger cannot know what will have happened by then"
+            raise Rejection(Code.NOT_IN_HISTORY, detail, members={"position": self.position})
         ledger_id, end = self.writer.fold.ledger_id, self.position
         return await self._as_of.fold(ledger_id, await self._as_of.position(position, time, end))
 

@@ -100,6 +100,7 @@ def app_of(node: Node, settings: Settings) -> Starlette:
         running=node,
         mirror=node.relay,
         projector=node.projector,
+        verifier=node.verifier,
         projections=node.projections,
         default_ttl_seconds=settings.reservation_ttl,
         secrets=settings.secrets(),

@@ -56,6 +56,12 @@ class Settings(BaseSettings):
     lock_timeout: Annotated[int, Field(ge=2000, le=60_000)] = Field(
         5000, description="milliseconds that a command waits for its turn"
     )
+    self_check: bool = Field(
+        True, description="judge each command by the rules of `numbering verify` before it is committed"
+    )
+    verify_rate: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        200, description="events a second that the service reads again and verifies in the background; 0 reads none"
+    )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         "info", description="least severe messages to log"
     )

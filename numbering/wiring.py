@@ -20,6 +20,7 @@ from projections.mirror.stream import Connect, Stream
 from projections.projector import Projector
 from projections.reading import Projections
 from replay.guard import guard
+from replay.verifier import Verifier
 
 __all__ = ["Node", "log_and_mirror", "opened_store"]
 
@@ -31,8 +32,8 @@ class Node:
     """One process's part in a ledger: `async with Node(settings)`. Nothing is connected before.
 
     `start_unverified` lets it write before mirror and archive were compared with the log. One that `projects` takes its
-    turn in keeping the projections, writes snapshots, keeps tables of dates, and says that it serves; a command that is
-    over in a moment does not. One that `is_alone` raises the ledger's format.
+    turn in keeping the projections, writes snapshots, verifies the log in the background, keeps tables of dates, and
+    says that it serves; a command that is over in a moment does not. One that `is_alone` raises the ledger's format.
     """
 
     def __init__(
@@ -54,17 +55,22 @@ class Node:
             aside=aside,
             limits=Limits(lock_timeout_seconds=settings.lock_timeout / 1000),
             index=ProjectedIndex(self.store),
+            self_check=settings.self_check,
         )
         self.projector = (
             Projector(self.store, self.ledger.writer.feed, clock=self.ledger.clock, spawn=spawn) if projects else None
         )
         self.snapshotter = Snapshotter(self.store, self.ledger.writer, spawn=spawn, aside=aside) if projects else None
+        self.verifier = self._verifier(settings.verify_rate) if projects and settings.verify_rate else None
         self._presence = self._of_this_process() if projects else None
         self._is_alone = is_alone
         self.relay = self._relay(settings, verified=start_unverified) if settings.redis_url else None
         self._archive = Path(settings.archive) if settings.archive and not start_unverified else None
         self._projects = projects
         self._stack = AsyncExitStack()
+
+    def _verifier(self, per_second: int) -> Verifier:
+        return Verifier(self.store, clock=self.ledger.clock, spawn=spawn, per_second=per_second)
 
     def _of_this_process(self) -> Presence:
         return Presence(self.store, id=self.ledger.ids.token(), format=NEWEST_FORMAT, spawn=spawn)
@@ -91,6 +97,9 @@ class Node:
             if self.snapshotter:
                 self.snapshotter.start()
                 stack.push_async_callback(self.snapshotter.stop)
+            if self.verifier:
+                self.verifier.start()
+                stack.push_async_callback(self.verifier.stop)
             if self._projects:
                 stack.push_async_callback(end, spawn(self.ledger.keep_date_tables(), name="date tables"))
             if self._presence:

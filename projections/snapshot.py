@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.ports import Head
 from ledger.stores import SqlStore
+from ledger.stores.sql import READ_ATTEMPTS, has_died
 from projections.checkpoints import ALL, Checkpoint, checkpoints, live
 from projections.schema import SLOTS, Slot
 
@@ -23,8 +24,6 @@ BEGIN = {
     ),
     "sqlite": ("BEGIN",),
 }
-
-READ_ATTEMPTS = 2  # the second, when a pooled connection turns out to have died of idleness
 
 
 class Snapshot:
@@ -61,40 +60,39 @@ async def snapshot(store: SqlStore, *, seconds: float | None = None) -> AsyncIte
     A StoreFault when the database cannot be read.
     """
     try:
-        async with store.readers.connect() as connection:
-            async with asyncio.timeout(store.deadline):
-                slots = await _begun(connection)
-            try:
-                yield Snapshot(connection, slots, seconds or store.deadline)
-                await connection.exec_driver_sql("ROLLBACK")
-            except BaseException:
-                # Given back to the pool it would keep its transaction, and show its next user the past.
-                await connection.invalidate()
-                raise
+        for attempt in range(READ_ATTEMPTS):
+            async with store.readers.connect() as connection:
+                try:
+                    async with asyncio.timeout(store.deadline):
+                        slots = await _begun(connection)
+                except Exception as error:
+                    await connection.invalidate()
+                    if has_died(error) and attempt < READ_ATTEMPTS - 1:
+                        continue  # with another connection: this one takes no statement until it was rolled back
+                    raise
+                try:
+                    yield Snapshot(connection, slots, seconds or store.deadline)
+                    await connection.exec_driver_sql("ROLLBACK")
+                except BaseException:
+                    # Given back to the pool it would keep its transaction, and show its next user the past.
+                    await connection.invalidate()
+                    raise
+                return
     except Exception as error:
         store.raise_from(error)
 
 
 async def _begun(connection: AsyncConnection) -> list[Checkpoint]:
-    for attempt in range(READ_ATTEMPTS):
-        try:
-            for statement in BEGIN[connection.dialect.name]:
-                await connection.exec_driver_sql(statement)
-            return checkpoints((await connection.execute(ALL)).all())
-        except Exception as error:
-            lost = getattr(error, "connection_invalidated", False)
-            if not lost or attempt == READ_ATTEMPTS - 1:
-                await connection.invalidate()
-                raise
-    raise AssertionError
+    for statement in BEGIN[connection.dialect.name]:
+        await connection.exec_driver_sql(statement)
+    return checkpoints((await connection.execute(ALL)).all())
 
 
 async def read_slots(store: SqlStore) -> list[Checkpoint]:
-    try:
-        async with asyncio.timeout(store.deadline), store.readers.connect() as connection:
-            return checkpoints((await connection.execute(ALL)).all())
-    except Exception as error:
-        store.raise_from(error)
+    async def read(connection: AsyncConnection) -> list[Checkpoint]:
+        return checkpoints((await connection.execute(ALL)).all())
+
+    return await store.aside(read)
 
 
 async def read_checkpoints(store: SqlStore) -> tuple[list[Checkpoint], Head]:

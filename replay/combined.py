@@ -32,7 +32,9 @@ class Combined:
         for one, other in combinations(self._parts, 2):  # two that overlap may both end before the furthest begins
             await agree(one.source, one.extent, other.source, other.extent)
         first = min(part.extent.first for part in self._parts)
-        return Extent(furthest.extent.ledger_id, first, furthest.extent.last, furthest.extent.hash)
+        # They agree, so what one of them knows to hold, all of them hold together.
+        until = max((each for part in self._parts if (each := part.extent.complete_until) is not None), default=None)
+        return Extent(furthest.extent.ledger_id, first, furthest.extent.last, furthest.extent.hash, until)
 
     async def events(self, *, after: int, to: int) -> AsyncIterator[Sequence[Stored]]:
         while after < to:

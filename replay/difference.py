@@ -39,12 +39,14 @@ class Between:
     """What changed behind a fold, which goes on.
 
     `sequences` has those that changed, from (None when they had not begun) and to. `opened` are the reservations that
-    were not there before and are open in the end; `ended` were open before, with the event that ended each.
+    were not there before and are open in the end; `ended` were open before, with the event that ended each. `beyond` is
+    that of `Past`.
     """
 
     def __init__(self, fold: Fold) -> None:
         self.position, self.recorded_at = fold.position, fold.recorded_at
         self.fold = fold
+        self.beyond: int | None = None
         self.types = Counter[str]()
         self.actors = Counter[str]()
         self.series: list[Entry] = []
@@ -80,10 +82,11 @@ class Between:
         return [(each, self._endings[each.token]) for each in sorted(gone, key=lambda each: each.reserved_at)]
 
 
-async def between(source: Source, one: Moment, other: Moment, progress: Progress) -> Between:
+async def between(
+    source: Source, one: Moment, other: Moment, progress: Progress, *, allow_beyond: bool = False
+) -> Between:
     """Say what changed from the earlier of two moments to the later one."""
-    for moment in (one, other):
-        await Past.of(source, moment)
+    pasts = [await Past.of(source, moment, allow_beyond=allow_beyond) for moment in (one, other)]
     past = await Past.of(source)
     fold, found = Fold(past.ledger_id), None
     with understood():
@@ -98,6 +101,7 @@ async def between(source: Source, one: Moment, other: Moment, progress: Progress
                 if found:
                     found.take(record)
     found = found or Between(fold)
+    found.beyond = next((each.beyond for each in pasts if each.beyond is not None), None)
     if not found.position:
         raise before_all(source, one if one.time is not None else other)
     return found

@@ -10,8 +10,8 @@ from typing import Any
 from ledger import chain
 from ledger.codec import Entry, UnknownEvent, flaw_of_columns, read, rewritten, row_of
 from ledger.domain.state import State
+from ledger.judgement import Judge
 from ledger.ports import Record
-from replay.judgement import Judge
 from replay.sources import Stored
 
 __all__ = ["Examination"]

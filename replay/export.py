@@ -11,7 +11,6 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +27,7 @@ from replay.export_manifest import MANIFEST, Export, Form, Manifest, What
 from replay.files import sync_directory, writing
 from replay.following import Progress
 from replay.moments import Moment, Past, understood
-from replay.numbers import Listed, all_numbers
+from replay.numbers import Listed, Skipped, all_numbers, all_skipped
 from replay.sources import Source, Stored
 from replay.telling import EVENT_COLUMNS, Said, event_row, said_by
 
@@ -43,13 +42,17 @@ NUMBER_COLUMNS = (
     "replaced_by", "given_at", "confirmed_at", "event", "actor", "time", "reason", "position",
 )  # fmt: skip
 
+LAST_COLUMN = ("last_value",)  # of a range; of a number it is the value
+
 
 # Making
 
 
-async def export(source: Source, asked: Export, moment: Moment, directory: Path, progress: Progress) -> Manifest:
+async def export(
+    source: Source, asked: Export, moment: Moment, directory: Path, progress: Progress, *, allow_beyond: bool = False
+) -> Manifest:
     """Export to a directory that is not there, or empty; TARGET_NOT_EMPTY else, a Fault when it cannot be written."""
-    past = await Past.of(source, moment)
+    past = await Past.of(source, moment, allow_beyond=allow_beyond)
     with writing(directory, again="run it again"), _new(directory) as part:
         manifest = await _made(past, asked, part, progress)
         (part / MANIFEST).write_bytes(manifest.written())
@@ -65,7 +68,10 @@ async def _made(past: Past, asked: Export, directory: Path, progress: Progress) 
     recorded_at = instant_text(past.recorded_at) if past.position else None
     head = {"position": past.position, "hash": past.hash.hex(), "recorded_at": recorded_at}
     made_by = f"numbering-ledger {version('numbering-ledger')}"
-    return Manifest(past.ledger_id, asdict(asked), asked.filters, head, asked.file, count, size, digest, made_by)
+    beyond = None if past.beyond is None else instant_text(past.beyond)
+    return Manifest(
+        past.ledger_id, asked.options, asked.filters, head, asked.file, count, size, digest, made_by, beyond
+    )
 
 
 async def _events(past: Past, asked: Export, file: BinaryIO, progress: Progress) -> int:
@@ -88,20 +94,26 @@ def _event_lines(asked: Export, chosen: Iterable[tuple[Stored, Said]]) -> bytes:
 async def _numbers(past: Past, asked: Export, file: BinaryIO, progress: Progress) -> int:
     """Read the numbers from a copy on the disk: they may be more than memory holds."""
     count = 0
-    file.write(_heading(asked, NUMBER_COLUMNS))
+    columns = (*NUMBER_COLUMNS, *LAST_COLUMN) if asked.skipped else NUMBER_COLUMNS
+    file.write(_heading(asked, columns))
     with TemporaryDirectory() as directory:
         copy = Path(directory) / "then.db"
         await make_copy(copy, past, progress)
         async with opened_copy(copy) as store:
             async for page in all_numbers(store, asked.wanted):
                 count += len(page)
-                file.write(_number_lines(asked, map(_number_row, page)))
+                rows = ([*_number_row(each), *([each.row.value] if asked.skipped else [])] for each in page)
+                file.write(_number_lines(asked, columns, rows))
+            if asked.skipped:
+                async for ranges in all_skipped(store, asked.wanted):
+                    count += len(ranges)
+                    file.write(_number_lines(asked, columns, map(_skipped_row, ranges)))
     return count
 
 
-def _number_lines(asked: Export, rows: Iterable[Sequence[Any]]) -> bytes:
+def _number_lines(asked: Export, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     if asked.form is Form.JSONL:
-        told = (dict(zip(NUMBER_COLUMNS, row, strict=True)) for row in rows)
+        told = (dict(zip(columns, row, strict=True)) for row in rows)
         return b"".join(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in told)
     return _table(rows)
 
@@ -113,6 +125,15 @@ def _number_row(listed: Listed) -> list[str | int]:
         row.token, row.replaces, row.replaced_by, instant_text(row.reserved_at),
         instant_text(row.confirmed_at) if row.confirmed_at else "", row.event, row.actor,
         instant_text(row.changed_at), row.reason, row.changed_position,
+    ]  # fmt: skip
+
+
+def _skipped_row(skipped: Skipped) -> list[str | int]:
+    """Tell a range as a number without a text: of all that is of a document or of a number there is nothing."""
+    row = skipped.row
+    return [
+        "", row.first, row.state, skipped.series, skipped.sequence, skipped.period, "", "", "", "", "", "", "",
+        row.event, row.actor, instant_text(row.recorded_at), row.reason, row.position, row.last,
     ]  # fmt: skip
 
 

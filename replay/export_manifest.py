@@ -34,7 +34,7 @@ class Export:
     """What is exported, and how. `since` and `until` (not included) are microseconds; None asks nothing.
 
     They are of an event's recording, or of when a number was given out last. An actor of a number is that of the event
-    that put it in its state.
+    that put it in its state. With `skipped`, the ranges of values without a number follow the numbers.
     """
 
     what: What
@@ -46,10 +46,19 @@ class Export:
     document: str | None = None
     since: int | None = None
     until: int | None = None
+    skipped: bool = False
 
     @property
     def file(self) -> str:
         return f"{self.what}.{self.form}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Give all of this as a manifest has it; what earlier versions do not know only where it was asked for."""
+        options = asdict(self)
+        if not self.skipped:
+            del options["skipped"]
+        return options
 
     @property
     def filters(self) -> dict[str, str]:
@@ -81,7 +90,11 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What an export holds; `options` are those of the export, and the head is the last event that it knew of."""
+    """What an export holds; `options` are those of the export, and the head is the last event that it knew of.
+
+    `beyond` is there if a moment was asked for at which the source may have had more events: up to this time it was
+    known to hold all of them.
+    """
 
     ledger_id: str
     options: Mapping[str, Any]
@@ -92,6 +105,7 @@ class Manifest:
     size: int
     sha256: str
     made_by: str
+    beyond: str | None = None
 
     @property
     def export(self) -> Export:
@@ -121,6 +135,8 @@ class Manifest:
     def written(self) -> bytes:
         said = asdict(self)
         file = {name: said.pop(name) for name in ("file", "count", "sha256")} | {"bytes": said.pop("size")}
+        if self.beyond is None:
+            del said["beyond"]
         return json.dumps({"format": FORMAT, **said, "files": [file]}, indent=1, ensure_ascii=False).encode() + b"\n"
 
 

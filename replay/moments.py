@@ -14,9 +14,20 @@ from ledger.domain.rejection import Code, Rejection
 from ledger.fold import Fold
 from ledger.ports import Fault, Record
 from replay.following import Chain, Progress, checked
-from replay.sources import Damaged, Extent, Source, Stored, apart
+from replay.sources import Damaged, Extent, Source, Stored, apart, event_at
 
-__all__ = ["END", "Moment", "Past", "before_all", "folded", "is_moment", "moment_of", "row_of", "understood"]
+__all__ = [
+    "END",
+    "Moment",
+    "Past",
+    "before_all",
+    "folded",
+    "incomplete",
+    "is_moment",
+    "moment_of",
+    "row_of",
+    "understood",
+]
 
 _POSITION = re.compile(r"[0-9]{1,16}", re.ASCII)
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}", re.ASCII)
@@ -79,10 +90,14 @@ def _no_moment(text: str, problem: str) -> Rejection:
 class Past:
     """The log of a source up to a moment. Read to the end of `events`, it says where that was.
 
+    `beyond` is None if the source is known to hold all of it; else the instant up to which it is (microseconds): what
+    was recorded later may be missing.
+
     A Rejection, NOT_IN_HISTORY, when the log does not reach to the moment, or begins behind it.
     """
 
-    def __init__(self, source: Source, extent: Extent, moment: Moment) -> None:
+    def __init__(self, source: Source, extent: Extent, moment: Moment, beyond: int | None = None) -> None:
+        self.beyond = beyond
         self.ledger_id = extent.ledger_id
         self.recorded_at = 0
         self._source = source
@@ -93,7 +108,8 @@ class Past:
         self._hash = self._chain.hash
 
     @classmethod
-    async def of(cls, source: Source, moment: Moment = END) -> "Past":
+    async def of(cls, source: Source, moment: Moment = END, *, allow_beyond: bool = False) -> "Past":
+        """Look how far a source reaches. A moment beyond what it is known to hold is refused, or allowed and marked."""
         extent = await source.extent()
         if extent.last and extent.first > 1:
             raise apart(
@@ -105,7 +121,13 @@ class Past:
             raise Rejection(Code.NOT_IN_HISTORY, detail, members={"position": extent.last})
         if moment.position == 0:
             raise before_all(source, moment)
-        return cls(source, extent, moment)
+        beyond = await _beyond(source, extent, moment)
+        if beyond is not None and not allow_beyond:
+            detail = (
+                f"{incomplete(source, beyond)}, and {moment} is later: ask for a moment up to then, or add --beyond"
+            )
+            raise Rejection(Code.NOT_IN_HISTORY, detail, members={"position": extent.last})
+        return cls(source, extent, moment, beyond)
 
     @property
     def position(self) -> int:
@@ -141,6 +163,25 @@ class Past:
             yield events
         if self._chain.position < end:
             raise Rejection(Code.LOG_DAMAGED, f"{self._source.name} lacks the events behind {self._chain.position}")
+
+
+def incomplete(source: Source, until: int) -> str:
+    """Say up to when a source is known to hold every event; 0 where it holds none."""
+    if not until:
+        return f"{source.name} holds no event, and was never compared with the log"
+    return f"{source.name} is known to hold every event up to {instant_text(until)}"
+
+
+async def _beyond(source: Source, extent: Extent, moment: Moment) -> int | None:
+    """Give the instant up to which a source is known to be complete, if a moment lies behind it."""
+    until = extent.complete_until or 0
+    if moment.time is None or moment.time <= until:
+        return None
+    last = await event_at(source, extent.last) if extent.last else None
+    if last is not None:
+        # The next event may have been recorded at the same instant: those of one transaction are.
+        until = max(until, recorded_at(last[1]) - 1)
+    return None if moment.time <= until else until
 
 
 def before_all(source: Source, moment: Moment) -> Rejection:

@@ -5,12 +5,12 @@ is for `chain` to say, through which all that is read passes: a source is never 
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ledger.chain import genesis
 from ledger.domain.rejection import Code, Rejection
-from ledger.ports import Record
+from ledger.ports import Head, Record
 from ledger.stores import SqlStore
 from projections.mirror.stream import Stream, StreamFault
 
@@ -19,6 +19,10 @@ __all__ = ["Damaged", "DatabaseSource", "Extent", "Source", "Stored", "StreamSou
 # An event as every source keeps it: its position, the canonical bytes, and the hash that chains them. A plain tuple,
 # because millions of them are made.
 Stored = tuple[int, bytes, bytes]
+
+# Longer than any transaction that has its time from the database and is not committed yet: an event of it is recorded
+# before `now`, and nobody sees it. The writer's own deadline is a minute at most.
+IN_FLIGHT_MICROSECONDS = 60_000_000
 
 CHUNK = 2_000  # events read at a time from a database
 ENTRIES = 500  # and from a stream: an answer of Redis's has a second
@@ -42,13 +46,16 @@ def apart(detail: str, position: int | None = None) -> Rejection:
 class Extent:
     """What a source holds of a ledger: the events `first` to `last`, the last with its hash.
 
-    It holds none when `last` is 0; then the hash is the one that stands before the first event.
+    It holds none when `last` is 0; then the hash is the one that stands before the first event. Every event recorded
+    up to the instant `complete_until` is among them (microseconds since 1970 UTC); None when it has never been compared
+    with the head of the log, and then only what is recorded before its last event is known to be.
     """
 
     ledger_id: str
     first: int
     last: int
     hash: bytes
+    complete_until: int | None = field(default=None, compare=False)
 
     @classmethod
     def none(cls, ledger_id: str) -> "Extent":
@@ -78,8 +85,9 @@ class DatabaseSource:
         self.store = store
 
     async def extent(self) -> Extent:
+        now = await self.store.now()
         head = await self.store.head()
-        return Extent(head.ledger_id, 1, head.position, head.hash)
+        return Extent(head.ledger_id, 1, head.position, head.hash, _complete_until(head, now))
 
     async def events(self, *, after: int, to: int) -> AsyncIterator[Sequence[Stored]]:
         async for rows in self.rows(after=after, to=to):
@@ -93,6 +101,17 @@ class DatabaseSource:
                 return
             yield [row for row in rows if row.position <= to]
             after = rows[-1].position
+
+
+def _complete_until(head: Head, now: int) -> int | None:
+    """Say up to when a database holds every event, by its head, and its clock as it was read before that.
+
+    What is not committed yet is recorded after the head, unless the clock stood still or went back. A ledger that is
+    stopped may have lost its end, may go on elsewhere, or may be a copy.
+    """
+    if head.is_stopped or now <= head.recorded_at:
+        return None
+    return max(head.recorded_at, now - IN_FLIGHT_MICROSECONDS)
 
 
 class StreamSource:

@@ -202,7 +202,8 @@ def test_the_readme_names_every_setting_with_its_default() -> None:
     text = README.read_text(encoding="utf-8")
     for name, field in Settings.model_fields.items():
         assert f"NUMBERING_{name.upper()}" in text
-        assert f"`{field.default}`" in text or not field.default, name
+        default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+        assert f"`{default}`" in text or not field.default, name
 
 
 def test_the_readme_names_no_setting_that_is_none() -> None:

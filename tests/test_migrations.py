@@ -11,7 +11,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import Connection, MetaData, NullPool
 from sqlalchemy import text as sql
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -21,7 +21,7 @@ from ledger.migrations import NEWEST
 from ledger.ports import Record, Stop, StopKind
 from ledger.stores import migrate
 from ledger.stores.earlier import read_text
-from ledger.stores.migration import migrations
+from ledger.stores.migration import TURN, migrations
 from ledger.stores.schema import events, metadata
 from projections.schema import metadata as projections_metadata
 from tests.servers import Database, MariaDB
@@ -384,3 +384,23 @@ async def test_processes_that_migrate_an_earlier_schema_at_once_do_it_once(earli
     applied = await asyncio.gather(*(migrate(earlier_url) for _ in range(4)))
     assert sorted(applied) == [False, False, False, True]
     assert await ask(earlier_url, differences) == []
+
+
+async def test_who_waits_for_another_process_is_told_so(earlier_url: str) -> None:
+    turn = "BEGIN IMMEDIATE" if earlier_url.startswith("sqlite") else TURN.format(seconds=0)
+    holder = create_async_engine(earlier_url, poolclass=NullPool)
+    waits, said = asyncio.Event(), 0
+
+    def say() -> None:
+        nonlocal said
+        said += 1
+        waits.set()
+
+    async with holder.connect() as connection:
+        await connection.exec_driver_sql(turn)
+        others = [asyncio.create_task(migrate(earlier_url, on_wait=say)) for _ in range(2)]
+        await waits.wait()
+        assert not any(each.done() for each in others)
+    await holder.dispose()
+    assert sorted(await asyncio.gather(*others)) == [False, True]
+    assert 1 <= said <= 2

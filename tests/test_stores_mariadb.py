@@ -1,24 +1,45 @@
 """What only MariaDB can do to a ledger: privileges, settings, a lost line, a silent server."""
 
 import asyncio
+import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any, ClassVar
 
 import pytest
 from asyncmy import errors
 from sqlalchemy import exc, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from ledger.codec import Entry, encode
+from ledger.domain.commands import DefineSeries, Envelope, Reserve
+from ledger.domain.events import SeriesDefined
 from ledger.domain.rejection import Code
 from ledger.feed import Feed
-from ledger.ports import OutcomeUnknown, Snapshot, StoreFault
+from ledger.ports import OutcomeUnknown, Record, Snapshot, StoreFault
+from ledger.service import Ledger as Numbering
+from ledger.stores import SqlStore, migrate
 from ledger.stores import mariadb as dialect
-from ledger.stores import migrate
+from ledger.stores.processes import Process, Processes
+from ledger.system import RandomIds, SystemClock, aside, spawn
 from ledger.writer.follower import Follower
+from projections.reading import Filter, Projections
 from projections.schema import SLOTS
+from tests.given import PLAIN, series
 from tests.servers import Database, MariaDB
-from tests.stores import TOTAL_SECONDS, Ledger, Proxy, append, fault_of, follow, opened, patiently, setting
+from tests.stores import (
+    TOTAL_SECONDS,
+    Ledger,
+    Proxy,
+    append,
+    fault_of,
+    follow,
+    new_mariadb,
+    opened,
+    patiently,
+    setting,
+)
 
 SHORT_MS = 2000  # the shortest deadline of a store; some tests wait for it
 
@@ -34,6 +55,14 @@ def database(ledger: Ledger) -> Database:
     return ledger.database
 
 
+@pytest.fixture(scope="module")
+def plugins(mariadb: MariaDB) -> Iterator[None]:
+    names = ["auth_ed25519", "auth_pam"]
+    mariadb.execute("".join(f"INSTALL SONAME '{name}';" for name in names))
+    yield
+    mariadb.execute("".join(f"UNINSTALL SONAME '{name}';" for name in names))
+
+
 @asynccontextmanager
 async def waiting_longer(ledger: Ledger, server: MariaDB) -> AsyncIterator[None]:
     """Let the server hang. What is given up meanwhile is so by its own deadline: one who has more time still waits."""
@@ -46,11 +75,11 @@ async def waiting_longer(ledger: Ledger, server: MariaDB) -> AsyncIterator[None]
             assert not waiting.done()
 
 
-async def run(url: str, sql: str) -> None:
+async def run(url: str, sql: str, values: tuple[object, ...] = ()) -> None:
     engine = create_async_engine(url)
     try:
         async with engine.begin() as connection:
-            await connection.exec_driver_sql(sql)
+            await connection.exec_driver_sql(sql, values)
     finally:
         await engine.dispose()
 
@@ -131,6 +160,46 @@ class TestSettings:
             assert await ledger.open(allow_unsafe=True).head()
         await append(ledger.open(), 1)
 
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("sync_binlog", "0"), ("innodb_flush_log_at_trx_commit", "2")],
+    )
+    async def test_a_server_that_becomes_unsafe_is_noticed_on_the_connections_that_there_are(
+        self, ledger: Ledger, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    ) -> None:
+        assert dialect.RECHECK_SECONDS < 10
+        monkeypatch.setattr(dialect, "RECHECK_SECONDS", 0.0)
+        monkeypatch.setattr(dialect, "UNSAFE_RECHECK_SECONDS", 0.0)
+        store, careless = ledger.open(), ledger.open(allow_unsafe=True)
+        await append(store, 1)
+        with setting(mariadb, name, value):
+            for fault in (await fault_of(store.begin()), await fault_of(store.head())):
+                assert fault.code is Code.DATABASE_UNSAFE
+                assert name in fault.detail
+                assert not fault.transient
+            await append(careless, 1)
+        await append(store, 1)
+        assert (await store.head()).position == 3
+
+    async def test_the_settings_are_not_read_for_every_batch(
+        self, ledger: Ledger, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = ledger.open()
+        assert isinstance(store, dialect.MariaDBStore)
+        read = store._read_settings
+        times = 0
+
+        async def counted() -> None:
+            nonlocal times
+            times += 1
+            await read()
+
+        monkeypatch.setattr(store, "_read_settings", counted)
+        for _ in range(5):
+            await append(store, 1)
+            await store.head()
+        assert times == 1
+
     def test_what_only_a_start_can_change_is_named_too(self) -> None:
         judged = dialect.judged_settings(0, 1, 1, "ROW", 2**24, 0)
         assert [one.name for one in judged if one.advice] == ["log_bin", "SYSDATE"]
@@ -164,6 +233,129 @@ class TestSettings:
         # No BEGIN, and one INSERT for all; what moved the head is known before COMMIT is sent.
         assert log.splitlines() == ["Execute\tSELECT", "Execute\tINSERT", "Execute\tUPDATE", "Query\tCOMMIT"]
         assert len(await store.events(after=1, limit=100)) == 64
+
+
+class TestContention:
+    """Two nodes of a cluster grant the head's lock at once; here another session writes without asking for it."""
+
+    async def test_a_position_that_another_node_took_is_looked_up_and_tried_again(
+        self, ledger: Ledger, database: Database
+    ) -> None:
+        store = ledger.open()
+        await append(store, 1)
+        transaction = await store.begin()
+        (theirs,) = follow(transaction.head, 1, name="theirs")
+        await run(database.admin_url, *_insert(theirs))
+        fault = await fault_of(transaction.append(follow(transaction.head, 1)))
+        assert (fault.code, fault.contention) == (Code.LOCK_TIMEOUT, True)
+        move = "UPDATE ledger_head SET position = 2, hash = %s, recorded_at = %s"
+        await run(database.admin_url, move, (theirs.hash, theirs.recorded_at))
+        await append(store, 1)
+        assert [record.position for record in await store.events(after=0, limit=9)] == [1, 2, 3]
+
+    async def test_a_head_that_moved_is_contention(self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def unmoved(*_: object) -> int:
+            return 0
+
+        store = ledger.open()
+        await append(store, 1)
+        transaction = await store.begin()
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "move_head", unmoved)
+            fault = await fault_of(transaction.append(follow(transaction.head, 1)))
+        assert (fault.code, fault.contention) == (Code.LOCK_TIMEOUT, True)
+        await append(store, 1)
+        assert (await store.head()).position == 2
+
+    async def test_a_service_answers_after_another_node_was_quicker(
+        self, ledger: Ledger, database: Database, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The writer tries again until the other's event and the head agree."""
+        caplog.set_level(logging.INFO, "ledger.writer.writer")
+        store = ledger.open()
+        async with Numbering(store, clock=SystemClock(), ids=RandomIds(), spawn=spawn, aside=aside) as service:
+            await service.execute(DefineSeries((PLAIN,)), Envelope(bytes(32), "ours"))
+            head = await store.head()
+            event = SeriesDefined(series("OTHER-{SEQ:4}", "OTHER"))
+            theirs = encode(
+                Entry(head.position + 1, event, Envelope(b"1" * 32, "theirs"), 0, head.recorded_at), head.hash
+            )
+            await run(database.admin_url, *_insert(theirs))
+            ours = asyncio.create_task(service.execute(Reserve("PLAIN", "t" * 32), Envelope(b"2" * 32, "ours")))
+            async with asyncio.timeout(TOTAL_SECONDS):
+                while "another writer was quicker" not in caplog.text:  # noqa: ASYNC110  a log line sets no event
+                    await asyncio.sleep(0.01)
+            move = "UPDATE ledger_head SET position = %s, hash = %s, recorded_at = %s"
+            await run(database.admin_url, move, (theirs.position, theirs.hash, theirs.recorded_at))
+            assert (await ours).position == theirs.position + 1
+
+
+def _insert(record: Record) -> tuple[str, tuple[object, ...]]:
+    marks = ", ".join(["%s"] * len(record))
+    return f"INSERT INTO events VALUES ({marks})", tuple(record._replace(body=record.body.decode()))  # type: ignore[arg-type]
+
+
+class TestAccounts:
+    """What is wrong with an account does not pass by itself, and is said with the way out."""
+
+    @pytest.mark.parametrize(
+        ("change", "advice"),
+        [
+            ("ALTER USER {user} ACCOUNT LOCK", "ACCOUNT UNLOCK"),
+            ("ALTER USER {user} PASSWORD EXPIRE", "IDENTIFIED BY"),
+            ("ALTER USER {user} IDENTIFIED VIA ed25519 USING PASSWORD('{password}')", "mysql_native_password"),
+            ("ALTER USER {user} IDENTIFIED VIA pam", "mysql_native_password"),
+            ("ALTER USER {user} IDENTIFIED VIA unix_socket", "check the database URL"),
+            ("ALTER USER {user} IDENTIFIED BY 'another one'", "check the database URL"),
+            ("DROP USER {user}", "check the database URL"),
+        ],
+    )
+    @pytest.mark.usefixtures("plugins")
+    async def test_an_account_that_cannot_log_in(self, mariadb: MariaDB, change: str, advice: str) -> None:
+        database = new_mariadb(mariadb)
+        account = database.service
+        mariadb.execute(change.format(user=account.quoted, password=account.password))
+        async with opened(database.service_url) as store:
+            for fault in (
+                await fault_of(store.begin()),
+                await fault_of(store.head()),
+                await fault_of(migrate(database.service_url)),
+            ):
+                assert fault.code is Code.DATABASE_UNAVAILABLE
+                assert not fault.transient
+                assert advice in fault.detail
+
+    @pytest.mark.parametrize("number", [1130, 1251, 1524, 1820, 1862, 2059, 3159, 4151])
+    def test_what_the_server_says_of_an_account_is_no_bug_of_ours(self, number: int) -> None:
+        fault = dialect.fault(errors.OperationalError(number, "said"))
+        assert fault is not None
+        assert (fault.code, fault.transient) == (Code.DATABASE_UNAVAILABLE, False)
+        assert fault.advice
+
+
+class TestKilledConnections:
+    READS: ClassVar[Mapping[str, Callable[[SqlStore], Awaitable[object]]]] = {
+        "head": lambda store: store.head(),
+        "stops": lambda store: store.stops(),
+        "events": lambda store: store.events(after=0, limit=1),
+        "snapshot": lambda store: store.newest_snapshot(1, at_most=1),
+        "put": lambda store: store.put_snapshot(Snapshot(1, bytes(32), 4, b"body", bytes(32))),
+        "projections": lambda store: Projections(store).position(),
+        "rows": lambda store: Projections(store).numbers(Filter()),
+        "processes": lambda store: Processes(store).all(),
+        "seen": lambda store: Processes(store).see(Process("id", "host", 1, "build", 1)),
+        "grants": lambda store: Processes(store).grants(),
+        "batch": lambda store: append(store, 1),
+    }
+
+    @pytest.mark.parametrize("read", READS)
+    async def test_it_is_replaced_unseen(self, ledger: Ledger, mariadb: MariaDB, read: str) -> None:
+        store: Any = ledger.open()
+        await append(store, 1)
+        await asyncio.gather(*(store.head() for _ in range(4)))  # fills the pool
+        for id in store.connection_ids():
+            mariadb.execute(f"KILL {id}")
+        await self.READS[read](store)
 
 
 class TestFaults:

@@ -35,6 +35,7 @@ from ledger.stores.memory import MemoryLog, MemoryStore
 from ledger.writer import Limits, Outcome, Together, Writer
 from ledger.writer import batch as batch_module
 from ledger.writer.follower import stopped_by
+from ledger.writer.writer import ALARM_GRACE_SECONDS
 from tests.invariants import check_store
 from tests.simulation.loop import simulate
 from tests.simulation.scripted import ScriptedStore, simulated_now
@@ -268,8 +269,37 @@ class TestBounds:
             bench.store.always["begin"] = slow_lock
             began = now()
             assert await answer(bench.do(bench.reserve())) is Code.LOCK_TIMEOUT
-            assert now() - began <= 5.0 + 4.0
+            assert now() - began <= 5.0 + ALARM_GRACE_SECONDS
             bench.store.always.clear()
+
+    @simulated
+    @pytest.mark.parametrize("busy", ["begin", "append", "commit"])
+    async def test_each_is_told_in_time_whatever_the_writer_waits_for(self, busy: str) -> None:
+        async with ledger() as bench:
+            held = asyncio.Event()
+            bench.store.steps[busy] = [held]
+            first = bench.start(bench.reserve())
+            await asyncio.sleep(3)
+            began, second = now(), bench.start(bench.reserve())
+            assert await answer(second) is Code.LOCK_TIMEOUT
+            assert now() - began <= 5.0 + ALARM_GRACE_SECONDS
+            assert first.done() == (busy == "begin"), "what was drawn is not given up"
+            held.set()
+            await answer(first)
+
+    @simulated
+    async def test_a_reader_is_told_in_time_and_the_next_one_is_served(self) -> None:
+        async with ledger() as bench:
+            held = asyncio.Event()
+            bench.store.steps["head"] = [held]
+            began, first = now(), asyncio.ensure_future(bench.writer.fresh())
+            await asyncio.sleep(4)
+            second = asyncio.ensure_future(bench.writer.fresh())
+            with pytest.raises(Fault):
+                await first
+            assert now() - began <= 5.0 + ALARM_GRACE_SECONDS
+            held.set()
+            assert (await second).series_now("S") == SERIES
 
     @simulated
     async def test_contention_is_tried_again_at_once(self) -> None:

@@ -16,6 +16,8 @@ from ledger.domain.events import (
     Event,
     FormatRaised,
     NumberEvent,
+    NumbersConfirmed,
+    NumbersReserved,
     PeriodOpened,
     ReservationEvent,
     ReservationFenced,
@@ -37,6 +39,8 @@ def flaw(state: State, event: Event, recorded_at: int) -> str | None:
 
 def _flaw(state: State, event: Event, recorded_at: int) -> str | None:
     match event:
+        case NumbersReserved() | NumbersConfirmed():  # nearly all
+            return reservations.flaw_of_event(state, event, recorded_at)
         case RestoreFenced() | ReservationFenced() | SequenceFenced():
             return fences.flaw_of_event(state, event)
         case ReservationEvent():

@@ -5,6 +5,7 @@ that is the binary protocol: all rows of a batch go out as one bulk statement, w
 less than half of a multi-row INSERT in text.
 """
 
+import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,10 +15,19 @@ from sqlalchemy import URL, ColumnElement, Dialect, Executable, Integer, NullPoo
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ledger.domain.rejection import Code
-from ledger.ports import StoreFault
-from ledger.stores.sql import HEAD, MIGRATE, MOVE_HEAD, READ_CONNECTIONS, Columns, SqlStore
+from ledger.ports import Head, StoreFault
+from ledger.stores.sql import HEAD, MIGRATE, MOVE_HEAD, READ_CONNECTIONS, Columns, SqlStore, SqlTransaction
 
-__all__ = ["MIN_PACKET_BYTES", "SETTINGS", "MariaDBStore", "Setting", "fault", "judged_settings"]
+__all__ = [
+    "MIN_PACKET_BYTES",
+    "SETTINGS",
+    "MariaDBStore",
+    "Setting",
+    "connect",
+    "connect_arguments",
+    "fault",
+    "judged_settings",
+]
 
 # SYSDATE is evaluated where it stands: after the lock was granted, unlike NOW and UTC_TIMESTAMP, which give the
 # statement's start. A test holds the lock for a while and compares. The sessions' time zone is UTC.
@@ -50,6 +60,10 @@ MIN_PACKET_BYTES = 16 * 2**20
 # asyncmy raises a bare RuntimeError: its words are all by which that can be told from a bug.
 NO_SOCKET = "Transport does not expose socket"
 
+# The server's settings are read again so often, which must be less than ten seconds with the time that reading takes.
+RECHECK_SECONDS = 5.0
+UNSAFE_RECHECK_SECONDS = 1.0
+
 STATEMENT_CACHE = 32  # prepared statements that the server keeps for a connection; we have fewer
 
 
@@ -59,12 +73,13 @@ class MariaDBStore(SqlStore):
     def __init__(self, url: URL, *, lock_timeout_ms: int, allow_unsafe: bool = False) -> None:
         self._allow_unsafe = allow_unsafe
         self._wait_seconds = max(1, -(-lock_timeout_ms // 1000) - 1)
-        _, self._arguments = url.get_dialect()().create_connect_args(url)
-        self._arguments["charset"] = "utf8mb4"  # any other would lose text
+        self._arguments = connect_arguments(url)
         writers = self._engine(url, poolclass=NullPool, isolation_level="READ COMMITTED")
         readers = self._engine(url, pool_size=READ_CONNECTIONS, max_overflow=0, isolation_level="AUTOCOMMIT")
         super().__init__(writers, readers, lock_timeout_ms=lock_timeout_ms)
         self._cursor: Any = None
+        self._check_at = 0.0
+        self._unsafe: StoreFault | None = None
         self._move = _Statement(MOVE_HEAD, writers.dialect)
         lock = _Statement(LOCK_HEAD, writers.dialect)
         self._lock = lock.text, lock.values({})
@@ -100,6 +115,39 @@ class MariaDBStore(SqlStore):
         await self.driver.rollback()
         await connection.rollback()  # for SQLAlchemy's own view of it
 
+    async def head(self) -> Head:
+        await self._stay_safe()
+        return await super().head()
+
+    async def begin(self) -> SqlTransaction:
+        await self._stay_safe()
+        return await super().begin()
+
+    async def _stay_safe(self) -> None:
+        """Look at the server's settings again: what was safe when a connection was opened can be changed any time.
+
+        Beside the writer's connection, and at most every RECHECK_SECONDS. DATABASE_UNSAFE as long as they are unsafe.
+        """
+        if self._allow_unsafe:
+            return
+        now = asyncio.get_running_loop().time()
+        if now >= self._check_at:
+            self._check_at = now + RECHECK_SECONDS
+            try:
+                await self._read_settings()
+            except BaseException:
+                self._check_at = now  # nothing was seen
+                raise
+        if self._unsafe:
+            self._check_at = min(self._check_at, now + UNSAFE_RECHECK_SECONDS)
+            raise self._unsafe.again()
+
+    async def _read_settings(self) -> None:
+        async def read(connection: AsyncConnection) -> Any:
+            return (await connection.exec_driver_sql(SETTINGS)).one()
+
+        self._unsafe = _unsafe(tuple(await self.aside(read)))
+
     def now_column(self) -> ColumnElement[int]:
         return NOW
 
@@ -108,6 +156,10 @@ class MariaDBStore(SqlStore):
 
     def drop(self, driver: Any) -> None:
         driver.close()
+
+    def is_taken(self, error: BaseException) -> bool:
+        is_duplicate = isinstance(error, errors.IntegrityError) and error.args[:1] == (DUPLICATE,)
+        return is_duplicate and POSITION_KEY in str(error.args[-1])
 
     def fault(self, error: BaseException) -> StoreFault | None:
         return fault(error)
@@ -120,24 +172,45 @@ class MariaDBStore(SqlStore):
 
     async def open(self) -> Any:
         """Open a connection whose session and server are fit to keep a ledger."""
-        connection = await asyncmy.connect(**self._arguments, stmt_cache_size=STATEMENT_CACHE)
+        connection = await connect(self._arguments, stmt_cache_size=STATEMENT_CACHE)
         try:
             async with connection.cursor() as cursor:
                 idle = max(1, self._wait_seconds - 1)
                 await cursor.execute(SESSION.format(idle=idle, wait=self._wait_seconds))
                 if not self._allow_unsafe:
                     await cursor.execute(SETTINGS)
-                    self._check(await cursor.fetchone())
+                    if found := _unsafe(await cursor.fetchone()):
+                        raise found
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _check(self, settings: tuple[Any, ...]) -> None:
-        """Refuse a server that could lose an acknowledged event, or that could not write at all."""
-        wrong = [f"{one.name} is {one.value}: {one.advice}" for one in judged_settings(*settings) if one.advice]
-        if wrong:
-            raise StoreFault(Code.DATABASE_UNSAFE, "MariaDB's settings are unsafe", advice="; ".join(wrong))
+
+def _unsafe(settings: tuple[Any, ...]) -> StoreFault | None:
+    """Say what is wrong with a server that could lose an acknowledged event, or that could not write at all."""
+    wrong = [f"{one.name} is {one.value}: {one.advice}" for one in judged_settings(*settings) if one.advice]
+    return StoreFault(Code.DATABASE_UNSAFE, "MariaDB's settings are unsafe", advice="; ".join(wrong)) if wrong else None
+
+
+def connect_arguments(url: URL) -> dict[str, Any]:
+    """Give what the driver's `connect` takes for a database URL."""
+    arguments = dict(url.get_dialect()().create_connect_args(url)[1])
+    arguments["charset"] = "utf8mb4"  # any other would lose text
+    if "ssl" in arguments and not isinstance(arguments["ssl"], dict):
+        arguments["ssl"] = True  # the driver refuses the text
+    return arguments
+
+
+async def connect(arguments: Mapping[str, Any], **options: Any) -> Any:
+    """Open a connection of the driver; an error of its, or a StoreFault when it cannot log in with such an account."""
+    try:
+        return await asyncmy.connect(**arguments, **options)
+    except Exception as error:
+        if fault(error) is not None:
+            raise
+        # A RuntimeError or SystemError, by the plugin and the version of the driver.
+        raise StoreFault(Code.DATABASE_UNAVAILABLE, LOGIN, advice=USE_PASSWORD, said=repr(error)) from error
 
 
 class _Statement:
@@ -187,6 +260,8 @@ def judged_settings(
     ]
 
 
+DUPLICATE = 1062
+POSITION_KEY = "'PRIMARY'"  # as the server names it in every language
 CONTENTION = {1020, 1205, 1213}
 # Too many connections, out of memory, broken handshakes and lines, shutdown, a killed session or statement, limits.
 LOST = {1037, 1038, 1040, 1041, 1042, 1043, 1053, 1077, 1079, 1080, 1129, 1152, *range(1156, 1162), 1184, 1203, 1226,
@@ -198,10 +273,25 @@ NOT_MIGRATED = {
     1054: "a table of the ledger is not as this version needs it",
     1146: "a table of the ledger is missing",
 }
+LOGIN = "the driver cannot log in with this account"
+USE_PASSWORD = (
+    "let it identify itself by a password: ALTER USER … IDENTIFIED VIA mysql_native_password USING PASSWORD('…')"
+)
+EXPIRED = ("the account's password has expired", "set a new one: ALTER USER … IDENTIFIED BY '…'")
+
 # What happened, and what to do.
 CHECK = {
     1044: ("the account may not use this database", "check the grants in ops/mariadb-grants.sql"),
     1045: ("the account or its password is wrong", "check the database URL"),
+    1130: ("this host may not connect to MariaDB", "create the account for this host: CREATE USER NAME@HOST"),
+    1227: ("the account lacks a privilege", "run ops/mariadb-grants.sql, and migrate with an administrator's account"),
+    1251: (LOGIN, USE_PASSWORD),
+    1524: (LOGIN, USE_PASSWORD),
+    1820: EXPIRED,
+    1862: EXPIRED,
+    2059: (LOGIN, USE_PASSWORD),
+    3159: ("MariaDB takes TLS connections only", "add ?ssl_ca=FILE to the database URL"),
+    4151: ("the account is locked", "unlock it: ALTER USER … ACCOUNT UNLOCK"),
     1049: ("there is no such database", "check the database URL, or create it"),
     1142: (
         "the account lacks a privilege",

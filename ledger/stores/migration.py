@@ -8,6 +8,8 @@ work on the tables, and so stands still as long as steps only add: builds that l
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from itertools import count
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Column, Connection, MetaData, String, Table, delete, exc, insert, inspect, make_url, select
@@ -28,7 +30,9 @@ __all__ = ["FOUNDATION_TABLE", "MIGRATION_SECONDS", "migrate", "migrations"]
 
 FOUNDATION_TABLE = "alembic_version"  # the name is Alembic's own
 MIGRATION_SECONDS = 600.0  # a later step may have to copy a table of many years
-TURN = f"SELECT GET_LOCK(CONCAT('numbering migrate ', SHA1(DATABASE())), {MIGRATION_SECONDS / 2:.0f})"
+TURN_SECONDS = 300  # that another process is waited for
+TURN = "SELECT GET_LOCK(CONCAT('numbering migrate ', SHA1(DATABASE())), {seconds})"
+BUSY_MS = 1000  # of one wait for an SQLite file
 WAL_ATTEMPTS = 100
 WAL_PAUSE_SECONDS = 0.02
 
@@ -42,18 +46,19 @@ def migrations() -> Config:
     return config
 
 
-async def migrate(url: str, *, ledger_id: str | None = None) -> bool:
+async def migrate(url: str, *, ledger_id: str | None = None, on_wait: Callable[[], None] = lambda: None) -> bool:
     """Bring a database to the newest schema, and say whether anything was changed.
 
     What an earlier build wrote of why writing is stopped, or lifted, perhaps since the last time, is taken over.
 
-    A new ledger gets `ledger_id`, which only a restore gives, or one of its own. StoreFault says what to do.
+    A new ledger gets `ledger_id`, which only a restore gives, or one of its own. `on_wait` is called if another process
+    migrates it just now, which is waited for. StoreFault says what to do.
     """
     parsed = make_url(url)
     engine = _engine(parsed)
     try:
         async with asyncio.timeout(MIGRATION_SECONDS):
-            return await _migrate(engine, ledger_id)
+            return await _migrate(engine, ledger_id, on_wait)
     except (exc.DBAPIError, OSError) as error:
         driver_error = error.orig if isinstance(error, exc.DBAPIError) else error
         dialect = sqlite if parsed.get_backend_name() == "sqlite" else mariadb
@@ -67,7 +72,8 @@ async def migrate(url: str, *, ledger_id: str | None = None) -> bool:
 
 def _engine(url: URL) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, poolclass=NullPool)
+        arguments = mariadb.connect_arguments(url)
+        return create_async_engine(url, poolclass=NullPool, async_creator=lambda *_: mariadb.connect(arguments))
     (file,), _ = url.get_dialect()().create_connect_args(url)
     missing = sqlite.file_fault(file)
     if missing is not None and missing.code is not Code.DATABASE_NOT_MIGRATED:
@@ -76,14 +82,14 @@ def _engine(url: URL) -> AsyncEngine:
     return create_async_engine(url, poolclass=NullPool, connect_args={"isolation_level": None})
 
 
-async def _migrate(engine: AsyncEngine, ledger_id: str | None) -> bool:
+async def _migrate(engine: AsyncEngine, ledger_id: str | None, on_wait: Callable[[], None]) -> bool:
     async with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
-            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            await _wait_for_file(connection, on_wait)
         else:
             # Else asyncmy logs what IF NOT EXISTS skipped, and that MySQL's kind ignores names of primary keys.
             await connection.exec_driver_sql("SET SESSION max_error_count = 0")
-            await _wait_for_turn(connection)
+            await _wait_for_turn(connection, on_wait)
         applied = await connection.run_sync(_upgrade, ledger_id)
         read = await connection.run_sync(take_text_over)
         await connection.commit()
@@ -92,10 +98,30 @@ async def _migrate(engine: AsyncEngine, ledger_id: str | None) -> bool:
         return applied or read
 
 
-async def _wait_for_turn(connection: AsyncConnection) -> None:
+async def _wait_for_turn(connection: AsyncConnection, on_wait: Callable[[], None]) -> None:
     """Let one process migrate at a time: MariaDB commits each step by itself. The turn ends with the connection."""
-    if not (await connection.exec_driver_sql(TURN)).scalar():
+    if (await connection.exec_driver_sql(TURN.format(seconds=0))).scalar():
+        return
+    on_wait()
+    if not (await connection.exec_driver_sql(TURN.format(seconds=TURN_SECONDS))).scalar():
         raise StoreFault(Code.LOCK_TIMEOUT, "another process migrates the database", advice="try again when it is done")
+
+
+async def _wait_for_file(connection: AsyncConnection, on_wait: Callable[[], None]) -> None:
+    """Take the file's write lock, which a process that migrates holds to its end."""
+    deadline = asyncio.get_running_loop().time() + TURN_SECONDS
+    for attempt in count():
+        try:
+            await connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_MS if attempt else 0}")
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except exc.OperationalError as error:
+            fault = sqlite.fault(error.orig) if error.orig else None
+            if fault is None or not fault.contention or asyncio.get_running_loop().time() >= deadline:
+                raise
+            if not attempt:
+                on_wait()
+        else:
+            return
 
 
 async def _use_wal(connection: AsyncConnection) -> None:

@@ -4,10 +4,8 @@ Nothing that the ledger promises rests on these rows. Who raises the format read
 killed leaves its row behind, and is told from the others by when it was last seen, by the database's clock.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -64,7 +62,8 @@ class Processes:
 
     async def see(self, process: Process) -> None:
         """Note that a process is there now; a StoreFault when that cannot be."""
-        async with self._connected() as connection:
+
+        async def see(connection: AsyncConnection) -> None:
             connections = _written(self._store.connection_ids())  # this one among them
             refreshed = {"its_id": process.id, "its_connections": connections}
             if (await connection.execute(self._refresh, refreshed)).rowcount:
@@ -74,40 +73,38 @@ class Processes:
             del row["started_at"], row["seen_at"]
             await connection.execute(self._add, row)
 
+        await self._store.aside(see)
+
     async def forget(self, process: Process) -> None:
-        async with self._connected() as connection:
+        async def forget(connection: AsyncConnection) -> None:
             await connection.execute(FORGET, {"its_id": process.id})
+
+        await self._store.aside(forget)
 
     async def all(self) -> tuple[Sequence[Process], int]:
         """Give every process that is noted, the first to start first, and the database's time."""
-        async with self._connected() as connection:
+
+        async def read(connection: AsyncConnection) -> tuple[Sequence[Any], int]:
             rows = (await connection.execute(ALL)).all()
-            now: int = (await connection.execute(self._now)).scalar_one()
+            return rows, (await connection.execute(self._now)).scalar_one()
+
+        rows, now = await self._store.aside(read)
         return [Process(*row)._replace(connections=_read(row.connections)) for row in rows], now
 
     async def connections(self) -> Sequence[Connection]:
         """Give the connections to the database that the account may see; none where there is no server."""
-        statement = self._store.connections_sql
-        if statement is None:
-            return []
-        async with self._connected() as connection:
-            return [Connection._make(row) for row in (await connection.exec_driver_sql(statement)).all()]
+        return [Connection._make(row) for row in await self._asked(self._store.connections_sql)]
 
     async def grants(self) -> Sequence[str]:
         """Give the lines of SHOW GRANTS; none where there is no server."""
-        if self._store.connections_sql is None:
-            return []
-        async with self._connected() as connection:
-            return [str(line) for (line,) in (await connection.exec_driver_sql("SHOW GRANTS")).all()]
+        statement = None if self._store.connections_sql is None else "SHOW GRANTS"
+        return [str(line) for (line,) in await self._asked(statement)]
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        """Open a connection that commits by itself, as for a snapshot: SQLite's lock is held for one statement."""
-        try:
-            async with asyncio.timeout(self._store.deadline), self._store.readers.connect() as connection:
-                yield connection
-        except Exception as error:
-            self._store.raise_from(error)
+    async def _asked(self, sql: str | None) -> Sequence[Any]:
+        async def ask(connection: AsyncConnection) -> Sequence[Any]:
+            return [] if sql is None else (await connection.exec_driver_sql(sql)).all()
+
+        return await self._store.aside(ask)
 
 
 def _written(ids: Sequence[int]) -> str:

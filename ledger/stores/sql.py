@@ -7,6 +7,7 @@ by the store's deadline. Before COMMIT a failure means that nothing happened; fr
 """
 
 import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -30,10 +31,12 @@ __all__ = [
     "MIGRATE",
     "MOVE_HEAD",
     "NOTE_STOPS",
+    "READ_ATTEMPTS",
     "READ_CONNECTIONS",
     "STOPS",
     "Columns",
     "SqlStore",
+    "has_died",
     "head_of",
 ]
 
@@ -95,7 +98,7 @@ MAX_LOOKUP = 4096  # in one statement; a batch of the writer is far smaller
 STATEMENT_BYTES = 4 * 2**20  # more go into several statements of the same transaction
 ROW_BYTES = 256  # about what a row has beside its body
 READ_CONNECTIONS = 4
-READ_ATTEMPTS = 2  # the second, when a pooled connection turns out to have died of idleness
+READ_ATTEMPTS = 2  # the second, when a pooled connection turns out to have died: it was killed, or idle for too long
 CLOSE_SECONDS = 2.0
 
 BODY = Record._fields.index("body")
@@ -186,6 +189,10 @@ class SqlStore(ABC):
     def fault(self, error: BaseException) -> StoreFault | None:
         """Say what a driver's error means; None for what is no error of a driver."""
 
+    def is_taken(self, error: BaseException) -> bool:
+        """Say whether a driver's error means that the log has an event at the position of a new one."""
+        return False
+
     def refused(self, error: BaseException) -> StoreFault | None:
         """Say what an answer to COMMIT means if it proves that nothing was committed; None when it does not."""
         return None
@@ -193,6 +200,11 @@ class SqlStore(ABC):
     async def head(self) -> Head:
         rows = await self._read(HEAD)
         return head_of(rows[0] if rows else None)
+
+    async def now(self) -> int:
+        """Read the database's clock, in microseconds since 1970 UTC."""
+        ((now,),) = await self._read(select(self.now_column()))
+        return int(now)
 
     async def stops(self) -> Sequence[Stop]:
         rows = await self._read(HEAD_AND_STOPS)
@@ -225,14 +237,11 @@ class SqlStore(ABC):
         return Snapshot._make(rows[0]) if rows else None
 
     async def put_snapshot(self, snapshot: Snapshot) -> None:
-        # On a connection that commits by itself: SQLite's write lock is held for this one statement.
-        try:
-            async with asyncio.timeout(self.deadline), self.readers.connect() as connection:
+        async def put(connection: AsyncConnection) -> None:
+            with contextlib.suppress(exc.IntegrityError):
                 await connection.execute(PUT_SNAPSHOT, snapshot._asdict())
-        except exc.IntegrityError:
-            return
-        except Exception as error:
-            self.raise_from(error)
+
+        await self.aside(put)
 
     async def begin(self) -> "SqlTransaction":
         assert self._transaction is None, "one transaction at a time"
@@ -304,14 +313,23 @@ class SqlStore(ABC):
             return connection
 
     async def _read(self, statement: Executable, **parameters: object) -> Sequence[Row[Any]]:
-        """Read outside the lock; safe to cancel, for SQLAlchemy's pool drops a connection that was interrupted."""
+        async def read(connection: AsyncConnection) -> Sequence[Row[Any]]:
+            return (await connection.execute(statement, parameters)).all()
+
+        return await self.aside(read)
+
+    async def aside(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Do short work outside the lock, on a pooled connection that commits by itself; a StoreFault when it fails.
+
+        It is done once more when the connection turns out to have died in the pool, so twice must be as once. It is
+        safe to cancel: SQLAlchemy's pool drops a connection that was interrupted.
+        """
         for attempt in range(READ_ATTEMPTS):
             try:
                 async with asyncio.timeout(self.deadline), self.readers.connect() as connection:
-                    return (await connection.execute(statement, parameters)).all()
+                    return await work(connection)
             except Exception as error:
-                lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
-                if not lost or attempt == READ_ATTEMPTS - 1:
+                if not has_died(error) or attempt == READ_ATTEMPTS - 1:
                     self.raise_from(error)
         raise AssertionError
 
@@ -354,9 +372,9 @@ class SqlTransaction:
             async with asyncio.timeout(store.deadline):
                 moved = await store.move_head(connection, to)
             if moved != 1:
-                raise StoreFault(Code.INTERNAL_ERROR, "the head moved although its lock was held")
+                raise StoreFault(Code.LOCK_TIMEOUT, "the head moved although its lock was held", contention=True)
         except BaseException as error:
-            self._fail(error)
+            self._fail(_outrun(error) if store.is_taken(_driver_error(error)) else error)
         self.head = self.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at)
 
     async def stops(self) -> Sequence[Stop]:
@@ -447,10 +465,23 @@ class SqlTransaction:
         self._store.raise_from(error)
 
 
+def has_died(error: BaseException) -> bool:
+    """Say whether an error means that a connection was gone; SQLAlchemy then distrusts all others of its pool."""
+    return isinstance(error, exc.DBAPIError) and error.connection_invalidated
+
+
 def raise_as(fault: StoreFault | None, error: BaseException) -> NoReturn:
     if fault is None or fault is error:
         raise error
     raise fault from error
+
+
+def _outrun(error: BaseException) -> StoreFault:
+    """Two nodes of a cluster grant the head's lock at once: the position is taken, and the log tells what happened."""
+    said = str(_driver_error(error))
+    fault = StoreFault(Code.LOCK_TIMEOUT, "another writer was quicker, on another node", said=said, contention=True)
+    fault.__cause__ = error
+    return fault
 
 
 def _statements(records: Sequence[Record]) -> Iterator[Sequence[Record]]:

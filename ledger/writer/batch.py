@@ -6,6 +6,7 @@ Pure but for the log line about a bug. The branch and the rows are kept or dropp
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from typing import NamedTuple
 
 from ledger.codec import Entry, canonical, encode
 from ledger.domain.commands import Decidable, Envelope, Expire, WithOriginal
@@ -18,10 +19,11 @@ from ledger.domain.rejection import Code, Hint, Rejection
 from ledger.domain.series import Series
 from ledger.domain.state import State
 from ledger.fold import Fold
+from ledger.judgement import Judge
 from ledger.ports import Fault, Record
 from ledger.writer.waiting import Answer, Outcome, Together, Waiting
 
-__all__ = ["Batch", "entries_by_command", "key_reused"]
+__all__ = ["Batch", "IllegalEvent", "entries_by_command", "key_reused"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,15 +45,41 @@ class _Bug(Exception):
         self.waiting = waiting
 
 
+class _BadExpiry(Exception):
+    """The sweep made our own code fail: the branch is spoilt, and this reservation is left as it is."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+
+class IllegalEvent(AssertionError):
+    """The audit rules refuse what was decided: a bug in one of the two, and nothing of the command is written."""
+
+    def __init__(self, entry: Entry, flaw: str) -> None:
+        super().__init__(f"{type(entry.event).__name__} at position {entry.position} would not verify: {flaw}")
+
+
+class _Progress(NamedTuple):
+    """How far a batch has come."""
+
+    branch: State
+    size: int
+    last_hash: bytes
+    position: int
+    recorded: int
+
+
 class Batch:
     """What a transaction will do: `records` to append, with what they say, and an answer for each decided command.
 
-    `left` are the drawn commands for which the batch had no room.
+    `left` are the drawn commands for which the batch had no room. With `self_check`, the audit rules judge each command
+    as `numbering verify` would: what they refuse fails like any other bug.
     """
 
-    def __init__(self, fold: Fold, now: int, max_bytes: int) -> None:
+    def __init__(self, fold: Fold, now: int, max_bytes: int, *, self_check: bool = True) -> None:
         self._fold = fold
         self._max_bytes = max_bytes
+        self._self_check = self_check
         self.now = now
         self.clear()
 
@@ -82,14 +110,29 @@ class Batch:
         self.answers += [(waiting, _internal_error()) for waiting in failed.values()]
 
     def expire(self, limit: int) -> int:
-        """Expire up to `limit` reservations that are due; say how many were."""
-        due = self._fold.state.due(self.now, limit)
-        for token in due:
+        """Expire up to `limit` reservations that are due; say how many were. One that our own code fails on stays."""
+        due = list(self._fold.state.due(self.now, limit))
+        while True:
+            before = self._begin_trial()
+            try:
+                for token in due:
+                    self._expire(token)
+            except _BadExpiry as bug:
+                _log.exception("reservation %s was not expired", bug.token)
+                self._end_trial(before, keep=False)
+                due.remove(bug.token)
+            else:
+                self._end_trial(before, keep=True)
+                return len(due)
+
+    def _expire(self, token: str) -> None:
+        try:
             events = decide(self._branch, Expire(token), self.now)
             if not isinstance(events, Rejection) and events:  # none when this batch has just closed it
                 command_id = sha256(canonical([ACTOR, "expire", token])).digest()
                 self._record(events, Envelope(command_id, ACTOR))
-        return len(due)
+        except Exception as error:
+            raise _BadExpiry(token) from error
 
     def keep(self) -> None:
         """Fold the batch, which has been committed, into the state."""
@@ -116,20 +159,31 @@ class Batch:
         """Answer commands that are carried out all or none: with the outcome of each, or the first rejection."""
         if any(envelope.command_id in known for envelope in _of_request(waiting, together)):
             return _all_repeated(waiting, together, known)
-        before = self._branch, self._bytes, self._hash, self._position, len(self.records)
-        self._branch = self._branch.branch()
+        before = self._begin_trial()
         known_here, parts = dict(known), []
         for index, (command, envelope) in enumerate(together.parts):
             answer = self._answer_one(waiting, command, envelope, known_here)
             if not isinstance(answer, Outcome):
-                self._branch, self._bytes, self._hash, self._position, count = before
-                del self.records[count:], self.entries[count:]
+                self._end_trial(before, keep=False)
                 return answer.of_all(index) if isinstance(answer, Rejection) else answer
             parts.append(answer)
-        self._branch.merge()
-        self._branch = before[0]
+        self._end_trial(before, keep=True)
         known.update(known_here)
         return _whole(parts, self._position)
+
+    def _begin_trial(self) -> "_Progress":
+        """Go on upon a branch of the branch, until `_end_trial` keeps or drops all that was recorded since."""
+        before = _Progress(self._branch, self._bytes, self._hash, self._position, len(self.records))
+        self._branch = self._branch.branch()
+        return before
+
+    def _end_trial(self, before: "_Progress", *, keep: bool) -> None:
+        if keep:
+            self._branch.merge()
+            self._branch = before.branch
+        else:
+            self._branch, self._bytes, self._hash, self._position, count = before
+            del self.records[count:], self.entries[count:]
 
     def _answer_one(
         self, waiting: Waiting, command: Decidable, envelope: Envelope, known: dict[bytes, tuple[Entry, ...]]
@@ -154,16 +208,21 @@ class Batch:
         if not self._position and events and type(events[0]) is not FormatRaised:
             # A ledger begins at the newest format. That is of no command, and in nobody's answer.
             self._record([FormatRaised(NEWEST_FORMAT)], Envelope(FIRST_COMMAND, ACTOR))
+        judge = Judge(self._branch) if self._self_check else None
         entries = []
         for ordinal, event in enumerate(events):
             self._position += 1
             entry = Entry(self._position, event, envelope, ordinal, self.now)
+            if judge and (flaw := judge.judge(entry)):
+                raise IllegalEvent(entry, flaw)
             record = encode(entry, self._hash)
             evolve(self._branch, event, self.now)
             self._hash = record.hash
             self._bytes += len(record.body)
             self.records.append(record)
             entries.append(entry)
+        if judge and entries and (flaw := judge.finish()):
+            raise IllegalEvent(entries[-1], flaw)
         self.entries += entries
         return tuple(entries)
 

@@ -151,5 +151,9 @@ class Queue:
         """Give the instant since which the first has waited."""
         return self._waiting[0].since if self._waiting else None
 
+    def first_deadline(self) -> float | None:
+        """Give the deadline of the first: nearly always the next one."""
+        return self._waiting[0].deadline if self._waiting else None
+
     def next_deadline(self) -> float | None:
         return min((waiting.deadline for waiting in self._waiting), default=None)

@@ -43,6 +43,7 @@ __all__ = ["Limits", "Writer"]
 
 _log = logging.getLogger(__name__)
 
+ALARM_GRACE_SECONDS = 0.1
 ANSWER_SHARES = 6  # about as many turns of the event loop as the next transaction's round trips take
 
 
@@ -74,14 +75,20 @@ class Limits:
 
 
 class Writer:
-    """Submit commands with `submit` or `enqueue`; follow the log with `fresh`. `start` once, `stop` once."""
+    """Submit commands with `submit` or `enqueue`; follow the log with `fresh`. `start` once, `stop` once.
 
-    def __init__(self, store: Store, *, clock: Clock, spawn: Spawn, limits: Limits = Limits()) -> None:
+    With `self_check`, the audit rules judge each command before it is committed.
+    """
+
+    def __init__(
+        self, store: Store, *, clock: Clock, spawn: Spawn, limits: Limits = Limits(), self_check: bool = True
+    ) -> None:
         self.feed = Feed(store)
         self._store = store
         self._clock = clock
         self._spawn = spawn
         self._limits = limits
+        self._self_check = self_check
         self._queue = Queue(limits.queue)
         self._wake = asyncio.Event()
         self._follower = Follower(store, self.feed, chunk=limits.fold_chunk, under_lock=limits.fold_under_lock)
@@ -258,6 +265,7 @@ class Writer:
     async def _turn(self) -> None:
         """Serve what waits, once, and translate every way in which that can fail."""
         self._drop_overdue()
+        self._set_alarm()
         try:
             await self._serve()
             self._recover()
@@ -273,6 +281,24 @@ class Writer:
         except Exception:
             _log.exception("the writer failed")
             self._suffer(StoreFault(Code.INTERNAL_ERROR, "the service failed", hint=Hint.SEE_LOG, transient=True))
+        finally:
+            self._alarm.cancel()
+
+    def _set_alarm(self) -> None:
+        """Have overdue commands answered, whatever the turn waits for: for the lock, say, which another process holds.
+
+        A little late, because what the store itself says after as long tells more.
+        """
+        now = self._clock.monotonic()
+        soonest = [at for at, _ in self._readers[:1]]
+        if (first := self._queue.first_deadline()) is not None:
+            soonest.append(first)
+        delay = max(min(soonest, default=now + self._limits.lock_timeout_seconds) - now, 0.0) + ALARM_GRACE_SECONDS
+        self._alarm = asyncio.get_running_loop().call_later(delay, self._ring)
+
+    def _ring(self) -> None:
+        self._drop_overdue()
+        self._set_alarm()
 
     async def _serve(self) -> None:
         if self._to_mark and self.fold:
@@ -286,13 +312,14 @@ class Writer:
 
     async def _catch_up(self) -> None:
         """Follow the log without the lock, a part at a time, for all who had asked for it before."""
-        count = len(self._readers)
+        asked = tuple(self._readers)
         fold = await self._follower.catch_up()
         self._behind = fold is None
         if fold is None:
             return
-        readers, self._readers = self._readers[:count], self._readers[count:]
-        for _, reader in readers:
+        served = {id(reader) for _, reader in asked}  # those who came meanwhile may have seen more
+        self._readers = [each for each in self._readers if id(each[1]) not in served]
+        for _, reader in asked:
             if not reader.done():
                 reader.set_result(fold.state)
 
@@ -358,7 +385,8 @@ class Writer:
         for waiting in drawn:
             if not any(entry.envelope.command_id in known for entry in waiting.attempted):
                 waiting.attempted = ()  # under the lock the log's word is final: it did not happen
-        batch = Batch(fold, max(transaction.now, transaction.head.recorded_at), self._limits.batch_bytes)
+        now = max(transaction.now, transaction.head.recorded_at)
+        batch = Batch(fold, now, self._limits.batch_bytes, self_check=self._self_check)
         batch.decide(drawn, known)
         self._more_due = batch.expire(self._limits.sweep) == self._limits.sweep
         return batch
@@ -410,6 +438,7 @@ class Writer:
             self._contentions += 1
             if self._contentions % self._limits.attempts:
                 return  # somebody else was quicker: try again at once
+            _log.info("%s, %d times in a row", fault.detail, self._contentions)
         else:
             self._note(fault)
         self._retreat()

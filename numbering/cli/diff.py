@@ -9,7 +9,7 @@ from api.as_of_answers import moment_answer, reservation_then
 from ledger.codec import Entry
 from ledger.domain.calendar import instant_text
 from ledger.domain.state import Reservation
-from numbering.cli.logs import SOURCES, TIMES, LogPlace, moment, on_log
+from numbering.cli.logs import SOURCES, TIMES, LogPlace, beyond_answer, beyond_line, beyond_option, moment, on_log
 from numbering.cli.output import Answer, progress, say_facts, say_json, say_line, say_table
 from numbering.exits import REJECTED
 from numbering.sources import opened_sources
@@ -38,8 +38,9 @@ Copies are compared by their hashes; `numbering verify` looks at every byte."""
 )
 @click.argument("one", metavar="A")
 @click.argument("other", metavar="B")
+@beyond_option
 @on_log
-def diff(log: LogPlace, one: str, other: str, as_json: bool) -> None:
+def diff(log: LogPlace, one: str, other: str, beyond: bool, as_json: bool) -> None:
     """Show what changed from A to B, two moments.
 
     Or of two copies of a log: whether one continues the other, or the first position at which they differ; then it
@@ -48,7 +49,7 @@ def diff(log: LogPlace, one: str, other: str, as_json: bool) -> None:
     if is_moment(one) != is_moment(other):
         raise click.UsageError("A and B must be two moments, or two copies.")
     if is_moment(one):
-        answer = _changes(asyncio.run(_between(log, one, other)))
+        answer = _changes(asyncio.run(_between(log, one, other, beyond)))
         say_json(answer) if as_json else _show_changes(answer)
         return
     answer = asyncio.run(_compared(log, one, other))
@@ -60,15 +61,15 @@ def diff(log: LogPlace, one: str, other: str, as_json: bool) -> None:
 # Two moments
 
 
-async def _between(log: LogPlace, one: str, other: str) -> Between:
+async def _between(log: LogPlace, one: str, other: str, beyond: bool) -> Between:
     moments = moment(one), moment(other)
     async with log.opened() as source:
         with progress("reading") as show:
-            return await between(source, *moments, show)
+            return await between(source, *moments, show, allow_beyond=beyond)
 
 
 def _changes(found: Between) -> Answer:
-    return {
+    return beyond_answer(found.beyond) | {
         "from": {"position": found.position, "recorded_at": instant_text(found.recorded_at)},
         "to": moment_answer(found.fold),
         "sequences": [_moved(id, *standings) for id, standings in found.sequences.items()],
@@ -111,6 +112,8 @@ def _event(entry: Entry) -> Answer:
 
 
 def _show_changes(answer: Answer) -> None:
+    if "beyond" in answer:
+        say_line(beyond_line(answer["beyond"]))
     say_facts({f"{name} {each}": answer[name][each] for name in ("from", "to") for each in answer[name]})
     _section("sequence", ("high water", "counts", "closed"), [_movement(each) for each in answer["sequences"]])
     opened = [[each["sequence"], each["held"], each["reserved_at"], each["token"]] for each in answer["opened"]]

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ledger.domain.rejection import Code
-from numbering.cli.logs import SOURCES, TIMES, LogPlace, at_option, moment, on_log
+from numbering.cli.logs import SOURCES, TIMES, LogPlace, at_option, beyond_option, moment, on_log
 from numbering.cli.output import Answer, Unreadable, progress, say_facts, say_json, say_line
 from numbering.exits import REJECTED
 from replay.export import export as export_log
@@ -27,6 +27,7 @@ def _filters(function: Callable[..., None]) -> Callable[..., None]:
     options = [
         click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="A new directory."),
         at_option,
+        beyond_option,
         click.option("--series", metavar="CODE", help="Only those of one series."),
         click.option("--period", metavar="PERIOD", help="Only those of one period, such as 2026."),
         click.option("--actor", metavar="NAME", help="Only what one actor did; of numbers, last."),
@@ -74,11 +75,15 @@ Examples:
   numbering export numbers --out audit --from /srv/archive --at 2026-12-31T23:59:59+07:00 --bom"""
 )
 @_filters
+@click.option(
+    "--skipped", is_flag=True, help="Add the ranges of values that were skipped, or are of before the ledger."
+)
 @on_log
 def numbers(log: LogPlace, **given: Any) -> None:
     """Export numbers as they are, or were: each with its state, its document, and what put it there.
 
-    Times are of when a number was given out last.
+    Times are of when a number was given out last. With --skipped the file accounts for every value from the start of
+    each sequence to its high water.
     """
     _export(log, What.NUMBERS, **given)
 
@@ -121,6 +126,7 @@ def _export(
     *,
     out: Path,
     at: str | None,
+    beyond: bool,
     since: str | None,
     until: str | None,
     form: str,
@@ -130,15 +136,17 @@ def _export(
     if filters["bom"] and form != Form.CSV:
         raise click.UsageError("--bom is for CSV.")
     asked = Export(what, Form(form), since=_time(since), until=_time(until), **filters)
-    answer = {"export": str(out)} | _told(asyncio.run(_exported(log, asked, at, out)))
+    told = _told(asyncio.run(_exported(log, asked, at, out, beyond)))
+    marked = {"beyond": told.pop("beyond")} if "beyond" in told else {}
+    answer = marked | {"export": str(out)} | told
     say_json(answer) if as_json else say_facts(answer)
 
 
-async def _exported(log: LogPlace, asked: Export, at: str | None, out: Path) -> Manifest:
+async def _exported(log: LogPlace, asked: Export, at: str | None, out: Path, beyond: bool) -> Manifest:
     then = moment(at)
     async with log.opened() as source:
         with progress("exporting") as show:
-            return await export_log(source, asked, then, out, show)
+            return await export_log(source, asked, then, out, show, allow_beyond=beyond)
 
 
 def _time(text: str | None) -> int | None:
@@ -152,7 +160,8 @@ def _time(text: str | None) -> int | None:
 
 def _told(manifest: Manifest) -> Answer:
     head = manifest.head
-    return {
+    beyond: Answer = {} if manifest.beyond is None else {"beyond": manifest.beyond}
+    return beyond | {
         "file": manifest.file,
         "count": manifest.count,
         "bytes": manifest.size,

@@ -8,16 +8,28 @@ from typing import Any
 
 import click
 
+from ledger.domain.calendar import instant_text
 from ledger.domain.rejection import Code, Rejection
 from numbering.cli.caller import read_settings, settings_options
-from numbering.cli.output import Unreadable, told
+from numbering.cli.output import Answer, Unreadable, say_line, told
 from numbering.settings import Settings
 from numbering.sources import opened_sources
 from replay.combined import Combined
 from replay.moments import END, Moment, moment_of
 from replay.sources import Source
 
-__all__ = ["SOURCES", "TIMES", "LogPlace", "at_option", "moment", "on_log"]
+__all__ = [
+    "SOURCES",
+    "TIMES",
+    "LogPlace",
+    "at_option",
+    "beyond_answer",
+    "beyond_line",
+    "beyond_option",
+    "moment",
+    "on_log",
+    "say_beyond",
+]
 
 SOURCES = (
     "\b\nSOURCE is a database URL, the URL of a mirror (redis://…), or the directory of an archive. Several are read "
@@ -25,7 +37,8 @@ SOURCES = (
 )
 TIMES = (
     "\b\nA moment is a position, or a time with its offset from UTC, such as 2026-01-31T17:00:00+07:00; then what "
-    "counts is the\nlast event recorded at that time or before."
+    "counts is the\nlast event recorded at that time or before. A source does not answer for a time after the last one "
+    "up to which it is\nknown to be complete, unless told --beyond."
 )
 
 
@@ -62,6 +75,26 @@ def on_log(function: Callable[..., None]) -> Callable[..., None]:
 
 
 at_option = click.option("--at", metavar="MOMENT", help="A position, or a time.  [default: the end of the log]")
+
+
+beyond_option = click.option(
+    "--beyond", is_flag=True, help="Answer for a later moment than the source is known to be complete for, and say so."
+)
+
+
+def beyond_answer(beyond: int | None) -> Answer:
+    """Give the first fields of an answer for a moment at which the source may have had more events."""
+    return {} if beyond is None else {"beyond": instant_text(beyond)}
+
+
+def beyond_line(until: str) -> str:
+    """Say the same in the first line before a table."""
+    return f"BEYOND what is known: the source is complete up to {until}, later events may be missing"
+
+
+def say_beyond(beyond: int | None) -> None:
+    if beyond is not None:
+        say_line(beyond_line(instant_text(beyond)))
 
 
 def moment(text: str | None) -> Moment:

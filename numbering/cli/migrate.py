@@ -21,7 +21,11 @@ def migrate(**options: str | None) -> None:
     """
     settings = read_settings(options)
     try:
-        changed = asyncio.run(migrate_store(settings.database_url))
+        changed = asyncio.run(migrate_store(settings.database_url, on_wait=_say_that_it_waits))
     except StoreFault as fault:
         fail(fault)
     say_line("migrated" if changed else "already up to date")
+
+
+def _say_that_it_waits() -> None:
+    click.echo("another process migrates this database; waiting for it", err=True)

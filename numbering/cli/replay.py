@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +17,17 @@ from ledger.domain.calendar import instant_text
 from ledger.domain.decisions.guards import known_series, no_sequence
 from ledger.domain.sequence import ValueState
 from ledger.fold import Fold
-from numbering.cli.logs import SOURCES, TIMES, LogPlace, at_option, moment, on_log
+from numbering.cli.logs import (
+    SOURCES,
+    TIMES,
+    LogPlace,
+    at_option,
+    beyond_answer,
+    beyond_option,
+    moment,
+    on_log,
+    say_beyond,
+)
 from numbering.cli.output import Answer, LongTable, progress, say_facts, say_json, say_line, say_table
 from replay.copying import copy_to, make_copy, opened_copy
 from replay.moments import Moment, Past, folded
@@ -40,6 +52,7 @@ Examples:
   numbering replay --from /srv/archive --at 1200 --sqlite then.db"""
 )
 @at_option
+@beyond_option
 @click.option("--numbers", "with_numbers", is_flag=True, help="List the numbers too.")
 @click.option("--series", metavar="CODE", help="Only what is of one series.")
 @click.option("--sequence", metavar="SEQUENCE", help="Only what is of one sequence, by its id.")
@@ -50,6 +63,7 @@ Examples:
 def replay(
     log: LogPlace,
     at: str | None,
+    beyond: bool,
     with_numbers: bool,
     series: str | None,
     sequence: str | None,
@@ -63,47 +77,60 @@ def replay(
     """
     if file is not None and (with_numbers or series or sequence):
         raise click.UsageError("--sqlite makes a file of everything: leave the other options out.")
-    then, wanted = moment(at), Wanted(series=series, sequence=sequence)
+    asked, wanted = _Asked(log, moment(at), beyond), Wanted(series=series, sequence=sequence)
     if file is not None:
-        answer = asyncio.run(_to_file(log, then, file))
+        answer = asyncio.run(_to_file(asked, file))
         say_json(answer) if as_json else say_facts(answer)
     elif with_numbers:
-        asyncio.run(_with_numbers(log, then, wanted, as_json))
+        asyncio.run(_with_numbers(asked, wanted, as_json))
     else:
-        _say(_answer(asyncio.run(_folded(log, then)), wanted), as_json)
+        past, fold = asyncio.run(_folded(asked))
+        _say(past, _answer(fold, wanted), as_json)
 
 
-async def _folded(log: LogPlace, then: Moment) -> Fold:
-    async with log.opened() as source:
-        past = await Past.of(source, then)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which log is read, up to when, and whether it may be a moment for which it is not known to be complete."""
+
+    log: LogPlace
+    moment: Moment
+    beyond: bool
+
+    @asynccontextmanager
+    async def past(self) -> AsyncIterator[Past]:
+        async with self.log.opened() as source:
+            yield await Past.of(source, self.moment, allow_beyond=self.beyond)
+
+
+async def _folded(asked: _Asked) -> tuple[Past, Fold]:
+    async with asked.past() as past:
         with progress("reading") as show:
-            return await folded(past, show)
+            return past, await folded(past, show)
 
 
-async def _to_file(log: LogPlace, then: Moment, file: Path) -> Answer:
-    async with log.opened() as source:
-        past = await Past.of(source, then)
+async def _to_file(asked: _Asked, file: Path) -> Answer:
+    async with asked.past() as past:
         with progress("copying") as show:
             await copy_to(file, past, show)
         recorded_at = instant_text(past.recorded_at) if past.position else None
-        return {"file": str(file), "position": past.position, "recorded_at": recorded_at}
+        answer = {"file": str(file), "position": past.position, "recorded_at": recorded_at}
+        return beyond_answer(past.beyond) | answer
 
 
-async def _with_numbers(log: LogPlace, then: Moment, wanted: Wanted, as_json: bool) -> None:
+async def _with_numbers(asked: _Asked, wanted: Wanted, as_json: bool) -> None:
     """Say the numbers as they are read from a copy on the disk: they may be more than memory holds."""
-    async with log.opened() as source:
-        past = await Past.of(source, then)
+    async with asked.past() as past:
         with TemporaryDirectory() as directory:
             file = Path(directory) / "then.db"
             with progress("copying") as show:
                 fold = await make_copy(file, past, show)
             async with opened_copy(file) as store:
                 say = _say_numbers_json if as_json else _say_numbers
-                await say(_answer(fold, wanted), all_numbers(store, wanted))
+                await say(past, _answer(fold, wanted), all_numbers(store, wanted))
 
 
-async def _say_numbers(answer: Answer, pages: AsyncIterator[Sequence[Listed]]) -> None:
-    _say(answer, as_json=False)
+async def _say_numbers(past: Past, answer: Answer, pages: AsyncIterator[Sequence[Listed]]) -> None:
+    _say(past, answer, as_json=False)
     say_line("")
     table = LongTable(NUMBERS, right=("value", "position"))
     async for page in pages:
@@ -112,8 +139,8 @@ async def _say_numbers(answer: Answer, pages: AsyncIterator[Sequence[Listed]]) -
         say_line("no number had been given out")
 
 
-async def _say_numbers_json(answer: Answer, pages: AsyncIterator[Sequence[Listed]]) -> None:
-    click.echo(written(answer)[: -len(b"}\n")] + b',"numbers":[', nl=False)
+async def _say_numbers_json(past: Past, answer: Answer, pages: AsyncIterator[Sequence[Listed]]) -> None:
+    click.echo(written(beyond_answer(past.beyond) | answer)[: -len(b"}\n")] + b',"numbers":[', nl=False)
     between = b""
     async for page in pages:
         rows = (written(number_answer(each.row, each.sequence)).rstrip() for each in page)
@@ -140,10 +167,11 @@ def _answer(fold: Fold, wanted: Wanted) -> Answer:
 # From answers to tables
 
 
-def _say(answer: Answer, as_json: bool) -> None:
+def _say(past: Past, answer: Answer, as_json: bool) -> None:
     if as_json:
-        say_json(answer)
+        say_json(beyond_answer(past.beyond) | answer)
         return
+    say_beyond(past.beyond)
     say_facts({name: answer[name] for name in ("position", "recorded_at")})
     say_line("")
     if answer["sequences"]:

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import asyncmy
 from asyncmy.errors import MySQLError
 from sqlalchemy import URL
 
 from ledger.stores import mariadb
-from ledger.stores.mariadb import SETTINGS, judged_settings
+from ledger.stores.mariadb import SETTINGS, connect, connect_arguments, judged_settings
 from ledger.stores.schema import metadata
 from numbering.doctor import grants, ledger
 from numbering.doctor.findings import (
@@ -91,7 +90,7 @@ class Server:
     def __init__(self, url: URL) -> None:
         self.url = url
         self._connection: Any = None
-        _, self._arguments = url.get_dialect()().create_connect_args(url)
+        self._arguments = connect_arguments(url)
 
     async def ask(self, sql: str) -> Sequence[tuple[Any, ...]]:
         try:
@@ -111,7 +110,7 @@ class Server:
         self._connection = None
 
     async def _open(self) -> None:
-        self._connection = await asyncmy.connect(**{**self._arguments, "charset": "utf8mb4", "autocommit": True})
+        self._connection = await connect(self._arguments, autocommit=True)
         await self._execute(SESSION)
         ((server,),) = await self._execute("SELECT VERSION()")
         if "MariaDB" in server:

@@ -26,7 +26,7 @@ The archive of a ledger of document numbers, {ledger_id}.
 
 manifest.json names the segments, in order: which events each holds, the hash with which it begins and ends, and the
 SHA-256 of its bytes. What stands behind those bytes, and files that it does not name, an interrupted run has left: they
-do not count.
+do not count. `complete_until` is an instant: every event that was recorded up to then is here.
 
 A segment is text, compressed by zstd: one line for each event, from position 1 on, without a gap.
 

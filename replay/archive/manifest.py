@@ -51,8 +51,15 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
+    """What is archived, and up to when that is all: every event recorded up to `complete_until` is in the segments.
+
+    That is an instant in microseconds since 1970 UTC, from the last run, which compared the archive with the log's
+    head; None where an earlier version made the archive.
+    """
+
     ledger_id: str
     segments: tuple[Segment, ...] = ()
+    complete_until: int | None = None
 
     @property
     def position(self) -> int:
@@ -92,8 +99,10 @@ class Manifest:
         try:
             if said["format"] != FORMAT:
                 raise BadArchive(f"{directory} holds {said['format']!r}, and this version reads {FORMAT!r} only")
-            manifest = cls(said["ledger_id"], tuple(Segment(**each) for each in said["segments"]))
-            if not (_is_typed(manifest.ledger_id, str) and all(map(_is_well_formed, manifest.segments))):
+            until = said.get("complete_until")
+            manifest = cls(said["ledger_id"], tuple(Segment(**each) for each in said["segments"]), until)
+            is_typed = _is_typed(manifest.ledger_id, str) and (until is None or _is_typed(until, int))
+            if not (is_typed and all(map(_is_well_formed, manifest.segments))):
                 raise _damaged(directory, "holds values that no archive has")
             manifest._check(directory)
         except (KeyError, TypeError, ValueError) as error:
@@ -129,6 +138,7 @@ class Manifest:
             "position": self.position,
             "hash": self.hash.hex(),
             "recorded_at": self.recorded_at,
+            **({} if self.complete_until is None else {"complete_until": self.complete_until}),
             "segments": [asdict(each) for each in self.segments],
         }
 

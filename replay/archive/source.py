@@ -22,7 +22,9 @@ class ArchiveSource:
         self.manifest = Manifest.read(directory)
 
     async def extent(self) -> Extent:
-        return Extent(self.manifest.ledger_id, 1, self.manifest.position, self.manifest.hash)
+        return Extent(
+            self.manifest.ledger_id, 1, self.manifest.position, self.manifest.hash, self.manifest.complete_until
+        )
 
     async def events(self, *, after: int, to: int) -> AsyncIterator[Sequence[Stored]]:
         for segment in self.manifest.segments:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ledger.codec import recorded_at
+from ledger.log import format_of
 from replay.archive import explained
 from replay.archive.manifest import MANIFEST, BadArchive, Manifest, Segment, is_archive, segment_name
 from replay.archive.segments import frame, missing
 from replay.files import put_in_place, sync_directory, writing
 from replay.following import Chain, Progress, checked
-from replay.sources import Damaged, Extent, Source, Stored, apart, event_at
+from replay.sources import Damaged, DatabaseSource, Extent, Source, Stored, apart, event_at
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -30,6 +31,7 @@ SEGMENT_EVENTS = 100_000
 FRAME_EVENTS = 10_000
 FRAME_BYTES = 16 << 20
 DIGEST_BYTES = 1 << 20
+FORMAT_OF_COMPLETENESS = 3
 
 
 async def archive(
@@ -49,6 +51,8 @@ async def archive(
             before, chain = manifest.position, Chain(manifest.position, manifest.hash)
             async for events in _gathered(checked(source, extent, chain, progress)):
                 manifest = _appended(directory, manifest, events, segment_events)
+            if await _may_tell(source):
+                manifest = _completed(directory, manifest, extent)
     return manifest.position - before, manifest
 
 
@@ -117,6 +121,21 @@ async def _gathered(parts: AsyncIterator[Sequence[Stored]]) -> AsyncIterator[Seq
                 gathered, size = [], 0
     if gathered:
         yield gathered
+
+
+async def _may_tell(source: Source) -> bool:
+    """Say whether the manifest may tell up to when it is complete: builds before format 3 refuse one that does."""
+    return not isinstance(source, DatabaseSource) or await format_of(source.store) >= FORMAT_OF_COMPLETENESS
+
+
+def _completed(directory: Path, manifest: Manifest, extent: Extent) -> Manifest:
+    """Note up to when the archive is complete, if the source knows, and later than another one did."""
+    until = extent.complete_until
+    if until is None or until <= (manifest.complete_until or 0):
+        return manifest
+    manifest = replace(manifest, complete_until=until)
+    manifest.write(directory)
+    return manifest
 
 
 def _appended(directory: Path, manifest: Manifest, events: Sequence[Stored], segment_events: int) -> Manifest:

@@ -126,10 +126,15 @@ async def test_the_ledger_is_told_as_it_was(api: Api) -> None:
 async def test_a_time_means_the_last_event_of_that_time(api: Api) -> None:
     await a_history(api)
     now = api.clock.now()
-    for seconds, position in ((0, 8), (-1, 5), (-1.5, 4), (-2, 4), (-3, 2), (100, 8)):
+    for seconds, position in ((0, 8), (-1, 5), (-1.5, 4), (-2, 4), (-3, 2)):
         time = instant_text(now + int(seconds * 1_000_000))
         assert (await asked(api, time=time))["position"] == position
         assert await asked(api, time=time) == await asked(api, position=position)
+    later = instant_text(now + 100_000_000)
+    refused = problem(await api.http.get("/v1/as-of", params={"time": later}), Code.NOT_IN_HISTORY)
+    assert "has not come yet" in refused["detail"]
+    api.clock.advance(100)
+    assert (await asked(api, time=later))["position"] == 8
 
 
 async def test_numbers_are_told_as_they_were(api: Api) -> None:
@@ -162,6 +167,7 @@ async def test_numbers_are_told_as_they_were(api: Api) -> None:
         ({"position": 0}, Code.NOT_IN_HISTORY),
         ({"position": 9}, Code.NOT_IN_HISTORY),
         ({"time": "2001-01-01T00:00:00Z"}, Code.NOT_IN_HISTORY),
+        ({"time": "2099-01-01T00:00:00Z"}, Code.NOT_IN_HISTORY),
         ({"position": 1, "series": "NONE"}, Code.CONFIG_NOT_FOUND),
         ({"position": 1, "sequence": "PLAIN:-"}, Code.SEQUENCE_NOT_FOUND),
         ({"position": 1, "min_position": 9}, Code.POSITION_NOT_REACHED),

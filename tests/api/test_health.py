@@ -9,15 +9,21 @@ import httpx
 import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.applications import Starlette
 
+from api.health import health_routes
 from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.rejection import Code
 from ledger.ports import Stop, StopKind, Store, StoreFault
-from ledger.stores import migrate
+from ledger.service import Ledger
+from ledger.stores import MemoryLog, MemoryStore, migrate
 from ledger.stores.sqlite import SQLiteStore
+from ledger.system import RandomIds, aside, spawn
 from ledger.writer import Limits
+from replay.verifier import Verification
 from tests.api.client import PLAIN_BODY, Api, Json, Time, answer, eventually, problem, served
 from tests.api.faulty import COMMITTING, EVERYTHING, WRITING, FaultyStore
+from tests.given import at
 
 # The service's own patience, shortened; the waiting itself is tested with the writer. Slow are the tests in which a
 # doubt lasts until `outcome_seconds` after the deadline, or SQLite waits for a lock: for a second at least.
@@ -390,3 +396,42 @@ async def is_degraded(api: Api, why: str) -> bool:
     told = answer(await api.http.get("/health"), 200)
     check = told["checks"]["sequence_integrity"]
     return bool(told["status"] == check["status"] == "degraded" and why in check["detail"])
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        (
+            Verification(0, 0, 0, 0),
+            {"status": "up", "verified": {"position": 0, "began_at": None, "ended_at": None, "reading": 0}},
+        ),
+        (
+            Verification(7, at("2026-01-01T00:00:00Z"), at("2026-01-01T00:01:00Z"), 3),
+            {
+                "status": "up",
+                "verified": {
+                    "position": 7,
+                    "began_at": "2026-01-01T00:00:00.000000Z",
+                    "ended_at": "2026-01-01T00:01:00.000000Z",
+                    "reading": 3,
+                },
+            },
+        ),
+        (
+            Verification(2, 0, 0, 2, "it is a forgery", 3),
+            {
+                "status": "degraded",
+                "detail": "the log is not whole: position 3: it is a forgery; run `numbering verify`",
+                "verified": {"position": 2, "began_at": None, "ended_at": None, "reading": 2},
+            },
+        ),
+    ],
+)
+async def test_it_says_up_to_where_the_log_was_last_seen_whole(seen: Verification, told: Json) -> None:
+    class Verifier:
+        status = seen
+
+    ledger = Ledger(MemoryStore(MemoryLog("test")), clock=Time(), ids=RandomIds(), spawn=spawn, aside=aside)
+    transport = httpx.ASGITransport(Starlette(routes=health_routes(ledger, None, None, Verifier())))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        assert (await http.get("/health")).json()["checks"]["sequence_integrity"] == told

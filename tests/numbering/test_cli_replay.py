@@ -151,6 +151,21 @@ def test_a_number_that_was_never_given_out_has_no_history(audited: Path) -> None
 # diff
 
 
+def test_a_moment_beyond_what_a_source_is_known_to_hold_is_refused_or_marked(audited: Path) -> None:
+    late = ("--at", "2099-01-01T00:00:00Z")
+    for command in (("replay",), ("replay", "--numbers"), ("export", "numbers", "--out", "out")):
+        assert "add --beyond" in rejection(*command, *FROM, *late)
+    assert "add --beyond" in rejection("diff", "6", late[1], *FROM)
+    first = said("replay", *FROM, *late, "--beyond").splitlines()[0]
+    assert first.startswith("BEYOND what is known: the source is complete up to 20")
+    answer = asked("replay", *FROM, *late, "--beyond")
+    assert next(iter(answer)) == "beyond"
+    assert answer["beyond"] == asked("diff", "6", late[1], *FROM, "--beyond")["beyond"]
+    assert said("diff", "6", late[1], *FROM, "--beyond").startswith("BEYOND")
+    assert said("export", "numbers", "--out", "out", *FROM, *late, "--beyond").startswith("beyond")
+    assert "beyond" not in asked("replay", *FROM, "--at", "6", "--beyond")
+
+
 def test_moments_are_compared(audited: Path) -> None:
     answer = asked("diff", "6", "8", *FROM)
     assert answer["events"] == {"NumberVoided": 1, "NumbersReserved": 1}

@@ -385,3 +385,13 @@ def test_what_is_no_http_is_refused_and_nothing_breaks(service: Service, sent: b
 def test_it_names_neither_itself_nor_its_version(service: Service) -> None:
     with service.client() as http:
         assert "server" not in http.get("/health").headers
+
+
+def test_a_service_reads_its_log_again_and_says_so(service: Service) -> None:
+    with service.client() as http:
+        position = http.post("/v1/reservations", json=RESERVE).json()["position"]
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (check := http.get("/health").json()["checks"]["sequence_integrity"])["verified"]["position"] < position:
+            assert time.monotonic() < deadline, check
+            time.sleep(POLL_SECONDS)
+        assert check["status"] == "up"

@@ -7,7 +7,7 @@ from tests.api.client import LETTER_BODY, LETTER_KEY, Json, Time, answer, served
 from tests.invariants import read_log
 from tests.replay.past import Listed
 
-__all__ = ["REASON", "letters_log"]
+__all__ = ["REASON", "letters_log", "numbered_log"]
 
 REASON = 'sent to "the wrong", or =SUM(A1) ผิดที่'
 
@@ -28,5 +28,23 @@ async def letters_log() -> Listed:
         number = issued["numbers"][0]["number"]
         answer(await api.post(f"/v1/numbers/{number}/void", {"reason": REASON, "replace": True}), 200)
         await api.post("/v1/series/LETTER/retire", {})
+    records, head = await read_log(MemoryStore(log))
+    return Listed(head.ledger_id, records)
+
+
+@pytest.fixture
+async def numbered_log() -> Listed:
+    """A register with a hole, two numbers, values that an adjustment skipped, a number, and one given by hand."""
+    clock, log = Time(), MemoryLog("test")
+    store = MemoryStore(log, now=clock.now)
+    async with served(store, MemoryStore(log, now=clock.now), clock=clock) as api:
+        await api.define("PLAIN", {"template": "P-{SEQ:5}"})
+        register = {"series": ["PLAIN"], "numbers": ["P-00002", "P-00005"]}
+        answer(await api.post("/v1/imports", register), 200)
+        await api.reserve()
+        answer(await api.post("/v1/sequences/PLAIN:-/adjust", {"next_value": 12, "reason": REASON}), 200)
+        await api.reserve()
+        by_hand = {"number": "P-00020", "document": "D", "reason": REASON}
+        answer(await api.post("/v1/assign", by_hand), 201)
     records, head = await read_log(MemoryStore(log))
     return Listed(head.ledger_id, records)

@@ -1,6 +1,7 @@
 """What the log says of every value as of a position, told by plain loops over its events."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ledger import codec
@@ -24,14 +25,16 @@ class Listed:
     name = "the list"
     is_primary = False
 
-    def __init__(self, ledger_id: str, records: Sequence[Record]) -> None:
+    def __init__(self, ledger_id: str, records: Sequence[Record], complete_until: int | None = None) -> None:
         self.ledger_id = ledger_id
+        self.complete_until = complete_until
         self.stored: list[Stored] = [(record.position, record.body, record.hash) for record in records]
 
     async def extent(self) -> Extent:
         if not self.stored:
-            return Extent.none(self.ledger_id)
-        return Extent(self.ledger_id, self.stored[0][0], self.stored[-1][0], self.stored[-1][2])
+            return replace(Extent.none(self.ledger_id), complete_until=self.complete_until)
+        first, last = self.stored[0], self.stored[-1]
+        return Extent(self.ledger_id, first[0], last[0], last[2], self.complete_until)
 
     async def events(self, *, after: int, to: int):  # type: ignore[no-untyped-def]
         part = [event for event in self.stored if after < event[0] <= to]

@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 import zstandard
@@ -20,14 +22,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import chain
+from ledger.codec import Entry, encode
+from ledger.domain.commands import Envelope
+from ledger.domain.events import FormatRaised
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.rejection import Rejection
-from ledger.ports import Fault
+from ledger.ports import Fault, Stop, StopKind
 from ledger.stores.checks import MAX_BODY_BYTES
 from replay.archive import explained
 from replay.archive.manifest import MANIFEST, Manifest
 from replay.archive.source import ArchiveSource
 from replay.archive.writing import archive
-from replay.sources import DatabaseSource, Stored
+from replay.sources import IN_FLIGHT_MICROSECONDS, DatabaseSource, Stored
 from tests.forked import Forked
 from tests.given import QUICK
 from tests.numbering.process import NUMBERING, Service, run, without_settings
@@ -405,3 +411,38 @@ async def test_the_command_refuses_in_one_line(
     assert (ended.returncode, ended.stdout) == (code, ""), line
     assert words in line
     assert files(tmp_path / "copy") == before
+
+
+async def test_it_says_up_to_when_it_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = await sqlite_with(history(20), tmp_path)
+    async with opened_sqlite(file) as store:
+        source = DatabaseSource(store)
+        before = await store.now()
+        _, manifest = await archive(source, tmp_path / "archive", silent)
+        assert manifest.complete_until is None, "a build before format 3 would refuse it"
+        last = (await source.extent()).last
+        (record,) = await store.events_at([last])
+        entry = Entry(last + 1, FormatRaised(NEWEST_FORMAT), Envelope(bytes(32), "operator"), 0, record.recorded_at)
+        transaction = await store.begin()
+        await transaction.append([encode(entry, record.hash)])
+        await transaction.commit()
+        _, manifest = await archive(source, tmp_path / "archive", silent)
+        assert manifest.complete_until is not None
+        assert before - IN_FLIGHT_MICROSECONDS <= manifest.complete_until <= await store.now()
+        assert Manifest.read(tmp_path / "archive") == manifest
+        assert (await ArchiveSource(tmp_path / "archive").extent()).complete_until == manifest.complete_until
+        later = replace(await source.extent(), complete_until=manifest.complete_until + 1)
+        monkeypatch.setattr(source, "extent", AsyncMock(return_value=later))
+        _, again = await archive(source, tmp_path / "archive", silent)
+        assert again.complete_until == later.complete_until, "a run that finds nothing new has compared too"
+
+
+async def test_a_database_that_is_stopped_does_not_say_how_far_it_is_complete(tmp_path: Path) -> None:
+    file = await sqlite_with(history(20), tmp_path)
+    async with opened_sqlite(file) as store:
+        source = DatabaseSource(store)
+        assert (await source.extent()).complete_until is not None
+        transaction = await store.begin()
+        await transaction.stop(Stop(StopKind.COPY, "this is a copy"))
+        await transaction.commit()
+        assert (await source.extent()).complete_until is None

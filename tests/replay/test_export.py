@@ -12,8 +12,9 @@ from ledger.ports import Fault
 from replay import export as module
 from replay.export import NUMBER_COLUMNS, export, verify
 from replay.export_manifest import MANIFEST, Export, Form, Manifest, What
-from replay.moments import END, Moment
+from replay.moments import END, Moment, Past, folded
 from replay.telling import EVENT_COLUMNS
+from tests.given import at
 from tests.replay.conftest import REASON
 from tests.replay.past import Listed
 from tests.replay.restoring import ignored
@@ -139,6 +140,41 @@ async def test_a_log_that_grew_does_not_matter(letters_log: Listed, tmp_path: Pa
 async def test_an_empty_log_is_exported(tmp_path: Path) -> None:
     for what in What:
         assert (await made(Listed("test", []), tmp_path / what, Export(what))).count == 0
+
+
+async def test_a_moment_beyond_what_is_known_is_marked_in_the_manifest(letters_log: Listed, tmp_path: Path) -> None:
+    late = Moment(time=at("2099-01-01T00:00:00Z"))
+    with pytest.raises(Rejection, match="--beyond"):
+        await export(letters_log, Export(What.NUMBERS), late, tmp_path / "out", ignored)
+    manifest = await export(letters_log, Export(What.NUMBERS), late, tmp_path / "out", ignored, allow_beyond=True)
+    assert manifest.beyond is not None
+    assert Manifest.read(tmp_path / "out") == manifest
+    assert await verify(tmp_path / "out", letters_log, ignored) == []
+
+
+@pytest.mark.parametrize("form", Form)
+async def test_with_the_skipped_ranges_every_value_is_accounted_for(
+    numbered_log: Listed, tmp_path: Path, form: Form
+) -> None:
+    manifest = await made(numbered_log, tmp_path / "out", Export(What.NUMBERS, form, skipped=True))
+    rows: list[dict[str, Any]] = (table if form is Form.CSV else lines)(tmp_path / "out", manifest)
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        found.setdefault(row["sequence"], []).extend(range(int(row["value"]), int(row["last_value"]) + 1))
+    fold = await folded(await Past.of(numbered_log))
+    for sequence in fold.state.sequences():
+        assert sorted(found[sequence.id]) == list(range(sequence.start, sequence.high_water + 1))
+    states = {row["state"] for row in rows if not row["number"]}
+    assert states == {"SKIPPED", "PRE_CONTROL"}
+    assert {row["reason"] for row in rows if row["state"] == "SKIPPED"} == {REASON}
+
+
+async def test_without_being_asked_no_range_is_told(numbered_log: Listed, tmp_path: Path) -> None:
+    manifest = await made(numbered_log, tmp_path / "out", Export(What.NUMBERS))
+    assert "skipped" not in manifest.options
+    assert all(row["number"] for row in table(tmp_path / "out", manifest))
+    chosen = await made(numbered_log, tmp_path / "one", Export(What.NUMBERS, series="OTHER", skipped=True))
+    assert chosen.count == 0
 
 
 # What is refused

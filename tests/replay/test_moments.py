@@ -3,8 +3,10 @@
 import pytest
 
 from ledger.chain import genesis, link
+from ledger.domain.calendar import instant_text
 from ledger.domain.rejection import Code, Rejection
 from ledger.stores import MemoryLog, MemoryStore
+from replay.combined import Combined
 from replay.moments import END, Moment, Past, folded, is_moment, moment_of, row_of
 from replay.sources import Damaged
 from tests.api.client import Time, served
@@ -27,7 +29,7 @@ async def source() -> Listed:
             clock.advance(1)
             await api.reserve()
     records, head = await read_log(MemoryStore(log))
-    return Listed(head.ledger_id, records)
+    return Listed(head.ledger_id, records, BEGIN + 1000 * SECOND)
 
 
 def recorded_at(position: int) -> int:
@@ -98,8 +100,54 @@ async def test_what_the_log_does_not_reach_is_refused(source: Listed, moment: Mo
     assert refused.value.code is Code.NOT_IN_HISTORY
 
 
+LAST = BEGIN + (EVENTS - 2) * SECOND
+
+
+@pytest.mark.parametrize(
+    ("complete_until", "time", "beyond"),
+    [
+        (None, LAST - 1, None),
+        (None, LAST, LAST - 1),  # the next event may have been recorded at the same instant
+        (None, LAST + 1, LAST - 1),
+        (LAST - SECOND, LAST - 1, None),
+        (LAST - SECOND, LAST, LAST - 1),
+        (LAST, LAST, None),
+        (LAST + SECOND, LAST + SECOND, None),
+        (LAST + SECOND, LAST + SECOND + 1, LAST + SECOND),
+    ],
+)
+async def test_a_source_answers_for_no_moment_beyond_what_it_is_known_to_hold(
+    source: Listed, complete_until: int | None, time: int, beyond: int | None
+) -> None:
+    source.complete_until = complete_until
+    moment = Moment(time=time)
+    past = await Past.of(source, moment, allow_beyond=True)
+    assert past.beyond == beyond
+    if beyond is None:
+        assert (await Past.of(source, moment)).beyond is None
+    else:
+        with pytest.raises(Rejection, match="--beyond") as refused:
+            await Past.of(source, moment)
+        assert refused.value.code is Code.NOT_IN_HISTORY
+        assert instant_text(beyond) in refused.value.detail
+    for other in (END, Moment(position=EVENTS)):
+        assert (await Past.of(source, other)).beyond is None
+
+
+async def test_two_sources_know_together_what_one_of_them_knows(source: Listed) -> None:
+    short = Listed(source.ledger_id, [], LAST - SECOND)
+    short.stored = source.stored[:3]
+    source.complete_until = None
+    assert (await Combined([short, source]).extent()).complete_until == LAST - SECOND
+    assert (await Past.of(Combined([short, source]), Moment(time=LAST - 1))).beyond is None
+    source.complete_until = LAST + SECOND
+    assert (await Combined([short, source]).extent()).complete_until == LAST + SECOND
+
+
 async def test_an_empty_log_has_an_end_and_no_moments() -> None:
-    empty = Listed("test", [])
+    with pytest.raises(Rejection, match="holds no event, and was never compared"):
+        await Past.of(Listed("test", []), Moment(time=BEGIN))
+    empty = Listed("test", [], BEGIN)
     assert (await folded(await Past.of(empty))).position == 0
     with pytest.raises(Rejection, match="nothing was there yet"):
         await folded(await Past.of(empty, Moment(time=BEGIN)))

@@ -8,14 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.ports import Record
+from ledger.ports import Head, Record
 from ledger.stores import open_store
 from projections.mirror.memory import MemoryEntries, MemoryStream
 from projections.mirror.redis import RedisStream, connect_to, streams
 from projections.mirror.stream import Entry, Stream, StreamFault, Tail, stream_key
 from replay.archive.source import ArchiveSource
 from replay.following import Chain, checked
-from replay.sources import CHUNK, ENTRIES, Damaged, DatabaseSource, Extent, Stored, StreamSource, event_at
+from replay.sources import (
+    CHUNK,
+    ENTRIES,
+    IN_FLIGHT_MICROSECONDS,
+    Damaged,
+    DatabaseSource,
+    Extent,
+    Stored,
+    StreamSource,
+    _complete_until,
+    event_at,
+)
 from tests.given import QUICK
 from tests.mirror.conftest import shared_redis
 from tests.replay.places import (
@@ -311,3 +322,17 @@ async def test_a_database_below_its_triggers(tmp_path: Path) -> None:
         await below(store, "DELETE FROM events WHERE position IN (5, 6)")
         with pytest.raises(Damaged, match="position 5: the event is missing: the log goes on at 7"):
             await read(DatabaseSource(store))
+
+
+@pytest.mark.parametrize(
+    ("recorded_at", "now", "stops", "until"),
+    [
+        (1_000, 1_001, 0, 1_000),  # what is in flight has a later time
+        (1_000, 1_000, 0, None),  # unless the clock stands still, or went back
+        (1_000, 500, 0, None),
+        (1_000, 1_000 + 2 * IN_FLIGHT_MICROSECONDS, 0, 1_000 + IN_FLIGHT_MICROSECONDS),
+        (1_000, 1_000 + 2 * IN_FLIGHT_MICROSECONDS, 1, None),
+    ],
+)
+def test_a_database_knows_how_far_it_is_complete(recorded_at: int, now: int, stops: int, until: int | None) -> None:
+    assert _complete_until(Head(1, bytes(32), recorded_at, LEDGER, None, stops), now) == until

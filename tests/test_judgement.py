@@ -31,10 +31,10 @@ from ledger.domain.events import (
     ReservationExtended,
 )
 from ledger.domain.register import MAX_IMPORTED, Register
+from ledger.judgement import Judge
 from ledger.ports import Record
 from replay.examination import ROWS as TURN
 from replay.examination import Examination
-from replay.judgement import Judge
 from tests.given import GAPLESS, LETTER, LETTER_KEY, NOW, PLAIN, SECOND, Story, series
 from tests.golden.samples import LEDGER_ID, log
 

@@ -1,4 +1,6 @@
-"""Judge a whole log, event by event: each under the fold of those before it, and each as a part of its command.
+"""Judge a log, event by event: each under the fold of those before it, and each as a part of its command.
+
+An auditor judges a whole log so (`take`), and the writer each command that it is about to commit (`judge`, `finish`).
 
 No number is given out twice in a log without a flaw (`ledger.domain.legality` says why). Memory grows with what the
 fold holds, not with the number of events. So it is not asked here whether a command's id comes again later on: the
@@ -39,8 +41,10 @@ class Judge:
     That may be an event of the command before: what is promised by one is asked for when the command ends.
     """
 
-    def __init__(self) -> None:
-        self.state = State()
+    __slots__ = ("_defined", "_fence", "_fenced", "_last", "_taken_over", "_voided", "begun", "position", "state")
+
+    def __init__(self, state: State | None = None) -> None:
+        self.state = State() if state is None else state
         self.position = 0
         self._last: Entry | None = None
         self.begun = 1  # where the command that is told now begins
@@ -54,12 +58,11 @@ class Judge:
     def take(self, entry: Entry) -> str | None:
         """Fold the event that follows, or say what is wrong with it, or with the command that ends before it."""
         try:
-            found = self._flaw(entry)
+            found = self.judge(entry)
             if found is None:
                 evolve(self.state, entry.event, entry.recorded_at)
         except Exception as error:  # what nobody wrote by this code may have any form, and is a finding, not a bug
             return f"it cannot be judged: {error!r}"
-        self._last = entry
         return found
 
     def finish(self, *, is_cut: bool = False) -> str | None:
@@ -73,17 +76,17 @@ class Judge:
             return self._flaw_of_end()
         return None
 
-    def _flaw(self, entry: Entry) -> str | None:
+    def judge(self, entry: Entry) -> str | None:
+        """Say what is wrong with the event that follows, which the caller folds into `state`."""
         if entry.ordinal == 0:
             found = self.finish(is_cut=isinstance(entry.event, RestoreFenced))
             if found:
                 return found
             self.begun = entry.position
         self.position = entry.position
+        last, self._last = self._last, entry
         return (
-            _flaw_of_next(self._last, entry)
-            or flaw(self.state, entry.event, entry.recorded_at)
-            or self._flaw_of_part(entry)
+            _flaw_of_next(last, entry) or flaw(self.state, entry.event, entry.recorded_at) or self._flaw_of_part(entry)
         )
 
     def _flaw_of_part(self, entry: Entry) -> str | None:
