@@ -93,6 +93,7 @@ STATUSES: dict[Code, int] = {
     Code.DATABASE_TOO_NEW: 503,
     Code.FORMAT_NOT_RAISED: 409,
     Code.OLDER_PROCESSES: 409,
+    Code.LEDGER_CLOSED: 503,
 }
 
 

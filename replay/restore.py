@@ -6,9 +6,9 @@ transaction that lets processes write.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ledger.codec import Entry, recorded_at
 from ledger.domain.commands import Envelope, Fence
@@ -22,11 +22,12 @@ from ledger.stores import SqlStore
 from ledger.stores.sql import SqlTransaction
 from replay.combined import Combined
 from replay.examination import Examination
-from replay.fence import MIN_MARGIN, Pace, fence_records
+from replay.fence import MIN_MARGIN, Margin, Pace, fence_records
 from replay.following import Progress, check_end
+from replay.forecast import Forecast, forecast
 from replay.sources import Damaged, DatabaseSource, Extent, Source, apart, event_at
 
-__all__ = ["Plan", "Restored", "restore"]
+__all__ = ["Plan", "Restored", "foresee", "restore"]
 
 COPIED_AT_ONCE = 2_000  # events in one transaction
 COPIED_BYTES = 8 << 20
@@ -40,8 +41,8 @@ class Plan:
     """How to restore: up to the event `to` (None: all there is), by whom and why.
 
     Without a `fence` nothing can have been lost; `move` makes sure of that: the source is a database, which takes no
-    more events then. `margin` None is computed; `opened` names series and coming periods that may have been opened
-    before their time in what was lost.
+    more events then. `margin` None is computed; `margins` are of the series, by code, that have another one. `opened`
+    names series and coming periods that may have been opened before their time in what was lost.
     """
 
     actor: str
@@ -51,6 +52,7 @@ class Plan:
     move: bool = False
     margin: int | None = None
     opened: tuple[tuple[str, str], ...] = ()
+    margins: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Restored:
     """What was restored: the events up to `cut`, the last of which was recorded at `cut_time`.
 
     The log now ends at `position`, behind the fence if there is one; `closed` are the sequences that it would have
-    exhausted.
+    exhausted. `forecast` is what was told before.
     """
 
     ledger_id: str
@@ -69,15 +71,28 @@ class Restored:
     hash: bytes
     margin: int | None
     closed: tuple[str, ...]
+    forecast: Forecast
+
+
+# Asked when everything is copied, and before the ledger is opened: raises a Rejection to leave it as it is.
+Agree = Callable[[Forecast], None]
 
 
 async def restore(
-    source: Source, store: SqlStore, plan: Plan, *, clock: Clock, ids: Ids, progress: Progress = lambda done, of: None
+    source: Source,
+    store: SqlStore,
+    plan: Plan,
+    *,
+    clock: Clock,
+    ids: Ids,
+    progress: Progress = lambda done, of: None,
+    agree: Agree = lambda _: None,
 ) -> Restored:
     """Fill the ledger in `store`, which must be empty or half restored from the same events, and let processes write.
 
     NOT_IN_HISTORY when there is no event `to`, TARGET_NOT_EMPTY, Damaged, HISTORIES_DIFFER when what is there already
-    is not what the source holds; a Fault when a database fails. In each case it may be run again.
+    is not what the source holds; a Fault when a database fails. In each case, and when it is not agreed to, it may be
+    run again.
     """
     _check_plan(plan)
     await _check_finished(source)
@@ -85,12 +100,29 @@ async def restore(
         await _check_movable(source)
     extent = await _cut(source, plan)
     cut_time = await _instant(source, extent.last)
-    copying = _Copying(store, extent, await _begun(store, extent), Pace(max(clock.now() - cut_time, 0)))
+    reading = _Reading(extent, max(clock.now() - cut_time, 0))
+    copying = _Copying(store, reading, await _begun(store, extent))
     await copying.all(source, extent, progress)
     if plan.move:
         extent = await _retired(source)
         await copying.all(source, extent, progress)
-    return await copying.finish(extent, plan, ids)
+    found = reading.forecast(extent, plan, clock.now())
+    agree(found)
+    return await copying.finish(found, plan, ids)
+
+
+async def foresee(source: Source, plan: Plan, *, clock: Clock, progress: Progress = lambda done, of: None) -> Forecast:
+    """Read and examine everything as `restore` would, write nothing anywhere, and tell what it would do."""
+    _check_plan(plan)
+    await _check_finished(source)
+    if plan.move:
+        assert isinstance(source, DatabaseSource)
+        _check_stopped(await source.store.stops())
+    extent = await _cut(source, plan)
+    reading = _Reading(extent, max(clock.now() - await _instant(source, extent.last), 0))
+    async for _ in reading.parts(source, extent):
+        progress(reading.position, extent.last)
+    return reading.forecast(extent, plan, clock.now())
 
 
 def _check_plan(plan: Plan) -> None:
@@ -192,14 +224,76 @@ async def _retired(source: Source) -> Extent:
     return await source.extent()
 
 
-class _Copying:
-    """All events are examined, and those that the target lacks are stored, while the next ones are examined."""
+def _ignored(entry: Entry, row: Record) -> None:
+    pass
 
-    def __init__(self, store: SqlStore, extent: Extent, begun: Head, pace: Pace) -> None:
+
+class _Reading:
+    """Every event of the source, examined, with what the fence must know of them. `note` is told each one."""
+
+    def __init__(self, extent: Extent, window: int) -> None:
+        self.note: Callable[[Entry, Record], None] = _ignored
+        self._pace = Pace(window)
+        self._examined = Examination(extent.ledger_id, self._take)
+        self._cut_time = 0
+
+    @property
+    def position(self) -> int:
+        return self._examined.position
+
+    @property
+    def state(self) -> State:
+        return self._examined.state
+
+    async def parts(self, source: Source, extent: Extent) -> AsyncIterator[None]:
+        """Examine what the source holds behind what was examined, and pause behind each part."""
+        examined = self._examined
+        async for events in source.events(after=examined.position, to=extent.last):
+            if flaw := await asyncio.to_thread(examined.take_bare, events):
+                raise Damaged(examined.flawed, flaw)
+            yield
+        check_end(source, extent, examined.position, examined.hash)
+
+    def forecast(self, extent: Extent, plan: Plan, now: int) -> Forecast:
+        """Tell what is going to be, now that everything was read."""
+        self._check_last_command(extent, plan)
+        cut, cut_time = extent.last, self._cut_time
+        if not plan.fence:
+            return Forecast(extent.ledger_id, cut, cut_time, "nothing can be missing, as was said")
+        margin = Margin(plan.margin) if plan.margin else self._computed_margin()
+        fence = Fence(cut, cut_time, margin.values, plan.reason, plan.opened, tuple(plan.margins.items()))
+        return forecast(extent.ledger_id, self.state, fence, margin, now)
+
+    def _take(self, entry: Entry, row: Record) -> None:
+        self._pace.take(entry)
+        self._cut_time = entry.recorded_at
+        self.note(entry, row)
+
+    def _check_last_command(self, extent: Extent, plan: Plan) -> None:
+        """Refuse to end within a command whose first events alone are not legal, whatever follows them."""
+        flaw = self._examined.finish(is_cut=plan.fence)
+        if flaw and plan.fence:
+            whole = self._examined.whole
+            raise Damaged(self._examined.flawed, f"{flaw}; its command goes on behind {extent.last}: `--to {whole}`")
+        if flaw:
+            raise Damaged(self._examined.flawed, f"{flaw}; events are missing behind {extent.last}: a fence is needed")
+
+    def _computed_margin(self) -> Margin:
+        margin = self._pace.margin
+        if margin.values > MAX_MARGIN:
+            detail = f"would be {margin.values}, of which a fence passes over {MAX_MARGIN} at most: say how many"
+            raise Rejection.invalid("margin", detail)
+        return margin
+
+
+class _Copying:
+    """All events are read, and those that the target lacks are stored, while the next ones are read."""
+
+    def __init__(self, store: SqlStore, reading: _Reading, begun: Head) -> None:
         self._store = store
         self._begun = begun
-        self._pace = pace
-        self._examined = Examination(extent.ledger_id, self._gather)
+        self._reading = reading
+        reading.note = self._gather
         self._pending: list[Record] = []
         self._bytes = 0
         self._end = begun
@@ -215,19 +309,14 @@ class _Copying:
                 await asyncio.gather(self._storing, return_exceptions=True)
 
     async def _copy(self, source: Source, extent: Extent, progress: Progress) -> None:
-        examined = self._examined
-        async for events in source.events(after=examined.position, to=extent.last):
-            if flaw := await asyncio.to_thread(examined.take_bare, events):
-                raise Damaged(examined.flawed, flaw)
+        async for _ in self._reading.parts(source, extent):
             if len(self._pending) >= COPIED_AT_ONCE or self._bytes >= COPIED_BYTES:
                 await self._stored()
                 self._storing = asyncio.create_task(self._put(self._pending))
                 self._pending, self._bytes = [], 0
-            progress(examined.position, extent.last)
-        check_end(source, extent, examined.position, examined.hash)
+            progress(self._reading.position, extent.last)
 
-    def _gather(self, entry: Entry, row: Record) -> None:
-        self._pace.take(entry)
+    def _gather(self, _: Entry, row: Record) -> None:
         if row.position > self._begun.position:
             self._pending.append(row)
             self._bytes += len(row.body)
@@ -245,42 +334,28 @@ class _Copying:
             await self._storing
             self._storing = None
 
-    async def finish(self, extent: Extent, plan: Plan, ids: Ids) -> Restored:
+    async def finish(self, found: Forecast, plan: Plan, ids: Ids) -> Restored:
         """Store the last events, fence the ledger, and let processes write: all of that or nothing."""
-        self._check_last_command(extent, plan)
-        margin = (plan.margin or self._computed_margin()) if plan.fence else None
         async with self._transaction() as transaction:
             await transaction.append(self._pending)
             cut = transaction.head
-            records = self._fence(plan, margin, transaction, ids) if margin else []
+            records = self._fence(found.fence, plan, transaction, ids) if found.fence else []
             await transaction.append(records)
             await transaction.lift(lambda stop: stop.kind is StopKind.RESTORING)
             await self._commit(transaction)
         closed = tuple(each.stream for each in records if each.type == PeriodClosed.__name__)
         copied, end = cut.position - self._begun.position, self._end
-        return Restored(extent.ledger_id, cut.position, cut.recorded_at, copied, end.position, end.hash, margin, closed)
+        margin = found.margin.values if found.margin else None
+        where = cut.position, cut.recorded_at, copied, end.position, end.hash
+        return Restored(found.ledger_id, *where, margin, closed, found)
 
-    def _check_last_command(self, extent: Extent, plan: Plan) -> None:
-        """Refuse to end within a command whose first events alone are not legal, whatever follows them."""
-        flaw = self._examined.finish(is_cut=plan.fence)
-        if flaw and plan.fence:
-            whole = self._examined.whole
-            raise Damaged(self._examined.flawed, f"{flaw}; its command goes on behind {extent.last}: `--to {whole}`")
-        if flaw:
-            raise Damaged(self._examined.flawed, f"{flaw}; events are missing behind {extent.last}: a fence is needed")
-
-    def _computed_margin(self) -> int:
-        margin = self._pace.margin
-        if margin > MAX_MARGIN:
-            detail = f"would be {margin}, of which a fence passes over {MAX_MARGIN} at most: say how many"
-            raise Rejection.invalid("margin", detail)
-        return margin
-
-    def _fence(self, plan: Plan, margin: int, transaction: Transaction, ids: Ids) -> Sequence[Record]:
+    def _fence(self, fence: Fence, plan: Plan, transaction: Transaction, ids: Ids) -> Sequence[Record]:
         end = transaction.head
-        fence = Fence(end.position, end.recorded_at, margin, plan.reason, plan.opened)
+        assert (end.position, end.recorded_at) == (fence.cut_position, fence.cut_time), (
+            "the forecast was of another end"
+        )
         envelope = Envelope(ids.command_id(), plan.actor, plan.reason)
-        return fence_records(self._examined.state, end, fence, envelope, max(transaction.now, end.recorded_at))
+        return fence_records(self._reading.state, end, fence, envelope, max(transaction.now, end.recorded_at))
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[SqlTransaction]:

@@ -90,6 +90,7 @@ class Code(Enum):
     DATABASE_TOO_NEW = "NB066", False, "A newer version made the database's tables, and this one cannot work on them."
     FORMAT_NOT_RAISED = "NB067", False, "The ledger's format is too old for this command: run `numbering upgrade`."
     OLDER_PROCESSES = "NB068", True, "An earlier version may have the ledger open, so the format was not raised."
+    LEDGER_CLOSED = "NB076", False, "The ledger is closed: nothing is written until it is opened again."
 
 
 class Hint(Enum):
