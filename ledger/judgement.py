@@ -12,6 +12,8 @@ from typing import assert_never
 from ledger.codec import Entry
 from ledger.domain.events import (
     FormatRaised,
+    LedgerClosed,
+    LedgerOpened,
     NumberEvent,
     NumbersConfirmed,
     NumbersImported,
@@ -113,6 +115,8 @@ class Judge:
                     return f"reservation {token} is ended by no restore"
             case ReservationEvent() | NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | FormatRaised():
                 pass  # promises nothing
+            case LedgerClosed() | LedgerOpened():
+                pass
             case _:
                 assert_never(entry.event)
         return None

@@ -181,6 +181,11 @@ def _integer(rows: Rows, _: Parts) -> int:
     return int(number)
 
 
+def _names(rows: Rows, _: Parts) -> tuple[str, ...] | None:
+    (names,) = rows
+    return None if names is None else tuple(map(str, names))
+
+
 def _series_rows(parts: Parts) -> Rows:
     for versions in parts["series"].values():
         for each in versions:
@@ -301,4 +306,5 @@ _FORMS: Mapping[str, _Form] = {
     "highest": _Form(_highest_rows, _highest),
     "format": _Form(_single("format"), _integer),
     "links": _Form(_single("links"), _integer),
+    "closed": _Form(_single("closed"), _names),
 }

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from ledger.domain.rejection import Code, Rejection
 from ledger.log import generation
@@ -13,15 +14,32 @@ from projections.mirror.stream import StreamFault
 from replay.archive.source import ArchiveSource
 from replay.sources import DatabaseSource, Source, StreamSource
 
-__all__ = ["configured", "opened_sources"]
+__all__ = ["configured", "is_mirror", "opened_sources", "place_name"]
 
 STREAM_SECONDS = 10.0  # that Redis may take for an answer: somebody reads all of it, and nobody else waits
+REDIS_PORT = 6379
 REDIS = ("redis://", "rediss://", "unix://")
 
 
 def configured(settings: Settings) -> list[str]:
     """Name every copy that the settings know, the log itself first."""
     return [place for place in (settings.database_url, settings.redis_url, settings.archive) if place]
+
+
+def is_mirror(place: str) -> bool:
+    return place.startswith(REDIS)
+
+
+def place_name(place: str) -> str:
+    """Name a place as the ledger names its copies: whole, and without what is secret or differs from user to user."""
+    if not is_mirror(place):
+        return place.partition("?")[0] if "://" in place else str(Path(place).resolve())
+    url = urlsplit(place)
+    db = url.path.strip("/") or dict(parse_qsl(url.query)).get("db") or "0"
+    if url.scheme == "unix":
+        return f"unix://{url.path}?db={dict(parse_qsl(url.query)).get('db') or 0}"
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname or "localhost"
+    return f"{url.scheme}://{host}:{url.port or REDIS_PORT}/{db}"
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from ledger.codec import Entry, encode
-from ledger.domain.commands import Envelope, Fence
+from ledger.domain.commands import Decidable, Envelope
 from ledger.domain.decide import decide
 from ledger.domain.events import NumbersReserved
 from ledger.domain.ranges import count_of
@@ -12,7 +12,7 @@ from ledger.domain.rejection import Rejection
 from ledger.domain.state import State
 from ledger.ports import Head, Record
 
-__all__ = ["FACTOR", "MIN_MARGIN", "Margin", "Pace", "fence_records"]
+__all__ = ["FACTOR", "MIN_MARGIN", "Margin", "Pace", "records_of"]
 
 FACTOR = 10  # design: ten times the most that any sequence issued in a window as long as the loss
 MIN_MARGIN = 10
@@ -83,9 +83,9 @@ class Pace:
         return Margin(max(FACTOR * self.most, MIN_MARGIN), self._window, self.busiest, self.most)
 
 
-def fence_records(state: State, end: Head, fence: Fence, envelope: Envelope, now: int) -> list[Record]:
-    """Give the events of a fence as the rows that follow the end of a log, which folds to `state`."""
-    events = decide(state, fence, now)
+def records_of(state: State, end: Head, command: Decidable, envelope: Envelope, now: int) -> list[Record]:
+    """Give the events of a command as the rows that follow the end of a log, which folds to `state`."""
+    events = decide(state, command, now)
     if isinstance(events, Rejection):
         raise events
     records, previous = [], end.hash

@@ -21,8 +21,9 @@ from ledger.ports import Clock, Fault, Head, Ids, OutcomeUnknown, Record, Stop, 
 from ledger.stores import SqlStore
 from ledger.stores.sql import SqlTransaction
 from replay.combined import Combined
+from replay.completeness import completeness
 from replay.examination import Examination
-from replay.fence import MIN_MARGIN, Margin, Pace, fence_records
+from replay.fence import MIN_MARGIN, Margin, Pace, records_of
 from replay.following import Progress, check_end
 from replay.forecast import Forecast, forecast
 from replay.sources import Damaged, DatabaseSource, Extent, Source, apart, event_at
@@ -40,19 +41,23 @@ MOVED = Stop(StopKind.MOVED, "by `numbering restore --move`")
 class Plan:
     """How to restore: up to the event `to` (None: all there is), by whom and why.
 
-    Without a `fence` nothing can have been lost; `move` makes sure of that: the source is a database, which takes no
-    more events then. `margin` None is computed; `margins` are of the series, by code, that have another one. `opened`
-    names series and coming periods that may have been opened before their time in what was lost.
+    It ends with a fence unless nothing can have been lost. `move` makes sure of that: the source is a database, which
+    takes no more events then. Else a log is complete that ends with LedgerClosed in a copy which this names: `names`
+    are those of the sources, in their order, or `complete` says that one of them is such a copy.
+
+    `margin` None is computed; `margins` are of the series, by code, that have another one. `opened` names series and
+    coming periods that may have been opened before their time in what was lost.
     """
 
     actor: str
     reason: str
     to: int | None = None
-    fence: bool = True
+    complete: bool = False
     move: bool = False
     margin: int | None = None
     opened: tuple[tuple[str, str], ...] = ()
     margins: Mapping[str, int] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +104,14 @@ async def restore(
     if plan.move:
         await _check_movable(source)
     extent = await _cut(source, plan)
-    cut_time = await _instant(source, extent.last)
-    reading = _Reading(extent, max(clock.now() - cut_time, 0))
+    complete = await _complete(source, extent, plan)
+    reading = _Reading(extent, max(clock.now() - await _instant(source, extent.last), 0))
     copying = _Copying(store, reading, await _begun(store, extent))
     await copying.all(source, extent, progress)
     if plan.move:
         extent = await _retired(source)
         await copying.all(source, extent, progress)
-    found = reading.forecast(extent, plan, clock.now())
+    found = reading.forecast(extent, plan, complete, clock.now())
     agree(found)
     return await copying.finish(found, plan, ids)
 
@@ -119,15 +124,23 @@ async def foresee(source: Source, plan: Plan, *, clock: Clock, progress: Progres
         assert isinstance(source, DatabaseSource)
         _check_stopped(await source.store.stops())
     extent = await _cut(source, plan)
+    complete = await _complete(source, extent, plan)
     reading = _Reading(extent, max(clock.now() - await _instant(source, extent.last), 0))
     async for _ in reading.parts(source, extent):
         progress(reading.position, extent.last)
-    return reading.forecast(extent, plan, clock.now())
+    return reading.forecast(extent, plan, complete, clock.now())
+
+
+async def _complete(source: Source, extent: Extent, plan: Plan) -> str | None:
+    """Say why nothing can be missing behind what is restored; None when something may be."""
+    if plan.move:
+        return "the database that is given up takes no more events"
+    return await completeness(source, extent, plan.names, is_claimed=plan.complete)
 
 
 def _check_plan(plan: Plan) -> None:
     """Refuse now what the fence would be refused for, when everything was copied."""
-    if plan.fence:
+    if not plan.move:
         found = decide(State(), Fence(0, 0, plan.margin or MIN_MARGIN, plan.reason, plan.opened), 0)
         if isinstance(found, Rejection):
             raise found
@@ -166,7 +179,7 @@ async def _cut(source: Source, plan: Plan) -> Extent:
     extent, to = await source.extent(), plan.to
     if to is None or to == extent.last:
         return extent
-    if not plan.fence:
+    if plan.complete or plan.move:
         raise Rejection.invalid("to", f"must be {extent.last}, where {source.name} ends: what is cut off needs a fence")
     last = await event_at(source, to) if 0 < to < extent.last else None
     if last is None:
@@ -254,12 +267,12 @@ class _Reading:
             yield
         check_end(source, extent, examined.position, examined.hash)
 
-    def forecast(self, extent: Extent, plan: Plan, now: int) -> Forecast:
-        """Tell what is going to be, now that everything was read."""
-        self._check_last_command(extent, plan)
+    def forecast(self, extent: Extent, plan: Plan, complete: str | None, now: int) -> Forecast:
+        """Tell what is going to be, now that everything was read; `complete` says why nothing can be missing."""
+        self._check_last_command(extent, is_fenced=complete is None)
         cut, cut_time = extent.last, self._cut_time
-        if not plan.fence:
-            return Forecast(extent.ledger_id, cut, cut_time, "nothing can be missing, as was said")
+        if complete is not None:
+            return Forecast(extent.ledger_id, cut, cut_time, complete)
         margin = Margin(plan.margin) if plan.margin else self._computed_margin()
         fence = Fence(cut, cut_time, margin.values, plan.reason, plan.opened, tuple(plan.margins.items()))
         return forecast(extent.ledger_id, self.state, fence, margin, now)
@@ -269,10 +282,10 @@ class _Reading:
         self._cut_time = entry.recorded_at
         self.note(entry, row)
 
-    def _check_last_command(self, extent: Extent, plan: Plan) -> None:
+    def _check_last_command(self, extent: Extent, *, is_fenced: bool) -> None:
         """Refuse to end within a command whose first events alone are not legal, whatever follows them."""
-        flaw = self._examined.finish(is_cut=plan.fence)
-        if flaw and plan.fence:
+        flaw = self._examined.finish(is_cut=is_fenced)
+        if flaw and is_fenced:
             whole = self._examined.whole
             raise Damaged(self._examined.flawed, f"{flaw}; its command goes on behind {extent.last}: `--to {whole}`")
         if flaw:
@@ -355,7 +368,7 @@ class _Copying:
             "the forecast was of another end"
         )
         envelope = Envelope(ids.command_id(), plan.actor, plan.reason)
-        return fence_records(self._reading.state, end, fence, envelope, max(transaction.now, end.recorded_at))
+        return records_of(self._reading.state, end, fence, envelope, max(transaction.now, end.recorded_at))
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[SqlTransaction]:

@@ -235,7 +235,11 @@ class SequenceModel:
                 self.released.update([value] if gapless else [])
 
 
-FORMATS = {"DocumentLinked": 2}  # in which a type of event is written, where that is not the first
+FORMATS = {
+    "DocumentLinked": 2,
+    "LedgerClosed": 3,
+    "LedgerOpened": 3,
+}  # in which a type of event is written, where that is not the first
 
 
 def _format(kind: str, data: dict[str, Any]) -> int:
@@ -252,6 +256,7 @@ class Model:
         self._starts: dict[tuple[str, int], int] = {}
         self._retired: set[str] = set()
         self._format = 1
+        self._closed: set[str] | None = None  # the copies that are told when the ledger is opened
         self._margins: list[tuple[int, dict[str, int]]] = []  # of each fence: that of most series, and of others
         self._to_fence: set[str] = set()
         self._promised: list[tuple[str, int]] = []  # whose replacement the present command names
@@ -280,12 +285,19 @@ class Model:
         if record.ordinal == 0:
             self._end_command(is_cut=record.type == "RestoreFenced")
         assert record.type == "FormatRaised" or _format(record.type, data) <= self._format, f"position {position}"
+        assert self._closed is None or record.type == "LedgerOpened", f"position {position} is of a closed ledger"
         self._check_allowed(record.type, data, position)
         self._check_whole(record)
         match record.type:
             case "FormatRaised":
                 assert data["format"] > self._format, f"position {position} lowers the format, or leaves it as it is"
                 self._format = data["format"]
+            case "LedgerClosed":
+                self._closed = set(data["copies"])
+            case "LedgerOpened":
+                assert self._closed is not None, f"position {position} opens a ledger that is open"
+                assert self._closed <= {*data["copies"], *data.get("without", [])}
+                self._closed = None
             case "SeriesRetired":
                 self._retired.add(data["series"])
             case "MaximumAdjusted" | "PeriodOpened":

@@ -18,9 +18,12 @@ from ledger.domain.calendar import FIRST_DATE, LAST_DATE, Reset
 from ledger.domain.commands import Envelope
 from ledger.domain.decisions.sequences import MAX_CLOSED_RANGES
 from ledger.domain.events import (
+    CLOSING_STREAM,
     DocumentLinked,
     Event,
     FormatRaised,
+    LedgerClosed,
+    LedgerOpened,
     MaximumAdjusted,
     NumberAssigned,
     Numbering,
@@ -163,6 +166,8 @@ KINDS: dict[type[Any], st.SearchStrategy[Event]] = {
     ),
     SequenceFenced: st.builds(SequenceFenced, TEXT, TEXT, NUMBERS, KEYS, TEXT, st.just(()) | RANGES),
     ReservationFenced: st.builds(ReservationFenced, NUMBERINGS, TEXT, RANGES),
+    LedgerClosed: st.builds(LedgerClosed, KEYS),
+    LedgerOpened: st.builds(LedgerOpened, KEYS, st.just(()) | KEYS),
     FormatRaised: st.builds(FormatRaised, st.integers(FIRST_FORMAT, NEWEST_FORMAT)),
 }
 OPTIONAL = st.none() | TEXT
@@ -284,6 +289,8 @@ def test_half_a_character_is_refused() -> None:
         ("NumberVoided-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("DocumentLinked-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("RestoreFenced-1", LEDGER_STREAM),
+        ("LedgerClosed-1", CLOSING_STREAM),
+        ("LedgerOpened-1", CLOSING_STREAM),
         ("SequenceFenced-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("ReservationFenced-1", "LCBP3-RFA:TER:RPT:-"),
     ],

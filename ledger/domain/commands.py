@@ -24,6 +24,7 @@ __all__ = [
     "BaseCommand",
     "Cancel",
     "Choice",
+    "CloseLedger",
     "ClosePeriod",
     "Command",
     "Confirm",
@@ -38,6 +39,7 @@ __all__ = [
     "ImportedSequence",
     "Issue",
     "Link",
+    "OpenLedger",
     "OpenPeriod",
     "Original",
     "RaiseFormat",
@@ -320,6 +322,23 @@ class RaiseFormat(BaseCommand):
     reason: str = field()
 
 
+@dataclass(frozen=True, slots=True)
+class CloseLedger(BaseCommand):
+    """Let nothing be written any more, until OpenLedger: `copies` name the places that shall hold that it is so."""
+
+    copies: tuple[str, ...]
+    reason: str = field()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLedger(BaseCommand):
+    """Let commands be carried out again: each copy that was named must hold that before, or be named as `without`."""
+
+    copies: tuple[str, ...]
+    without: tuple[str, ...]
+    reason: str = field()
+
+
 _Complete = (
     DefineSeries
     | AdjustMaximum
@@ -338,6 +357,8 @@ _Complete = (
     | Import
     | Fence
     | RaiseFormat
+    | CloseLedger
+    | OpenLedger
 )
 
 Command = _Complete | Correction  # as it is asked for

@@ -20,6 +20,7 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 
 __all__ = [
+    "CLOSING_STREAM",
     "EVENT_TYPES",
     "LEDGER_STREAM",
     "BaseEvent",
@@ -27,7 +28,9 @@ __all__ = [
     "DocumentLinked",
     "Event",
     "FormatRaised",
+    "LedgerClosed",
     "LedgerEvent",
+    "LedgerOpened",
     "MaximumAdjusted",
     "NumberAssigned",
     "NumberEvent",
@@ -61,6 +64,7 @@ __all__ = [
 
 # The stream of what belongs to no series; no series' code and no sequence's id is written so.
 LEDGER_STREAM = "*"
+CLOSING_STREAM = "*closed"  # one of its own: the newest event of `*` says which generation the ledger is of
 
 Change = tuple[ValueState, Ranges]
 
@@ -495,6 +499,39 @@ class FormatRaised(LedgerEvent):
         return FORMAT_STREAM
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerClosed(LedgerEvent):
+    """The ledger was closed: nothing follows but LedgerOpened, so a log that ends here may be known to be complete.
+
+    `copies` name the mirror's or archive's places that hold this event, and are told when the ledger is opened again.
+    """
+
+    format = 3
+
+    copies: tuple[str, ...]
+
+    @property
+    def stream(self) -> str:
+        return CLOSING_STREAM
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerOpened(LedgerEvent):
+    """The ledger takes commands again, as soon as each of `copies` holds this event.
+
+    `without` are those that LedgerClosed names and that an operator says are no more.
+    """
+
+    format = 3
+
+    copies: tuple[str, ...]
+    without: Annotated[tuple[str, ...], Written.SPARSE] = ()
+
+    @property
+    def stream(self) -> str:
+        return CLOSING_STREAM
+
+
 Event = (
     SeriesDefined
     | SeriesAmended
@@ -515,6 +552,8 @@ Event = (
     | ReservationExpired
     | RestoreFenced
     | FormatRaised
+    | LedgerClosed
+    | LedgerOpened
     | SequenceFenced
     | ReservationFenced
 )

@@ -7,6 +7,8 @@ from ledger.domain.events import (
     DocumentLinked,
     Event,
     FormatRaised,
+    LedgerClosed,
+    LedgerOpened,
     MaximumAdjusted,
     NumberAssigned,
     NumbersConfirmed,
@@ -67,6 +69,10 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
             state.put_fence(RestoreFence(generation, recorded_at, margin, frozenset(opened), dict(margins)))
         case FormatRaised(format=format):
             state.put_format(format)
+        case LedgerClosed(copies=copies):
+            state.put_closed(copies)
+        case LedgerOpened():
+            state.put_closed(None)
         case SequenceReset():
             _begin(state, event, event.start)
         case PeriodClosed():

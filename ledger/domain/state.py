@@ -28,7 +28,7 @@ FOLD_VERSION = 8
 # What a root holds, by the names of its attributes; the heap of expiries is made of the reservations.
 PARTS = (
     "series", "sequences", "reservations", "latest_periods", "first_used", "opened", "fences", "retired", "highest",
-    "format", "links",
+    "format", "links", "closed",
 )  # fmt: skip
 
 # The documents of numbers are not in the state, but for those that were linked of late: what the log said of a number
@@ -88,6 +88,7 @@ class State:
         self._highest: dict[tuple[str, int], int] = {}
         self._format: int = base._format if base else FIRST_FORMAT
         self._links: int = base._links if base else 0
+        self._closed: tuple[str, ...] | None = base._closed if base else None
         self._expiries: list[tuple[int, str]] = []
         self._linked: dict[tuple[str, int], LateLink] = {}  # the last of each value, in the order in which they came
         self._forgotten = 0  # links up to this one may be missing there
@@ -111,6 +112,7 @@ class State:
         base._highest.update(self._highest)
         base._format = self._format
         base._links = self._links
+        base._closed = self._closed
         for (id, value), link in self._linked.items():
             base._remember(id, value, link)
         if self._series or self._first_used:
@@ -217,6 +219,11 @@ class State:
     def format(self) -> int:
         """Give the format of the ledger: see `formats`."""
         return self._format
+
+    @property
+    def closed(self) -> tuple[str, ...] | None:
+        """Give the copies that are to hold the event by which the ledger was closed; None while it is open."""
+        return self._closed
 
     @property
     def fences(self) -> tuple[RestoreFence, ...]:
@@ -335,6 +342,9 @@ class State:
 
     def put_format(self, format: int) -> None:
         self._format = format
+
+    def put_closed(self, copies: tuple[str, ...] | None) -> None:
+        self._closed = copies
 
     def put_link(self, id: str, value: int, document: str) -> None:
         """Note that a value got another document."""

@@ -46,6 +46,8 @@ COMMANDS: Mapping[str, str] = {
     "export": "export:export",
     "archive": "archive:archive",
     "restore": "restore:restore",
+    "close-ledger": "closing:close_ledger",
+    "open-ledger": "closing:open_ledger",
     "mirror": "mirror:mirror",
     "projections": "projections:projections",
     "upgrade": "upgrade:upgrade",

@@ -16,7 +16,7 @@ from numbering.cli.forecasts import forecast_answer, question, show_forecast
 from numbering.cli.output import Answer, note, progress, say_facts, say_json, told
 from numbering.exits import REJECTED
 from numbering.settings import Settings
-from numbering.sources import opened_sources
+from numbering.sources import opened_sources, place_name
 from replay.combined import Combined
 from replay.following import Progress
 from replay.forecast import Forecast
@@ -61,7 +61,9 @@ docs/recovery.md says for each disaster what to type."""
 @click.option("--into", metavar="URL", help="The database to fill; it must be empty. Not needed with --dry-run.")
 @click.option("--dry-run", is_flag=True, help="Check the sources, tell what would be skipped, and write nothing.")
 @click.option("--to", type=click.IntRange(min=1), metavar="POSITION", help="The last event to restore.  [default: all]")
-@click.option("--complete", is_flag=True, help="Nothing can have been lost: do not fence.")
+@click.option(
+    "--complete", is_flag=True, help="SOURCE is a copy that LedgerClosed names, at another place: do not fence."
+)
 @click.option("--move", is_flag=True, help="SOURCE is a database that is given up: stop it, and do not fence.")
 @click.option("--margin", "margins", multiple=True, metavar="[SERIES=]N", help=_MARGIN)
 @click.option(
@@ -78,8 +80,9 @@ def restore(places: Sequence[str], into: str | None, dry_run: bool, yes: bool, a
 
     Every event is checked. Of several sources whichever reaches further is followed, and they must agree. It may be
     interrupted and run again. What was written last may be lost: so the ledger is fenced, every sequence skips a margin
-    of values that may have been issued, unless --complete or --move says that nothing can be missing. --dry-run tells
-    beforehand what that costs. On a terminal it asks before gapless sequences skip values by a computed margin.
+    of values that may have been issued. It is complete without that if the ledger was closed (`close-ledger`) and a
+    SOURCE is a copy that holds so, or with --move. --dry-run tells beforehand what a fence costs. On a terminal it
+    asks before gapless sequences skip values by a computed margin.
     """
     if into is None and not dry_run:
         raise click.UsageError("Missing option '--into'.")
@@ -116,7 +119,8 @@ def _plan(
         raise click.UsageError("--margin and --opened are of the fence, which --complete and --move leave out.")
     margin, of_series = _margins(margins)
     pairs = tuple(map(_pair, opened))
-    return Plan(actor(), reason, to, not (complete or move), move, margin, pairs, of_series)
+    names = tuple(map(place_name, places))
+    return Plan(actor(), reason, to, complete, move, margin, pairs, of_series, names)
 
 
 def _margins(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:
@@ -145,7 +149,7 @@ def _pair(text: str) -> tuple[str, str]:
 def _source(sources: Sequence[Source], plan: Plan) -> Source:
     source = sources[0] if len(sources) == 1 else Combined(sources)
     if plan.move and not isinstance(source, DatabaseSource):
-        raise click.UsageError("--move takes a database; from an archive or a mirror, say --complete if it is.")
+        raise click.UsageError("--move takes a database; an archive or a mirror needs no such thing.")
     return source
 
 

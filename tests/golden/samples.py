@@ -21,6 +21,7 @@ from ledger.domain.commands import (
     Assign,
     Cancel,
     Choice,
+    CloseLedger,
     ClosePeriod,
     Confirm,
     Decidable,
@@ -32,6 +33,7 @@ from ledger.domain.commands import (
     Import,
     Issue,
     Link,
+    OpenLedger,
     OpenPeriod,
     Original,
     RaiseFormat,
@@ -44,6 +46,8 @@ from ledger.domain.commands import (
 from ledger.domain.events import (
     DocumentLinked,
     FormatRaised,
+    LedgerClosed,
+    LedgerOpened,
     MaximumAdjusted,
     NumberAssigned,
     Numbering,
@@ -242,6 +246,9 @@ SAMPLES = {
     "SequenceFenced-1": Entry(
         26, SequenceFenced(_LETTER.sequence, "LETTER", 1, _LETTER.key, "2025", ((13, 1_012),)), _ENVELOPE, 2, NOW
     ),
+    "LedgerClosed-1": Entry(31, LedgerClosed(("/srv/archive", "redis://backup:6379/0")), _ENVELOPE, 0, NOW),
+    "LedgerOpened-1": Entry(32, LedgerOpened(("/srv/archive",), ("redis://backup:6379/0",)), _ENVELOPE, 0, NOW),
+    "LedgerOpened-1-all": Entry(33, LedgerOpened(("/srv/archive",)), _ANONYMOUS, 0, NOW),
     "FormatRaised-1": Entry(28, FormatRaised(2), _ENVELOPE, 0, NOW),
     "SequenceFenced-1-last": Entry(27, SequenceFenced("PLAIN:-", "PLAIN", 2, (), "-", ()), _ANONYMOUS, 0, NOW),
 }
@@ -310,6 +317,8 @@ _COMMANDS: list[tuple[int, Decidable]] = [
     (1, WithOriginal(Link("คคง.-สคฉ.3-01-0004-2568", "D-9", "and under another one"), _D_1)),
     (1, RaiseFormat(3, "by numbering-ledger 0.2.0")),
     (1, Fence(0, 0, 4, "restored with margins", (), (("POOLED", 1), ("LETTER", 0)))),
+    (1, CloseLedger(("/srv/archive", "redis://backup:6379/0"), "the data centre moves")),
+    (9, OpenLedger(("/srv/archive",), ("redis://backup:6379/0",), "it has moved")),
     (1, Reserve("LETTER", "behind", {"ORIGINATOR": "สคฉ.3", "RECIPIENT": "สคฉ.3"}, document_date=date(2029, 1, 1))),
 ]
 
