@@ -82,7 +82,7 @@ def open_ledger(session: Session, copies: Sequence[str], without: Sequence[str],
             if not any(stop.kind is StopKind.OPENING for stop in await store.stops()) or found is None:
                 return {"opened": False, "detail": "the ledger is open: there is nothing to do"}
             record, event = found
-            places = _reached(settings, event.copies, copies)
+            places = _reached(settings, [name for name in event.copies if name not in lost], copies)
             answer = await _held(settings, places, "opened", record.position, record.hash)
             await let_write(store)
             return answer

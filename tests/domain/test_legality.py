@@ -19,6 +19,7 @@ from ledger.domain.commands import (
     Assign,
     Cancel,
     Choice,
+    CloseLedger,
     ClosePeriod,
     Confirm,
     Decidable,
@@ -28,6 +29,7 @@ from ledger.domain.commands import (
     Fence,
     Import,
     Issue,
+    OpenLedger,
     OpenPeriod,
     Original,
     RaiseFormat,
@@ -357,7 +359,20 @@ BY_KEY = [
         sequence="PO:ABC:2027", key=("ABC",)), FENCED_DEF, event=0),
 ]  # fmt: skip
 
-CASES = [*RESERVED, *ENDED, *BY_HAND, *BY_SEQUENCE, *BY_SERIES, *BY_RESTORE, *BY_KEY]
+COPIES = ("/srv/archive", "redis://backup:6379/0")
+CLOSE, OPEN = CloseLedger(COPIES, REASON), OpenLedger(COPIES[:1], COPIES[1:], REASON)
+ONLY_OPENED = "the ledger is closed, and only LedgerOpened may follow"
+BY_CLOSING = [
+    Case("it names no copy", PLAIN, CLOSE, changed(copies=()), (RAISED,)),
+    Case(ONLY_OPENED, PLAIN, CLOSE, before=(RAISED,), meanwhile=(CLOSE,)),
+    Case(ONLY_OPENED, PLAIN, RESERVE, before=(RAISED,), meanwhile=(CLOSE,)),
+    Case(ONLY_OPENED, PLAIN, FENCE, before=(RAISED,), meanwhile=(CLOSE,), event=0),
+    Case("it opens the ledger, which is open", PLAIN, OPEN, before=(RAISED, CLOSE), meanwhile=(OPEN,)),
+    Case("it opens the ledger without redis://backup", PLAIN, OPEN, changed(without=()), (RAISED, CLOSE)),
+    Case("it opens the ledger without /srv/archive", PLAIN, OPEN, changed(copies=()), (RAISED, CLOSE)),
+]
+
+CASES = [*RESERVED, *ENDED, *BY_HAND, *BY_SEQUENCE, *BY_SERIES, *BY_RESTORE, *BY_KEY, *BY_CLOSING]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{type(case.command).__name__}: {case.words}")
