@@ -74,6 +74,7 @@ class Health:
             "mirror": self._mirror_body(),
             "projections": self._projections_body(),
             "format": self._format_body(),
+            "closed": self._ledger.state.closed,
             "queue_depth": writer.waiting,
             "oldest_waiting_ms": round(writer.oldest_wait_seconds * 1000),
         }

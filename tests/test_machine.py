@@ -32,6 +32,7 @@ from ledger.domain.commands import (
     Assign,
     Cancel,
     Choice,
+    CloseLedger,
     ClosePeriod,
     Command,
     Confirm,
@@ -41,6 +42,7 @@ from ledger.domain.commands import (
     Fence,
     Issue,
     Link,
+    OpenLedger,
     OpenPeriod,
     Reserve,
     ResetSequence,
@@ -455,6 +457,16 @@ class Machine(RuleBasedStateMachine):
             command = Fence(0, 0, margin, REASON, named, tuple(margins.items()))
             self.ask(command, lambda model: model.fence(margin, named, margins))
 
+    @rule(code=CODES, rarely=st.integers(0, 4))
+    def close_and_open_the_ledger(self, code: str, rarely: int) -> None:
+        """In between nothing is written, and nothing expires."""
+        if rarely:
+            return
+        closing, opening = CloseLedger(("/srv/archive",), REASON), OpenLedger(("/srv/archive",), (), REASON)
+        self.ask(closing, lambda _: None)
+        self.ask(Reserve(code, "refused"), refused_as_closed)
+        self.ask(opening, lambda _: None)
+
     # Many at once, and again
 
     @rule(data=st.data(), atomic=st.booleans())
@@ -540,6 +552,10 @@ class Machine(RuleBasedStateMachine):
             assert told.replaced_by == (self.model.sequences[by[0]].prints[by[1]].number if by else None)
             back = [old for old, new in self.model.replaced_by.items() if new == (sequence.id, value)]
             assert told.replaces == (self.model.sequences[back[0][0]].prints[back[0][1]].number if back else None)
+
+
+def refused_as_closed(_: Model) -> None:
+    raise Refused("NB076")
 
 
 CAUSES = {
