@@ -7,7 +7,6 @@ of the present version, or for one of an earlier version where that may be (`fla
 """
 
 from datetime import date
-from functools import lru_cache
 
 from ledger.domain import calendar
 from ledger.domain.calendar import Reset
@@ -84,11 +83,27 @@ def flaw_of_beginning(state: State, series: Series, place: Place) -> str | None:
 def flaw_of_place(series: Series, place: Place) -> str | None:
     """Say whether id, key and period agree; what prints numbers as well says its date and attributes."""
     if isinstance(place, Numbering):
-        return _flaw_of_numbering(series, place)
+        return _flaw_of_known_numbering(series, place)
     return _flaw_of_sequence(series, place.sequence, place.key, place.period) or flaw_of_period(series, place.period)
 
 
-@lru_cache(maxsize=CACHED)  # the same is asked for every number of a sequence on one day
+# The numberings that were judged legal, with their series, by identity: all numbers of a sequence on one day share one,
+# and to hash it takes as long as all the rest that is asked of a reservation.
+_legal: dict[int, tuple[Series, Numbering]] = {}
+
+
+def _flaw_of_known_numbering(series: Series, numbering: Numbering) -> str | None:
+    known = _legal.get(id(numbering))
+    if known is not None and known[0] is series and known[1] is numbering:
+        return None
+    flaw = _flaw_of_numbering(series, numbering)
+    if flaw is None:
+        if len(_legal) >= CACHED:
+            _legal.clear()
+        _legal[id(numbering)] = series, numbering
+    return flaw
+
+
 def _flaw_of_numbering(series: Series, numbering: Numbering) -> str | None:
     return _flaw_of_sequence(series, numbering.sequence, numbering.key, numbering.period) or flaw_of_date(
         series, numbering.period, numbering.document_date, numbering.attributes
