@@ -93,6 +93,7 @@ def restore(places: Sequence[str], into: str | None, dry_run: bool, yes: bool, a
             found = asyncio.run(_foreseen(places, settings, plan))
             answer = forecast_answer(found)
             say_json({"dry_run": True} | answer) if as_json else show_forecast(answer)
+            _say_unused(plan, found)
             return
         try:
             restored = asyncio.run(_restored(places, settings, plan, yes=yes or as_json))
@@ -103,6 +104,7 @@ def restore(places: Sequence[str], into: str | None, dry_run: bool, yes: bool, a
             raise SystemExit(REJECTED) from None
     answer = _answer(restored)
     say_json(answer) if as_json else say_facts(answer)
+    _say_unused(plan, restored.forecast)
     if restored.closed and not as_json:
         note(f"closed, because the margin would exhaust them: {', '.join(restored.closed)}")
 
@@ -192,6 +194,11 @@ def _asking(before: Callable[[], None], *, yes: bool) -> Callable[[Forecast], No
             raise _DeclinedError
 
     return asked
+
+
+def _say_unused(plan: Plan, found: Forecast) -> None:
+    if found.complete is not None and (plan.margin or plan.margins or plan.opened):
+        note("--margin and --opened are of a fence, which is not needed: they were not used")
 
 
 def is_terminal() -> bool:

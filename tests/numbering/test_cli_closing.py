@@ -61,6 +61,7 @@ def test_a_closed_ledger_is_restored_whole_and_goes_on_with_the_next_number(ledg
     assert rejection("issue", "BOOK", "--document", "D").startswith("NB076 LEDGER_CLOSED")
     foretold = asked("restore", "--from", "archive-a", "--dry-run")
     assert (foretold["fence"], foretold["skipped"]) == (False, 0)
+    assert "were not used" in said("restore", "--from", "archive-a", "--dry-run", "--margin", "BOOK=3")
     restored = asked("restore", "--from", "archive-a", "--into", url_of(Path("new.db")))
     assert (restored["margin"], restored["head"]) == (None, told["head"])
     assert rejection("issue", "BOOK", "--document", "D", *at("new.db")).startswith("NB076")
