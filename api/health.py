@@ -75,6 +75,7 @@ class Health:
             "projections": self._projections_body(),
             "format": self._format_body(),
             "clock": self._clock_body(),
+            "closed": self._ledger.state.closed,
             "queue_depth": writer.waiting,
             "oldest_waiting_ms": round(writer.oldest_wait_seconds * 1000),
         }

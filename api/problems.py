@@ -94,6 +94,8 @@ STATUSES: dict[Code, int] = {
     Code.FORMAT_NOT_RAISED: 409,
     Code.OLDER_PROCESSES: 409,
     Code.CLOCK_UNSURE: 503,
+    Code.LEDGER_CLOSED: 503,
+    Code.NOT_COMPLETE: 409,
 }
 
 

@@ -12,6 +12,8 @@ from typing import assert_never
 from ledger.codec import Entry
 from ledger.domain.events import (
     FormatRaised,
+    LedgerClosed,
+    LedgerOpened,
     NumberEvent,
     NumbersConfirmed,
     NumbersImported,
@@ -120,6 +122,8 @@ class Judge:
                     return f"reservation {token} is ended by no restore"
             case ReservationEvent() | NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | FormatRaised():
                 pass  # promises nothing
+            case LedgerClosed() | LedgerOpened():
+                pass
             case _:
                 assert_never(entry.event)
         return None
@@ -158,7 +162,8 @@ class Judge:
         held = self.state.reservations()
         if held:
             return f"reservation {held[0].token}"
-        owing = (each for each in self.state.sequences() if not each.closed and self.state.owed(each))
+        last = self.state.generation
+        owing = (each for each in self.state.sequences() if not each.closed and each.generation < last)
         return next((f"sequence {each.id}" for each in owing if not self.state.is_retired(each.series)), None)
 
 

@@ -57,6 +57,7 @@ class StopKind(StrEnum):
     MOVED = "MOVED"  # the ledger goes on in another database: nothing lifts it
     RESTORING = "RESTORING"  # half of a ledger: only the restore lifts it
     COPY = "COPY"  # as of a past moment, for reading
+    OPENING = "OPENING"  # opened again, and not all copies hold that yet: only `numbering open-ledger` lifts it
     LATER_BUILD = "LATER_BUILD"  # of a kind that this build does not know
     EARLIER_BUILD = "EARLIER_BUILD"  # a text in the head that a build without kinds, or an operator, wrote
     LOG_FORKED = "LOG_FORKED"  # the log is not the one that a process had folded, or does not chain

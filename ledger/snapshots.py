@@ -181,6 +181,11 @@ def _integer(rows: Rows, _: Parts) -> int:
     return int(number)
 
 
+def _names(rows: Rows, _: Parts) -> tuple[str, ...] | None:
+    (names,) = rows
+    return None if names is None else tuple(map(str, names))
+
+
 def _series_rows(parts: Parts) -> Rows:
     for versions in parts["series"].values():
         for each in versions:
@@ -261,13 +266,18 @@ def _opened(rows: Rows, parts: Parts) -> dict[tuple[str, object, str], int]:
 
 
 def _fence_rows(parts: Parts) -> Rows:
-    return ((each.generation, each.fenced_at, each.margin, sorted(each.opened)) for each in parts["fences"])
+    return (
+        (each.generation, each.fenced_at, each.margin, sorted(each.opened), sorted(each.margins.items()))
+        for each in parts["fences"]
+    )
 
 
 def _fences(rows: Rows, _: Parts) -> tuple[RestoreFence, ...]:
     return tuple(
-        RestoreFence(generation, fenced_at, margin, frozenset((series, period) for series, period in opened))
-        for generation, fenced_at, margin, opened in rows
+        RestoreFence(
+            generation, fenced_at, margin, frozenset((series, period) for series, period in opened), dict(margins)
+        )
+        for generation, fenced_at, margin, opened, margins in rows
     )
 
 
@@ -298,4 +308,5 @@ _FORMS: Mapping[str, _Form] = {
     "format": _Form(_single("format"), _integer),
     "links": _Form(_single("links"), _integer),
     "dated_until": _Form(_single("dated_until"), _integer),
+    "closed": _Form(_single("closed"), _names),
 }

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from ledger.domain.rejection import Code, Rejection
 from ledger.log import generation
@@ -15,9 +16,10 @@ from projections.mirror.stream import LOOKED_BACK, Connect, Stream, StreamFault
 from replay.archive.source import ArchiveSource
 from replay.sources import DatabaseSource, Source, StreamSource
 
-__all__ = ["configured", "left_out", "opened_sources"]
+__all__ = ["configured", "is_mirror", "left_out", "opened_sources", "place_name"]
 
 STREAM_SECONDS = 10.0  # that Redis may take for an answer: somebody reads all of it, and nobody else waits
+REDIS_PORT = 6379
 REDIS = ("redis://", "rediss://", "unix://")
 
 
@@ -34,6 +36,22 @@ def left_out(sources: Sequence[Source]) -> Iterator[str]:
                 f"the last events of {source.name}, up to position {source.unsigned.last}, bear no valid MAC and were "
                 f"left out; without {SETTING} they are read"
             )
+
+
+def is_mirror(place: str) -> bool:
+    return place.startswith(REDIS)
+
+
+def place_name(place: str) -> str:
+    """Name a place as the ledger names its copies: whole, and without what is secret or differs from user to user."""
+    if not is_mirror(place):
+        return place.partition("?")[0] if "://" in place else str(Path(place).resolve())
+    url = urlsplit(place)
+    db = url.path.strip("/") or dict(parse_qsl(url.query)).get("db") or "0"
+    if url.scheme == "unix":
+        return f"unix://{url.path}?db={dict(parse_qsl(url.query)).get('db') or 0}"
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname or "localhost"
+    return f"{url.scheme}://{host}:{url.port or REDIS_PORT}/{db}"
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from ledger.codec import Entry, encode
-from ledger.domain.commands import Envelope, Fence
+from ledger.domain.commands import Decidable, Envelope
 from ledger.domain.decide import decide
 from ledger.domain.events import NumbersReserved
 from ledger.domain.ranges import count_of
@@ -12,7 +12,7 @@ from ledger.domain.rejection import Rejection
 from ledger.domain.state import State
 from ledger.ports import Head, Record
 
-__all__ = ["MIN_MARGIN", "Pace", "fence_records"]
+__all__ = ["FACTOR", "MIN_MARGIN", "Margin", "Pace", "records_of"]
 
 FACTOR = 10  # design: ten times the most that any sequence issued in a window as long as the loss
 MIN_MARGIN = 10
@@ -27,6 +27,24 @@ class _Recent:
     count: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """The number of values that each sequence skips, and how it came about.
+
+    Where it was computed, `sequence` is the one that issued the most, `most`, within a window of `window` microseconds;
+    None where none issued anything. Where it was given, `window` is None.
+    """
+
+    values: int
+    window: int | None = None
+    sequence: str | None = None
+    most: int = 0
+
+    @property
+    def is_given(self) -> bool:
+        return self.window is None
+
+
 class Pace:
     """How many values any sequence gave out in the busiest window of `window` microseconds: at least the true number.
 
@@ -35,6 +53,8 @@ class Pace:
 
     def __init__(self, window: int) -> None:
         self.most = 0
+        self.busiest: str | None = None
+        self._window = window
         self._width = max(window, 1) / SLOTS
         self._recent: dict[str, _Recent] = {}
 
@@ -44,6 +64,8 @@ class Pace:
         if isinstance(event, NumbersReserved):
             recent = self._recent.setdefault(event.numbering.sequence, _Recent())
             self._count(recent, int(entry.recorded_at / self._width), count_of(event.ranges))
+            if recent.count > self.most:
+                self.most, self.busiest = recent.count, event.numbering.sequence
 
     def _count(self, recent: _Recent, slot: int, count: int) -> None:
         slots = recent.slots
@@ -54,17 +76,16 @@ class Pace:
         recent.count += count
         while slots[0][0] < slot - SLOTS:  # a window may begin within a slot, and so reach over one more
             recent.count -= slots.popleft()[1]
-        self.most = max(self.most, recent.count)
 
     @property
-    def margin(self) -> int:
+    def margin(self) -> Margin:
         """Give the margin for a loss of one window."""
-        return max(FACTOR * self.most, MIN_MARGIN)
+        return Margin(max(FACTOR * self.most, MIN_MARGIN), self._window, self.busiest, self.most)
 
 
-def fence_records(state: State, end: Head, fence: Fence, envelope: Envelope, now: int) -> list[Record]:
-    """Give the events of a fence as the rows that follow the end of a log, which folds to `state`."""
-    events = decide(state, fence, now)
+def records_of(state: State, end: Head, command: Decidable, envelope: Envelope, now: int) -> list[Record]:
+    """Give the events of a command as the rows that follow the end of a log, which folds to `state`."""
+    events = decide(state, command, now)
     if isinstance(events, Rejection):
         raise events
     records, previous = [], end.hash

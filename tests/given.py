@@ -150,6 +150,7 @@ def dump(state: State) -> str:
             "fences": [_fence(each) for each in state.fences],
             "format": state.format,
             "links": state.links,
+            "closed": state.closed,
             "sequences": {sequence.id: _sequence(sequence) for sequence in state.sequences()},
             "latest_periods": _latest_periods(state),
             "reservations": {each.token: _reservation(each) for each in state.reservations()},
@@ -163,7 +164,8 @@ def _versions(state: State, code: str) -> list[object]:
 
 def _fence(fence: RestoreFence) -> dict[str, object]:
     return {name: getattr(fence, name) for name in ("generation", "fenced_at", "margin")} | {
-        "opened": sorted(fence.opened)
+        "opened": sorted(fence.opened),
+        "margins": dict(fence.margins),
     }
 
 

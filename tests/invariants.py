@@ -240,14 +240,19 @@ class SequenceModel:
                 self.released.update([value] if gapless else [])
 
 
-FORMATS = {"DocumentLinked": 2, "StartLowered": 3}  # in which a type of event is written, where that is not the first
+FORMATS = {
+    "DocumentLinked": 2,
+    "LedgerClosed": 3,
+    "LedgerOpened": 3,
+    "StartLowered": 3,
+}  # in which a type of event is written, where that is not the first
 
 
 def _format_of(kind: str, data: dict[str, Any]) -> int:
     """Give the format that an event needs: some fields came later than their types."""
     is_later = any("date_is_derived" in each for each in (data, *data.get("prints", [])))
     has_documents = kind == "NumbersImported" and "documents" in data
-    return 3 if is_later or has_documents else FORMATS.get(kind, 1)
+    return 3 if is_later or has_documents or data.get("margins") else FORMATS.get(kind, 1)
 
 
 class Model:
@@ -260,7 +265,8 @@ class Model:
         self._starts: dict[tuple[str, int], int] = {}
         self._retired: set[str] = set()
         self._format = 1
-        self._margins: list[int] = []
+        self._closed: set[str] | None = None  # the copies that are told when the ledger is opened
+        self._margins: list[tuple[int, dict[str, int]]] = []  # of each fence: that of most series, and of others
         self._to_fence: set[str] = set()
         self._promised: list[tuple[str, int]] = []  # whose replacement the present command names
 
@@ -288,12 +294,19 @@ class Model:
         if record.ordinal == 0:
             self._end_command(is_cut=record.type == "RestoreFenced")
         assert record.type == "FormatRaised" or _format_of(record.type, data) <= self._format, f"position {position}"
+        assert self._closed is None or record.type == "LedgerOpened", f"position {position} is of a closed ledger"
         self._check_allowed(record.type, data, position)
         self._check_whole(record)
         match record.type:
             case "FormatRaised":
                 assert data["format"] > self._format, f"position {position} lowers the format, or leaves it as it is"
                 self._format = data["format"]
+            case "LedgerClosed":
+                self._closed = set(data["copies"])
+            case "LedgerOpened":
+                assert self._closed is not None, f"position {position} opens a ledger that is open"
+                assert self._closed <= {*data["copies"], *data.get("without", [])}
+                self._closed = None
             case "SeriesRetired":
                 self._retired.add(data["series"])
             case "MaximumAdjusted" | "PeriodOpened":
@@ -312,7 +325,8 @@ class Model:
                 assert data["start"] == self._starts[data["series"], data["series_version"]], f"position {position}"
                 self._sequence(data).lower(data["start"], _values(data["pre_control"]), position)
             case "SequenceFenced":
-                assert data["skipped"][0][1] - data["skipped"][0][0] + 1 in self._sums(), f"position {position}"
+                count = len(_values(data["skipped"]))
+                assert count in self._sums(data["series"]), f"position {position}"
                 self._sequence(data).fence(_values(data["skipped"]))
             case "SequenceAdjusted":
                 self._sequence(data).skip(_values(data["skipped"]))
@@ -372,7 +386,7 @@ class Model:
 
     def _fence(self, data: dict[str, Any]) -> None:
         """All sequences that may still give out numbers are passed on, or closed, by the events that follow at once."""
-        self._margins.append(data["margin"])
+        self._margins.append((data["margin"], dict(data.get("margins", []))))
         assert data["generation"] == len(self._margins)
         self._to_fence = {
             id
@@ -388,11 +402,11 @@ class Model:
         if record.type == "SequenceFenced":
             assert not any(record.stream in of for of in self.held().values()), f"position {record.position}"
 
-    def _sums(self) -> set[int]:
-        """Give the sums of any of the margins."""
+    def _sums(self, series: str) -> set[int]:
+        """Give the sums of any of the margins of a series."""
         sums = {0}
-        for margin in self._margins:
-            sums |= {margin + each for each in sums}
+        for margin, others in self._margins:
+            sums |= {others.get(series, margin) + each for each in sums}
         return sums
 
     def _void(self, data: dict[str, Any], position: int) -> None:

@@ -141,12 +141,16 @@ class Held:
 
 @dataclass
 class Fence:
-    """What a restore passed over; `day` is the latest date that it was anywhere, `opened` was so before."""
+    """What a restore passed over; `day` is the latest date that it was anywhere, `opened` was so before.
+
+    `margins` are of the series that have another one than `margin`.
+    """
 
     day: date
     margin: int
     opened: set[tuple[str, object, str]]
     named: set[tuple[str, str]]
+    margins: dict[str, int]
 
 
 class Model:
@@ -208,7 +212,7 @@ class Model:
 
     def margins(self, code: str, version: Version, period: str) -> int:
         return sum(
-            fence.margin
+            fence.margins.get(code, fence.margin)
             for fence in self.fences
             if period <= version.period(fence.day)
             or (code, version.counting, period) in fence.opened
@@ -397,7 +401,9 @@ class Model:
                 self.settle(held, held.values, "EXPIRED")
                 self.recorded = self.now
 
-    def fence(self, margin: int, named: Iterable[tuple[str, str]]) -> None:
+    def fence(self, margin: int, named: Iterable[tuple[str, str]], margins: Mapping[str, int]) -> None:
+        if not set(margins) <= set(self.versions):
+            raise Refused("NB006")
         for held in self.held.values():
             self.settle(held, held.values, "SKIPPED")
         for sequence in self.sequences.values():
@@ -405,13 +411,14 @@ class Model:
                 continue
             counting = [each for each in self.in_use(sequence.code) if each.era == sequence.era][-1]
             sequence.pool = set()
-            if sequence.high + margin >= counting.max_value:
+            count = margins.get(sequence.code, margin)
+            if count and sequence.high + count >= counting.max_value:
                 sequence.closed = True
                 sequence.frozen = dict(sequence.states)
             else:
-                sequence.skip_to(sequence.high + margin + 1)
+                sequence.skip_to(sequence.high + count + 1)
         latest = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.now, hours=14)
-        self.fences.append(Fence(latest.date(), margin, set(self.opened), set(named)))
+        self.fences.append(Fence(latest.date(), margin, set(self.opened), set(named), dict(margins)))
 
     # Numbers
 

@@ -18,9 +18,12 @@ from ledger.domain.calendar import FIRST_DATE, LAST_DATE, Reset
 from ledger.domain.commands import Envelope
 from ledger.domain.decisions.sequences import MAX_CLOSED_RANGES
 from ledger.domain.events import (
+    CLOSING_STREAM,
     DocumentLinked,
     Event,
     FormatRaised,
+    LedgerClosed,
+    LedgerOpened,
     MaximumAdjusted,
     NumberAssigned,
     Numbering,
@@ -159,10 +162,18 @@ KINDS: dict[type[Any], st.SearchStrategy[Event]] = {
     ReservationCancelled: st.builds(ReservationCancelled, NUMBERINGS, TEXT, RANGES),
     ReservationExpired: st.builds(ReservationExpired, NUMBERINGS, TEXT, RANGES),
     RestoreFenced: st.builds(
-        RestoreFenced, NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.lists(st.tuples(TEXT, TEXT), max_size=2).map(tuple)
+        RestoreFenced,
+        NUMBERS,
+        NUMBERS,
+        NUMBERS,
+        NUMBERS,
+        st.lists(st.tuples(TEXT, TEXT), max_size=2).map(tuple),
+        st.lists(st.tuples(TEXT, NUMBERS), max_size=2).map(tuple),
     ),
     SequenceFenced: st.builds(SequenceFenced, TEXT, TEXT, NUMBERS, KEYS, TEXT, st.just(()) | RANGES),
     ReservationFenced: st.builds(ReservationFenced, NUMBERINGS, TEXT, RANGES),
+    LedgerClosed: st.builds(LedgerClosed, KEYS),
+    LedgerOpened: st.builds(LedgerOpened, KEYS, st.just(()) | KEYS),
     FormatRaised: st.builds(FormatRaised, st.integers(FIRST_FORMAT, NEWEST_FORMAT)),
 }
 OPTIONAL = st.none() | TEXT
@@ -191,7 +202,8 @@ def test_every_event_type_is_tried_here_and_has_golden_bytes() -> None:
 
 
 def test_every_event_is_of_a_format_that_this_version_knows() -> None:
-    formats = {kind.format for kind in get_args(Event) if kind is not FormatRaised}
+    formats = {kind.format for kind in get_args(Event) if kind not in (FormatRaised, RestoreFenced)}
+    formats |= {RestoreFenced(1, 0, 0, 1, (), margins).format for margins in ((), (("PLAIN", 0),))}
     assert formats <= set(range(FIRST_FORMAT, NEWEST_FORMAT + 1))
 
 
@@ -284,6 +296,8 @@ def test_half_a_character_is_refused() -> None:
         ("NumberVoided-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("DocumentLinked-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("RestoreFenced-1", LEDGER_STREAM),
+        ("LedgerClosed-1", CLOSING_STREAM),
+        ("LedgerOpened-1", CLOSING_STREAM),
         ("SequenceFenced-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("ReservationFenced-1", "LCBP3-RFA:TER:RPT:-"),
     ],

@@ -35,6 +35,7 @@ from ledger.domain.commands import (
     Assign,
     Cancel,
     Choice,
+    CloseLedger,
     ClosePeriod,
     Command,
     Confirm,
@@ -44,6 +45,7 @@ from ledger.domain.commands import (
     Fence,
     Issue,
     Link,
+    OpenLedger,
     OpenPeriod,
     Reserve,
     ResetSequence,
@@ -502,7 +504,19 @@ class Machine(RuleBasedStateMachine):
         if not rarely:
             margin = data.draw(st.sampled_from([1, 1, 2, 4]))
             named = data.draw(st.lists(st.tuples(CODES, PERIODS), max_size=2).map(tuple))
-            self.ask(Fence(0, 0, margin, REASON, named), lambda model: model.fence(margin, named))
+            margins = data.draw(st.dictionaries(CODES, st.integers(0, 3), max_size=2))
+            command = Fence(0, 0, margin, REASON, named, tuple(margins.items()))
+            self.ask(command, lambda model: model.fence(margin, named, margins))
+
+    @rule(code=CODES, rarely=st.integers(0, 4))
+    def close_and_open_the_ledger(self, code: str, rarely: int) -> None:
+        """In between nothing is written, and nothing expires."""
+        if rarely:
+            return
+        closing, opening = CloseLedger(("/srv/archive",), REASON), OpenLedger(("/srv/archive",), (), REASON)
+        self.ask(closing, lambda _: None)
+        self.ask(Reserve(code, "refused"), refused_as_closed)
+        self.ask(opening, lambda _: None)
 
     # Many at once, and again
 
@@ -601,6 +615,10 @@ class Machine(RuleBasedStateMachine):
             assert told.replaces == (self.model.sequences[back[0][0]].prints[back[0][1]].number if back else None)
 
 
+def refused_as_closed(_: Model) -> None:
+    raise Refused("NB076")
+
+
 class Restored(Machine):
     """The same, with restores from archives, up to `most` of them and one at last; `directory` takes the archives."""
 
@@ -624,7 +642,7 @@ class Restored(Machine):
         margins = self.run(self._restore(plan))
         assert len(set(margins)) == 1
         assert margins[0] == (margin or margins[0])
-        self.model.fence(margins[0], opened)
+        self.model.fence(margins[0], opened, {})
         self.model.recorded = self.model.now
 
     async def _restore(self, plan: Plan) -> list[int]:

@@ -261,10 +261,10 @@ async def of_copies(directory: Path) -> Told:
         told.append(await ended(restored(DatabaseSource(half), other)))
         told.append(await ended(restored(Combined([DatabaseSource(half)]), other)))
         told.append(await ended(restored(source_of(history(EVENTS, document="E")), half)))
-        told += [await ended(restored(source_of(records), half, fence=False)), await standing(half)]
+        told += [await ended(restored(source_of(records), half, complete=True)), await standing(half)]
         told += [await ended(restored(source_of(records), half)), await standing(half)]
-        told += [await ended(restored(DatabaseSource(half), other, fence=False, move=True)), await standing(half)]
-        told += [await ended(restored(DatabaseSource(half), moved, fence=False, move=True)), await standing(moved)]
+        told += [await ended(restored(DatabaseSource(half), other, move=True)), await standing(half)]
+        told += [await ended(restored(DatabaseSource(half), moved, move=True)), await standing(moved)]
         told += [await ended(restored(source_of(records[:6]), moved)), await standing(other)]
     return told
 

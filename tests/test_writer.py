@@ -13,12 +13,14 @@ import pytest
 from ledger.codec import Entry, command_id, decode, encode
 from ledger.domain.commands import (
     Cancel,
+    CloseLedger,
     Confirm,
     Decidable,
     DefineSeries,
     Envelope,
     Extend,
     Issue,
+    OpenLedger,
     RaiseFormat,
     Reserve,
 )
@@ -1322,6 +1324,44 @@ class TestBeginning:
         async with empty() as bench, empty(bench.log) as other:
             await asyncio.gather(bench.do(DefineSeries((SERIES,))), other.do(DefineSeries((SERIES,))))
             assert types(bench.log) == ["FormatRaised", "SeriesDefined"]
+
+
+class TestClosed:
+    @simulated
+    async def test_what_comes_behind_the_closing_is_refused(self) -> None:
+        """By each process, within one command already; a repetition gets its first answer."""
+        async with ledger() as bench, ledger(bench.log) as other:
+            first = await bench.do(bench.reserve(), key="k")
+            both = together(CLOSE, bench.reserve())
+            assert await answer(bench.writer.submit(both, envelope())) is Code.LEDGER_CLOSED
+            assert types(bench.log)[-1] == "NumbersReserved"
+            await bench.do(CLOSE)
+            assert await answer(bench.do(bench.reserve())) is Code.LEDGER_CLOSED
+            assert await answer(other.do(other.reserve())) is Code.LEDGER_CLOSED
+            again = await bench.do(bench.reserve(), key="k")
+            assert again.entries == first.entries
+            assert types(bench.log)[-1] == "LedgerClosed"
+            await other.do(OpenLedger(CLOSE.copies, (), "again"))
+            assert values(await bench.do(bench.reserve())) == [2]
+
+    @simulated
+    async def test_nothing_expires_and_nobody_looks_for_it(self) -> None:
+        """The head's lock is not taken on and on for reservations that are due, as many as there are."""
+        async with ledger(sweep=1) as bench:
+            for _ in range(3):
+                await bench.do(bench.reserve(ttl_seconds=1))
+            await bench.do(CLOSE)
+            await asyncio.sleep(5)
+            begun = bench.store.calls["begin"]
+            await asyncio.sleep(60)
+            assert bench.store.calls["begin"] == begun
+            assert types(bench.log)[-1] == "LedgerClosed"
+            await bench.do(OpenLedger(CLOSE.copies, (), "again"))
+            await asyncio.sleep(5)
+            assert types(bench.log).count("ReservationExpired") == 3
+
+
+CLOSE = CloseLedger(("/srv/archive",), "by a test")
 
 
 class TestFormat:

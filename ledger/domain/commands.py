@@ -24,6 +24,7 @@ __all__ = [
     "BaseCommand",
     "Cancel",
     "Choice",
+    "CloseLedger",
     "ClosePeriod",
     "Command",
     "Confirm",
@@ -38,6 +39,7 @@ __all__ = [
     "ImportedSequence",
     "Issue",
     "Link",
+    "OpenLedger",
     "OpenPeriod",
     "Original",
     "RaiseFormat",
@@ -306,8 +308,9 @@ class Import(BaseCommand):
 class Fence(BaseCommand):
     """Given by a restore alone, when events behind the last one that it found may be lost.
 
-    No sequence may have come further than `margin` values in them; `opened` are the series and periods that they may
-    have opened ahead of their time. `cut_position` and `cut_time` are of the last event, 0 in an empty log.
+    No sequence may have come further than `margin` values in them, and none of a series that `margins` names further
+    than it says. `opened` are the series and periods that they may have opened ahead of their time. `cut_position` and
+    `cut_time` are of the last event, 0 in an empty log.
     """
 
     cut_position: int
@@ -315,6 +318,7 @@ class Fence(BaseCommand):
     margin: int
     reason: str = field()
     opened: tuple[tuple[str, str], ...] = ()
+    margins: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +329,23 @@ class RaiseFormat(BaseCommand):
     """
 
     format: int
+    reason: str = field()
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLedger(BaseCommand):
+    """Let nothing be written any more, until OpenLedger: `copies` name the places that shall hold that it is so."""
+
+    copies: tuple[str, ...]
+    reason: str = field()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLedger(BaseCommand):
+    """Let commands be carried out again: each copy that was named must hold that before, or be named as `without`."""
+
+    copies: tuple[str, ...]
+    without: tuple[str, ...]
     reason: str = field()
 
 
@@ -346,6 +367,8 @@ _Complete = (
     | Import
     | Fence
     | RaiseFormat
+    | CloseLedger
+    | OpenLedger
 )
 
 Command = _Complete | Correction  # as it is asked for

@@ -12,6 +12,7 @@ from ledger.domain.commands import (
     AdjustSequence,
     Assign,
     Cancel,
+    CloseLedger,
     ClosePeriod,
     Confirm,
     Decidable,
@@ -21,6 +22,7 @@ from ledger.domain.commands import (
     Fence,
     Import,
     Issue,
+    OpenLedger,
     OpenPeriod,
     RaiseFormat,
     Reserve,
@@ -28,7 +30,7 @@ from ledger.domain.commands import (
     RetireSeries,
     WithOriginal,
 )
-from ledger.domain.decisions import formats, numbers, registers, reservations, restores, sequences, series
+from ledger.domain.decisions import closing, formats, numbers, registers, reservations, restores, sequences, series
 from ledger.domain.events import Event
 from ledger.domain.rejection import Rejection
 from ledger.domain.state import State
@@ -44,6 +46,8 @@ def decide(state: State, command: Decidable, now: int) -> list[Event] | Rejectio
 
 
 def _events(state: State, command: Decidable, now: int) -> list[Event]:
+    if state.closed is not None:
+        closing.check_allowed(state, command)
     match command:
         case Reserve():
             return reservations.reserve(state, command, now)
@@ -81,5 +85,9 @@ def _events(state: State, command: Decidable, now: int) -> list[Event]:
             return restores.fence(state, command)
         case RaiseFormat():
             return formats.raise_format(state, command)
+        case CloseLedger():
+            return closing.close_ledger(state, command)
+        case OpenLedger():
+            return closing.open_ledger(state, command)
         case _:
             assert_never(command)

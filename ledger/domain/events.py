@@ -20,6 +20,7 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 
 __all__ = [
+    "CLOSING_STREAM",
     "EVENT_TYPES",
     "LEDGER_STREAM",
     "BaseEvent",
@@ -27,7 +28,9 @@ __all__ = [
     "DocumentLinked",
     "Event",
     "FormatRaised",
+    "LedgerClosed",
     "LedgerEvent",
+    "LedgerOpened",
     "MaximumAdjusted",
     "NumberAssigned",
     "NumberEvent",
@@ -62,6 +65,7 @@ __all__ = [
 
 # The stream of what belongs to no series; no series' code and no sequence's id is written so.
 LEDGER_STREAM = "*"
+CLOSING_STREAM = "*closed"  # one of its own: the newest event of `*` says which generation the ledger is of
 
 Change = tuple[ValueState, Ranges]
 
@@ -509,8 +513,9 @@ class LedgerEvent(BaseEvent):
 class RestoreFenced(LedgerEvent):
     """The log was restored up to `cut_position`, of `cut_time`, and what came behind that may be lost.
 
-    `opened` are series and periods that may have been opened there ahead of their time. What each sequence and each
-    reservation that was open lost by it is told by an event of its own.
+    `opened` are series and periods that may have been opened there ahead of their time. `margins` are of the series
+    (by code) that have another margin than `margin`. What each sequence and each reservation that was open lost by it
+    is told by an event of its own.
     """
 
     generation: int
@@ -518,6 +523,11 @@ class RestoreFenced(LedgerEvent):
     cut_time: int
     margin: int
     opened: tuple[tuple[str, str], ...] = ()
+    margins: Annotated[tuple[tuple[str, int], ...], Written.SPARSE] = ()
+
+    @property
+    def format(self) -> int:  # type: ignore[override]  # a fence without `margins` is written as it always was
+        return 3 if self.margins else 1
 
     @property
     def stream(self) -> str:
@@ -533,6 +543,39 @@ class FormatRaised(LedgerEvent):
     @property
     def stream(self) -> str:
         return FORMAT_STREAM
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerClosed(LedgerEvent):
+    """The ledger was closed: nothing follows but LedgerOpened, so a log that ends here may be known to be complete.
+
+    `copies` name the mirror's or archive's places that hold this event, and are told when the ledger is opened again.
+    """
+
+    format = 3
+
+    copies: tuple[str, ...]
+
+    @property
+    def stream(self) -> str:
+        return CLOSING_STREAM
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerOpened(LedgerEvent):
+    """The ledger takes commands again, as soon as each of `copies` holds this event.
+
+    `without` are those that LedgerClosed names and that an operator says are no more.
+    """
+
+    format = 3
+
+    copies: tuple[str, ...]
+    without: Annotated[tuple[str, ...], Written.SPARSE] = ()
+
+    @property
+    def stream(self) -> str:
+        return CLOSING_STREAM
 
 
 Event = (
@@ -556,6 +599,8 @@ Event = (
     | ReservationExpired
     | RestoreFenced
     | FormatRaised
+    | LedgerClosed
+    | LedgerOpened
     | SequenceFenced
     | ReservationFenced
 )

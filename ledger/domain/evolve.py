@@ -7,6 +7,8 @@ from ledger.domain.events import (
     DocumentLinked,
     Event,
     FormatRaised,
+    LedgerClosed,
+    LedgerOpened,
     MaximumAdjusted,
     NumberAssigned,
     NumbersConfirmed,
@@ -66,10 +68,14 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
             sequence.fence(skipped)
             sequence.generation = state.generation
             state.put_passed(sequence)
-        case RestoreFenced(generation=generation, margin=margin, opened=opened):
-            state.put_fence(RestoreFence(generation, recorded_at, margin, frozenset(opened)))
+        case RestoreFenced(generation=generation, margin=margin, opened=opened, margins=margins):
+            state.put_fence(RestoreFence(generation, recorded_at, margin, frozenset(opened), dict(margins)))
         case FormatRaised(format=format):
             state.put_format(format)
+        case LedgerClosed(copies=copies):
+            state.put_closed(copies)
+        case LedgerOpened():
+            state.put_closed(None)
         case SequenceReset():
             _begin(state, event, event.start)
         case PeriodClosed():

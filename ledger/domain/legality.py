@@ -15,6 +15,8 @@ from typing import assert_never
 from ledger.domain.events import (
     Event,
     FormatRaised,
+    LedgerClosed,
+    LedgerOpened,
     NumberEvent,
     NumbersConfirmed,
     NumbersReserved,
@@ -26,7 +28,7 @@ from ledger.domain.events import (
     SequenceFenced,
     SeriesEvent,
 )
-from ledger.domain.judgements import fences, formats, numbers, reservations, sequences, series
+from ledger.domain.judgements import closing, fences, formats, numbers, reservations, sequences, series
 from ledger.domain.state import State
 
 __all__ = ["flaw"]
@@ -34,9 +36,11 @@ __all__ = ["flaw"]
 
 def flaw(state: State, event: Event, recorded_at: int) -> str | None:
     """Say in words what is wrong with an event that is about to be folded onto `state`; None when it is legal."""
-    if type(event) is NumbersReserved and event.needs <= state.format:  # nearly half of all
+    if type(event) is NumbersReserved and event.needs <= state.format and state.closed is None:  # nearly half of all
         return reservations.flaw_of_reserved(state, event, recorded_at)
-    return formats.flaw_of_event(state, event) or _flaw(state, event, recorded_at)
+    return (
+        formats.flaw_of_event(state, event) or closing.flaw_of_event(state, event) or _flaw(state, event, recorded_at)
+    )
 
 
 def _flaw(state: State, event: Event, recorded_at: int) -> str | None:
@@ -53,7 +57,7 @@ def _flaw(state: State, event: Event, recorded_at: int) -> str | None:
             return sequences.flaw_of_event(state, event)
         case SeriesEvent():
             return series.flaw_of_event(state, event)
-        case FormatRaised():
-            return None
+        case FormatRaised() | LedgerClosed() | LedgerOpened():
+            return None  # judged before
         case _:
             assert_never(event)

@@ -95,6 +95,8 @@ class Code(Enum):
     FORMAT_NOT_RAISED = "NB067", False, "The ledger's format is too old for this command: run `numbering upgrade`."
     OLDER_PROCESSES = "NB068", True, "An earlier version may have the ledger open, so the format was not raised."
     CLOCK_UNSURE = "NB069", True, "The clocks disagree, so nothing can be dated; nothing was done."
+    LEDGER_CLOSED = "NB076", False, "The ledger is closed: nothing is written until it is opened again."
+    NOT_COMPLETE = "NB077", False, "A copy of the log is not known to hold all that was written."
 
 
 class Hint(Enum):

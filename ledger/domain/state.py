@@ -28,7 +28,7 @@ FOLD_VERSION = 8
 # What a root holds, by the names of its attributes; the heap of expiries is made of the reservations.
 PARTS = (
     "series", "sequences", "reservations", "latest_periods", "first_used", "opened", "fences", "retired", "highest",
-    "format", "links", "dated_until",
+    "format", "links", "dated_until", "closed",
 )  # fmt: skip
 
 # The documents of numbers are not in the state, but for those that were linked of late: what the log said of a number
@@ -51,12 +51,20 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class RestoreFence:
-    """What a restore passed over, and still passes over in sequences that begin later; `generation` counts from 1."""
+    """What a restore passed over, and still passes over in sequences that begin later; `generation` counts from 1.
+
+    `margins` are of the series, by code, that have another margin than `margin`.
+    """
 
     generation: int
     fenced_at: int
     margin: int
     opened: frozenset[tuple[str, str]]
+    margins: Mapping[str, int]
+
+    def margin_of(self, code: str) -> int:
+        """Give the number of values that a sequence of this series skips."""
+        return self.margins.get(code, self.margin)
 
 
 class LateLink(NamedTuple):
@@ -81,6 +89,7 @@ class State:
         self._format: int = base._format if base else FIRST_FORMAT
         self._links: int = base._links if base else 0
         self._dated_until: int = base._dated_until if base else 0
+        self._closed: tuple[str, ...] | None = base._closed if base else None
         self._expiries: list[tuple[int, str]] = []
         self._linked: dict[tuple[str, int], LateLink] = {}  # the last of each value, in the order in which they came
         self._forgotten = 0  # links up to this one may be missing there
@@ -105,6 +114,7 @@ class State:
         base._format = self._format
         base._links = self._links
         base._dated_until = self._dated_until
+        base._closed = self._closed
         for (id, value), link in self._linked.items():
             base._remember(id, value, link)
         if self._series or self._first_used:
@@ -230,6 +240,11 @@ class State:
         return self._dated_until
 
     @property
+    def closed(self) -> tuple[str, ...] | None:
+        """Give the copies that are to hold the event by which the ledger was closed; None while it is open."""
+        return self._closed
+
+    @property
     def fences(self) -> tuple[RestoreFence, ...]:
         """Give the fences of all restores that may have lost events, the first first."""
         return (self._base.fences if self._base else ()) + self._fences
@@ -260,7 +275,7 @@ class State:
 
         Events that a restore lost may have begun it and given them out, each time anew: so the margins add up.
         """
-        return sum(fence.margin for fence in self.fences if self._covers(fence, series, period))
+        return sum(fence.margin_of(series.code) for fence in self.fences if self._covers(fence, series, period))
 
     def owed(self, sequence: Sequence) -> int:
         """Count the values that earlier restores pass over in a sequence, and that it has not passed.
@@ -268,7 +283,7 @@ class State:
         There are none as long as commands are whole. The log of a ledger that was fenced may be cut between the events
         of its fence, or of a command that begins a sequence.
         """
-        return sum(fence.margin for fence in self.fences if fence.generation > sequence.generation)
+        return sum(fence.margin_of(sequence.series) for fence in self.fences if fence.generation > sequence.generation)
 
     def _covers(self, fence: RestoreFence, series: Series, period: str) -> bool:
         """Say whether a period may have been used before a fence: it had begun, or was open ahead of its time.
@@ -360,6 +375,9 @@ class State:
 
     def put_dated_until(self, recorded_at: int) -> None:
         self._dated_until = recorded_at
+
+    def put_closed(self, copies: tuple[str, ...] | None) -> None:
+        self._closed = copies
 
     def put_link(self, id: str, value: int, document: str) -> None:
         """Note that a value got another document."""

@@ -357,7 +357,7 @@ class Writer:
 
     def _is_due(self) -> bool:
         # The process's clock says when to look; the database's clock, under the lock, says what has expired.
-        expiry = self.fold.state.next_expiry() if self.fold else None
+        expiry = self.fold.state.next_expiry() if self.fold and self.fold.state.closed is None else None
         return expiry is not None and expiry <= self._clock.now()
 
     # Writing

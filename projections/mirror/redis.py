@@ -34,9 +34,11 @@ from projections.mirror.stream import (
     stream_key,
 )
 
-__all__ = ["RedisStream", "connect_to", "streams"]
+__all__ = ["RedisStream", "connect_to", "persist", "streams"]
 
 ANSWER_SECONDS = 1.0
+FLUSH_SECONDS = 2.0  # after which `appendfsync everysec` has flushed what was answered
+SAVE_PROBE_SECONDS = 0.05
 LATER = 16  # generations behind a stream's own that are looked for
 SCANNED = 1_000  # keys of Redis's at a time
 
@@ -133,6 +135,50 @@ async def streams(url: str, *, seconds: float = ANSWER_SECONDS) -> dict[str, lis
     finally:
         await client.aclose()
     return found
+
+
+async def persist(url: str, *, seconds: float) -> None:
+    """Return when Redis has on its disk what it holds now, so that it cannot come back from a crash with less.
+
+    A StreamFault if it cannot write, or does not say so within `seconds`.
+    """
+    client = _client(url, seconds)
+    try:
+        async with _answering(seconds):
+            info: Any = await client.info("persistence")
+            if info["aof_enabled"]:
+                await asyncio.sleep(await _flush_seconds(client))
+                status = info["aof_last_write_status"]
+            else:
+                status = (await _saved(client))["rdb_last_bgsave_status"]
+            if status != "ok":
+                raise StreamFault("Redis cannot write to its disk: see its log")
+    finally:
+        await client.aclose()
+
+
+async def _flush_seconds(client: Redis) -> float:
+    """Say how long the file of appends may be behind what was answered."""
+    with suppress(NoPermissionError):
+        found: Any = await client.config_get("appendfsync")
+        if found.get("appendfsync") == "always":
+            return 0.0
+    return FLUSH_SECONDS
+
+
+async def _saved(client: Redis) -> Any:
+    """Have a dump written, behind one that may be under way; gives what became of it."""
+    await _until_saved(client)
+    await client.bgsave()
+    return await _until_saved(client)
+
+
+async def _until_saved(client: Redis) -> Any:
+    while True:
+        info = await client.info("persistence")
+        if not info["rdb_bgsave_in_progress"]:
+            return info
+        await asyncio.sleep(SAVE_PROBE_SECONDS)
 
 
 def _client(url: str, seconds: float) -> Redis:

@@ -209,7 +209,7 @@ def _record(entry: Entry) -> Record:
 async def _let_write(store: Store, *, whatever_stopped_it: bool = False) -> None:
     """Lift the stops that are mended: the mirror is in order now, and what was lost may be there again."""
     stops = await store.stops()
-    mended = [stop for stop in stops if whatever_stopped_it or await _is_mended(store, stop)]
+    mended = [stop for stop in stops if await _is_mended(store, stop, whatever_stopped_it=whatever_stopped_it)]
     left = await _lifted(store, mended) if mended else stops
     if left:
         raise Refused(f"writing stays stopped, for what the mirror does not hold: {reasons(left)}; restore the ledger")
@@ -226,9 +226,11 @@ async def _lifted(store: Store, mended: Sequence[Stop]) -> Sequence[Stop]:
         await transaction.rollback()
 
 
-async def _is_mended(store: Store, stop: Stop) -> bool:
+async def _is_mended(store: Store, stop: Stop, *, whatever_stopped_it: bool) -> bool:
     """Say whether a stop came from the mirror, or the log holds the event again that was seen when it was made."""
-    if stop.kind in OF_MIRROR:
+    if stop.kind is StopKind.OPENING:
+        return False  # other copies may not know that the ledger was opened
+    if whatever_stopped_it or stop.kind in OF_MIRROR:
         return True
     if stop.position is None:
         return False

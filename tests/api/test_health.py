@@ -114,6 +114,7 @@ async def test_what_lags_and_what_waits(sqlite_api: Api) -> None:
 async def test_the_ledger_s_format(sqlite_api: Api) -> None:
     told = answer(await sqlite_api.http.get("/health/numbering"), 200)
     assert told["format"] == {"present": NEWEST_FORMAT, "newest": NEWEST_FORMAT}
+    assert told["closed"] is None
 
 
 async def is_projected(api: Api, position: int) -> bool:

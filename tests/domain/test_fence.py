@@ -1,7 +1,8 @@
 """Whatever was lost behind any cut of any history, no number of it is given out again after the fence.
 
 The lost events stay known to the test alone. The fence's margin is the least that is allowed: as far as any sequence
-came in them; and the operator names what they opened ahead of its time, and no more.
+came in them, or, of the series that an operator knows, as far as any of theirs; and the operator names what they opened
+ahead of its time, and no more.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,7 @@ from ledger.domain.commands import (
     Issue,
     OpenPeriod,
     Original,
+    RaiseFormat,
     Reserve,
     ResetSequence,
     RetireSeries,
@@ -50,6 +52,7 @@ from ledger.domain.events import (
     SequenceReset,
 )
 from ledger.domain.evolve import evolve
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.ranges import Ranges, values_of
 from ledger.domain.rejection import Rejection
 from ledger.domain.series import Dimension, Overflow, Reuse, Series
@@ -306,17 +309,22 @@ class Restored:
             assert number.printed not in self.printed, f"{number.printed} is printed again"
 
 
-def restored(lost: Ledger, cut: int, before: Restored | None = None) -> Restored:
-    """Lose what is behind a cut, which may be between the events of a command or of the last fence; and fence."""
+def restored(lost: Ledger, cut: int, before: Restored | None = None, *, by_series: bool = False) -> Restored:
+    """Lose what is behind a cut, which may be between the events of a command or of the last fence; and fence.
+
+    Where the format allows it, `by_series` gives each series a margin of its own.
+    """
     floor = before.floor if before else 0
     cut = floor + cut % (len(lost.log) - floor + 1)
     ledger = Ledger.of(lost.log[:cut], lost.now, lost.tokens)
     margin, opened = lost_behind(lost, cut)
+    margins = margins_behind(lost, cut, ledger.state) if by_series and ledger.state.format >= 3 else ()
     taken = {number[:2] for number in lost.numbers(NumbersReserved, NumberAssigned)} | (
         before.taken if before else set()
     )
     printed = {number.printed for number in lost.numbers(NumbersReserved, NumberAssigned)}
-    events = ledger.do(Fence(cut, ledger.log[-1][1] if ledger.log else 0, margin, REASON, tuple(opened)))
+    cut_time = ledger.log[-1][1] if ledger.log else 0
+    events = ledger.do(Fence(cut, cut_time, margin, REASON, tuple(opened), margins))
     assert one(RestoreFenced, events).generation == (2 if before else 1)
     assert not ledger.state.reservations()
     assert not any(
@@ -327,6 +335,19 @@ def restored(lost: Ledger, cut: int, before: Restored | None = None) -> Restored
 
 def lost_behind(lost: Ledger, cut: int) -> tuple[int, set[tuple[str, str]]]:
     """Say how far any sequence came behind the cut, and which periods were opened there ahead of their time."""
+    came, opened = _lost_behind(lost, cut)
+    return max([1, *(far for _, far in came)]), opened
+
+
+def margins_behind(lost: Ledger, cut: int, kept: State) -> tuple[tuple[str, int], ...]:
+    """Say how far the sequences of each series that was kept came behind the cut: nowhere, in many."""
+    came, _ = _lost_behind(lost, cut)
+    codes = [series.code for series in kept.all_series()]
+    return tuple((code, max([0, *(far for each, far in came if each == code)])) for code in codes)
+
+
+def _lost_behind(lost: Ledger, cut: int) -> tuple[list[tuple[str, int]], set[tuple[str, str]]]:
+    """Say how far each sequence came, by its series' code."""
     ledger = Ledger.of(lost.log[:cut], 0, 0)
     began = {sequence.id: sequence.high_water + 1 for sequence in ledger.state.sequences()}
     opened: set[tuple[str, str]] = set()
@@ -342,8 +363,8 @@ def lost_behind(lost: Ledger, cut: int) -> tuple[int, set[tuple[str, str]]]:
             case SequenceFenced(sequence=id, skipped=skipped):
                 began[id] = skipped[-1][1] + 1
         ledger.take(event, recorded_at)
-    margins = (each.high_water + 1 - began.get(each.id, each.start) for each in ledger.state.sequences())
-    return max([1, *margins]), opened
+    sequences = ledger.state.sequences()
+    return [(each.series, each.high_water + 1 - began.get(each.id, each.start)) for each in sequences], opened
 
 
 # What a naive fence would fall to: each is what was kept, what was lost, and what comes then. Integers are seconds.
@@ -449,17 +470,18 @@ def test_what_a_restore_passed_over_is_passed_over_again() -> None:
 
 
 @settings(max_examples=rounds(100, thorough=400), deadline=None)
-@given(STEPS, CUTS, STEPS, CUTS, STEPS)
+@given(STEPS, CUTS, STEPS, CUTS, STEPS, st.booleans())
 def test_no_lost_number_is_given_out_again(
-    history: list[Step], cut: int, then: list[Step], again: int, at_last: list[Step]
+    history: list[Step], cut: int, then: list[Step], again: int, at_last: list[Step], by_series: bool
 ) -> None:
     ledger = Ledger()
+    ledger.do(RaiseFormat(NEWEST_FORMAT, REASON))
     for forms in FORMS[:-1]:
         ledger.do(DefineSeries((forms[0],)))
     ledger.run(history)
-    first = restored(ledger, cut)
+    first = restored(ledger, cut, by_series=by_series)
     first.ledger.run(then)
     first.check()
-    second = restored(first.ledger, again, first)
+    second = restored(first.ledger, again, first, by_series=by_series)
     second.ledger.run(at_last)
     second.check()

@@ -19,6 +19,7 @@ from ledger.domain.commands import (
     Assign,
     Cancel,
     Choice,
+    CloseLedger,
     ClosePeriod,
     Confirm,
     Decidable,
@@ -28,8 +29,10 @@ from ledger.domain.commands import (
     Fence,
     Import,
     Issue,
+    OpenLedger,
     OpenPeriod,
     Original,
+    RaiseFormat,
     Reserve,
     ResetSequence,
     RetireSeries,
@@ -283,10 +286,19 @@ BY_SERIES = [
 ]  # fmt: skip
 
 FENCE = Fence(1, NOW, 5, REASON)
+BY_SERIES_TOO = replace(FENCE, margins=(("PLAIN", 2),))
+RAISED = RaiseFormat(3, REASON)
 BY_RESTORE = [
     Case("it is called fence 2, and is the 1th", PLAIN, FENCE, changed(generation=2), event=0),
     Case("it is called fence 1, and is the 2th", PLAIN, FENCE, meanwhile=(FENCE,), event=0),
     Case("the fence has no margin", PLAIN, FENCE, changed(margin=0), event=0),
+    Case("which is no series, or is negative", PLAIN, BY_SERIES_TOO, changed(margins=(("X", 1),)), (RAISED,), event=0),
+    Case("or is negative", PLAIN, BY_SERIES_TOO, changed(margins=(("PLAIN", -1),)), (RAISED,), event=0),
+    Case("a series twice", PLAIN, BY_SERIES_TOO, changed(margins=(("PLAIN", 1), ("PLAIN", 2))), (RAISED,), event=0),
+    Case("needs format 3, and the ledger is at 1", PLAIN, FENCE, changed(margins=(("PLAIN", 1),)), event=0),
+    Case("passes over ((2, 6),), which is not the margin", PLAIN, BY_SERIES_TOO, changed(skipped=((2, 6),)), (
+        RAISED, *ISSUED,
+    )),
     Case("reservation T is not open", PLAIN, FENCE, before=HELD, meanwhile=(Cancel("T"),), event=1),
     Case("reservation X is not open", PLAIN, FENCE, changed(token="X"), HELD, event=1),
     Case("holds", PLAIN, FENCE, changed(ranges=((1, 2),)), HELD, event=1),
@@ -347,7 +359,20 @@ BY_KEY = [
         sequence="PO:ABC:2027", key=("ABC",)), FENCED_DEF, event=0),
 ]  # fmt: skip
 
-CASES = [*RESERVED, *ENDED, *BY_HAND, *BY_SEQUENCE, *BY_SERIES, *BY_RESTORE, *BY_KEY]
+COPIES = ("/srv/archive", "redis://backup:6379/0")
+CLOSE, OPEN = CloseLedger(COPIES, REASON), OpenLedger(COPIES[:1], COPIES[1:], REASON)
+ONLY_OPENED = "the ledger is closed, and only LedgerOpened may follow"
+BY_CLOSING = [
+    Case("it names no copy", PLAIN, CLOSE, changed(copies=()), (RAISED,)),
+    Case(ONLY_OPENED, PLAIN, CLOSE, before=(RAISED,), meanwhile=(CLOSE,)),
+    Case(ONLY_OPENED, PLAIN, RESERVE, before=(RAISED,), meanwhile=(CLOSE,)),
+    Case(ONLY_OPENED, PLAIN, FENCE, before=(RAISED,), meanwhile=(CLOSE,), event=0),
+    Case("it opens the ledger, which is open", PLAIN, OPEN, before=(RAISED, CLOSE), meanwhile=(OPEN,)),
+    Case("it opens the ledger without redis://backup", PLAIN, OPEN, changed(without=()), (RAISED, CLOSE)),
+    Case("it opens the ledger without /srv/archive", PLAIN, OPEN, changed(copies=()), (RAISED, CLOSE)),
+]
+
+CASES = [*RESERVED, *ENDED, *BY_HAND, *BY_SEQUENCE, *BY_SERIES, *BY_RESTORE, *BY_KEY, *BY_CLOSING]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{type(case.command).__name__}: {case.words}")

@@ -21,6 +21,7 @@ from ledger.domain.commands import (
     Issue,
     OpenPeriod,
     Original,
+    RaiseFormat,
     Reserve,
     ResetSequence,
     RetireSeries,
@@ -40,6 +41,7 @@ from ledger.domain.events import (
 )
 from ledger.domain.ranges import Ranges
 from ledger.domain.register import Register
+from ledger.domain.rejection import Code
 from ledger.domain.results import MAX_VOID_EVENTS
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Dimension, Overflow, Reuse, Series
@@ -103,6 +105,42 @@ def test_each_sequence_passes_over_the_margin_and_each_reservation_ends() -> Non
     assert one(NumbersReserved, story.when(Reserve("G", "next"))).ranges == ((16, 16),)
 
 
+def test_a_series_may_have_a_margin_of_its_own() -> None:
+    """Or none: then its sequences skip nothing. What was released or reserved is lost all the same."""
+    story = Story(KEYED, GAPLESS, NEVER)
+    story.when(RaiseFormat(3, REASON))
+    story.when(Issue(Reserve("N", "z"), "D"))
+    story.when(Reserve("G", "y", count=2))
+    story.when(Cancel("y"))
+    story.when(Reserve("G", "x"))
+    fenced, ended, g, n = story.when(replace(FENCE, margins=(("K", 3), ("G", 0))))
+    assert fenced == RestoreFenced(1, 7, NOW, 10, (), (("G", 0), ("K", 3)))
+    assert isinstance(ended, ReservationFenced)
+    assert g == SequenceFenced("G:-", "G", 1, (), "-", ())
+    assert n == SequenceFenced("N:-", "N", 1, (), "-", ((6, 15),))
+    assert one(NumbersReserved, story.when(Reserve("G", "next"))).ranges == ((3, 3),)
+    assert one(SequenceFenced, story.when(Reserve("K", "first", A))).skipped == ((1, 3),)
+    again = story.when(replace(FENCE, margins=(("K", 0),)))
+    assert [each.skipped for each in again if isinstance(each, SequenceFenced)] == [((4, 13),), (), ((16, 25),)]
+    assert one(SequenceFenced, story.when(Reserve("K", "second", B))).skipped == ((1, 3),)
+
+
+def test_a_full_sequence_without_a_margin_is_not_closed() -> None:
+    story = Story(SMALL)
+    story.when(RaiseFormat(3, REASON))
+    story.when(Issue(Reserve("S", "T", count=9), "D"))
+    assert story.when(replace(FENCE, margins=(("S", 0),)))[-1] == SequenceFenced("S:-", "S", 1, (), "-", ())
+    assert isinstance(story.when(FENCE)[-1], PeriodClosed)
+
+
+def test_margins_of_series_need_the_format_and_the_rest_does_not() -> None:
+    """A ledger of before is restored as it is: nobody may be kept from writing to it on the worst of nights."""
+    story = Story(GAPLESS)
+    rejection = story.rejection(replace(FENCE, margins=(("G", 0),)))
+    assert rejection.code is Code.FORMAT_NOT_RAISED
+    assert story.when(FENCE)
+
+
 def test_what_gives_out_nothing_any_more_is_left_as_it_is() -> None:
     story = Story(KEYED, GAPLESS, NEVER)
     story.when(Issue(Reserve("K", "-", A), "D"))
@@ -163,6 +201,10 @@ def test_nothing_is_passed_over_beyond_the_highest_value_of_all(monkeypatch: Any
         ({"reason": ""}, "reason must have 1 to 500 characters, not 0"),
         ({"margin": 0}, f"margin must be 1 to {MAX_MARGIN}, not 0"),
         ({"margin": MAX_MARGIN + 1}, f"margin must be 1 to {MAX_MARGIN}, not {MAX_MARGIN + 1}"),
+        ({"margins": (("X", 1),)}, "margin of X is of no series of the restored log"),
+        ({"margins": (("K", -1),)}, f"margin of K must be 0 to {MAX_MARGIN}, not -1"),
+        ({"margins": (("K", MAX_MARGIN + 1),)}, f"margin of K must be 0 to {MAX_MARGIN}, not {MAX_MARGIN + 1}"),
+        ({"margins": (("K", 1), ("K", 2))}, "margin of K is given twice"),
         ({"opened": (("K", "2026"), ("", "2026"))}, "opened[1].series must have 1 to 50 characters, not 0"),
         ({"opened": (("K", "2026\n"),)}, "opened[0].period holds a control, format or unassigned character, U+000A"),
         ({"opened": (("K", "2026"),) * (MAX_OPENED + 1)}, f"opened names {MAX_OPENED + 1} periods"),

@@ -158,6 +158,33 @@ def test_corruption_is_found_and_cut_away(site: Site, note: Note) -> None:
     assert "two histories" in site.numbering("archive", str(site.archive), exit_code=1)
 
 
+def test_an_orderly_stop_skips_no_number(site: Site, note: Note) -> None:
+    """A gapless series goes on with its next number, although another series had a burst."""
+    assert site.redis
+    with site.service() as service:
+        clients = Clients(service)
+        clients.define()
+        clients.issue(5)
+        service.post("/v1/reservations", {"series": "PLAIN", "count": 500})
+        site.numbering("close-ledger", "--copy", "mirror", "--copy", str(site.archive), "--reason", "orderly stop")
+        refused = service.post("/v1/issue", {"series": "PLAIN", "document": "D"})
+        assert (refused[0], refused[1]["title"]) == (503, "LEDGER_CLOSED"), refused
+        assert service.get("/health/numbering")[1]["closed"]
+        disaster = time.monotonic()
+    before = Site.of(site)
+    said = site.restore("--from", site.redis.url, "--from", str(site.archive), installed=True)
+    assert "nothing can be missing" in said
+    site.numbering("open-ledger", "--reason", "restored")
+    with site.service(installed=True) as service:
+        clients.service = service
+        recovery = clients.recovered(disaster)
+        note("an orderly stop", "1 h", recovery, "0", clients.lost_seconds(disaster))
+        assert {number for number in clients.told if number.startswith("G-")} == {f"G-{n:06}" for n in range(1, 7)}
+        clients.issue(ROUNDS)
+    before.numbering("open-ledger", "--reason", "by mistake", exit_code=1)
+    assert "whole" in site.numbering("verify", "--against", str(site.archive))
+
+
 @pytest.mark.parametrize("guard", ["mirror", "archive"])
 def test_a_stale_copy_is_started_by_mistake(site: Site, note: Note, guard: str) -> None:
     with site.service() as service:

@@ -21,6 +21,7 @@ from ledger.domain.commands import (
     Assign,
     Cancel,
     Choice,
+    CloseLedger,
     ClosePeriod,
     Confirm,
     Decidable,
@@ -32,6 +33,7 @@ from ledger.domain.commands import (
     Import,
     Issue,
     Link,
+    OpenLedger,
     OpenPeriod,
     Original,
     RaiseFormat,
@@ -44,6 +46,8 @@ from ledger.domain.commands import (
 from ledger.domain.events import (
     DocumentLinked,
     FormatRaised,
+    LedgerClosed,
+    LedgerOpened,
     MaximumAdjusted,
     NumberAssigned,
     Numbering,
@@ -236,11 +240,17 @@ SAMPLES = {
     "RestoreFenced-1": Entry(
         24, RestoreFenced(2, 23, NOW - SECOND, 1_000, (("LETTER", "2026"), ("LETTER", "2027"))), _ENVELOPE, 0, NOW
     ),
+    "RestoreFenced-1-margins": Entry(
+        30, RestoreFenced(3, 29, NOW - SECOND, 1_000, (), (("GAPLESS", 0), ("PLAIN", 7))), _ENVELOPE, 0, NOW
+    ),
     "RestoreFenced-1-empty": Entry(1, RestoreFenced(1, 0, 0, 10), _ANONYMOUS, 0, NOW),
     "ReservationFenced-1": Entry(25, ReservationFenced(_RFA, _TOKEN, ((3, 3), (7, 9))), _ENVELOPE, 1, NOW),
     "SequenceFenced-1": Entry(
         26, SequenceFenced(_LETTER.sequence, "LETTER", 1, _LETTER.key, "2025", ((13, 1_012),)), _ENVELOPE, 2, NOW
     ),
+    "LedgerClosed-1": Entry(31, LedgerClosed(("/srv/archive", "redis://backup:6379/0")), _ENVELOPE, 0, NOW),
+    "LedgerOpened-1": Entry(32, LedgerOpened(("/srv/archive",), ("redis://backup:6379/0",)), _ENVELOPE, 0, NOW),
+    "LedgerOpened-1-all": Entry(33, LedgerOpened(("/srv/archive",)), _ANONYMOUS, 0, NOW),
     "FormatRaised-1": Entry(28, FormatRaised(2), _ENVELOPE, 0, NOW),
     "NumbersReserved-1-derived": Entry(30, NumbersReserved(_DERIVED, _TOKEN, ((3, 3),), NOW + 1), _ENVELOPE, 1, NOW),
     "NumbersConfirmed-1-derived": Entry(31, NumbersConfirmed(_DERIVED, _TOKEN, ((3, 3),), "D-1"), _ENVELOPE, 2, NOW),
@@ -342,6 +352,10 @@ _COMMANDS: list[tuple[int, Decidable]] = [
     (1, WithOriginal(Void("คคง.-สคฉ.3-01-0050-2568", _WRONG, "derived", replace=True), _D_10)),
     (1, DefineSeries((Series.define("LETTER", replace(LETTER.definition, start=0)),))),
     (1, Assign("คคง.-สคฉ.3-01-0000-2568", "D-13", "found in an old binder", date(2025, 1, 2))),
+    (1, Fence(0, 0, 4, "restored with margins", (), (("POOLED", 1), ("LETTER", 0)))),
+    (1, CloseLedger(("/srv/archive", "redis://backup:6379/0"), "the data centre moves")),
+    (9, OpenLedger(("/srv/archive",), ("redis://backup:6379/0",), "it has moved")),
+    (1, Reserve("LETTER", "behind", {"ORIGINATOR": "สคฉ.3", "RECIPIENT": "สคฉ.3"}, document_date=date(2029, 1, 1))),
 ]
 
 

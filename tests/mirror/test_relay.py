@@ -18,7 +18,7 @@ from projections.mirror.memory import MemoryEntries, MemoryStream
 from projections.mirror.redis import ANSWER_SECONDS
 from projections.mirror.relay import Limits, Relay
 from projections.mirror.stream import Entry, StreamFault, Tail
-from replay.fence import fence_records
+from replay.fence import records_of
 from replay.restore import RESTORING
 from tests.mirror.test_upkeep import Place
 from tests.simulation.database import SECOND
@@ -335,7 +335,7 @@ def fenced(records: Sequence[Record], log: MemoryLog) -> list[Record]:
     last = records[-1]
     end = log.head._replace(position=last.position, hash=last.hash, recorded_at=last.recorded_at)
     fence = Fence(last.position, last.recorded_at, 10, "the disk was lost")
-    return [*records, *fence_records(fold.state, end, fence, envelope(), last.recorded_at + 1)]
+    return [*records, *records_of(fold.state, end, fence, envelope(), last.recorded_at + 1)]
 
 
 async def some_events() -> MemoryLog:

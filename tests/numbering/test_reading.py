@@ -58,6 +58,7 @@ READING: dict[str, Sequence[str]] = {
     "export numbers": ("--out", "{written}/numbers"),
     "export verify": ("{beside}/export",),
     "archive": ("{written}/archive",),
+    "restore": ("--dry-run",),
     "mirror status": (),
     "projections status": (),
     "projections check": (),
@@ -127,7 +128,8 @@ def read_all(
     """Run commands that read, and see that each answered, and changed nothing."""
     before = look()
     for name in names:
-        options = ["--database-url", url, *(["--redis-url", redis.url] if name == "mirror status" else [])]
+        options = ["--from" if name == "restore" else "--database-url", url]
+        options += ["--redis-url", redis.url] if name == "mirror status" else []
         with elsewhere_in(place / WRITTEN):
             result = ran(*words_of(name, place, beside), *options)
         assert result.exit_code == 0 or (name in FINDS and result.exit_code == 1), (name, result.output)
@@ -194,7 +196,8 @@ def test_a_copy_on_a_read_only_file_system_says_that_it_is_one(place: Path, redi
         read_all(place, there, url, redis, lambda: looked_at(here))
         head = asked("gaps", SEQUENCE, "--database-url", url)["copy"]
         assert head["position"] == asked("sequences", "--database-url", url)["position"] > 4
-        for name in set(READING) - {"doctor", "mirror status", "upgrade", "verify", "export verify", "archive"}:
+        others = {"doctor", "mirror status", "upgrade", "verify", "export verify", "archive", "restore"}
+        for name in set(READING) - others:
             words = [word.replace(WRITTEN, "again") for word in words_of(name, place, there)]
             with elsewhere_in(place / WRITTEN):
                 assert asked(*words, "--database-url", url)["copy"] == head, name
@@ -229,7 +232,7 @@ def test_what_stands_in_the_write_ahead_log_alone_is_read(place: Path, redis: Re
 def test_a_server_and_an_account_that_can_only_read(place: Path, mariadb: MariaDB, redis: Redis) -> None:
     here, database = place / "ledger", new_mariadb(mariadb)
     with elsewhere_in(here):
-        said("restore", "--from", sqlite_url(here), "--complete", "--into", database.admin_url)
+        said("restore", "--from", sqlite_url(here), "--into", database.admin_url)
         said("projections", "rebuild", "--database-url", database.service_url)
     mariadb.execute(f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {database.service.quoted}")
     mariadb.execute(f"GRANT SELECT ON `{database.name}`.* TO {database.service.quoted}")
@@ -305,7 +308,7 @@ def test_a_service_of_a_copy(place: Path) -> None:
 def test_a_service_with_an_account_that_can_only_read(place: Path, mariadb: MariaDB) -> None:
     here, database = place / "ledger", new_mariadb(mariadb)
     with elsewhere_in(here):
-        said("restore", "--from", sqlite_url(here), "--complete", "--into", database.admin_url)
+        said("restore", "--from", sqlite_url(here), "--into", database.admin_url)
         said("projections", "rebuild", "--database-url", database.service_url)
     mariadb.execute(f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {database.service.quoted}")
     mariadb.execute(f"GRANT SELECT ON `{database.name}`.* TO {database.service.quoted}")

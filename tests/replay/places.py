@@ -20,13 +20,15 @@ from sqlalchemy import text
 from ledger import chain, codec
 from ledger.codec import Entry
 from ledger.domain.commands import Cancel, Confirm, Decidable, Envelope, Reserve
+from ledger.domain.events import Event, FormatRaised, LedgerClosed
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.ports import Record
 from ledger.stores import SqlStore, open_store
 from replay.archive.manifest import MANIFEST, Manifest
 from replay.archive.writing import archive
 from replay.following import Chain, checked
 from replay.sources import Extent, Source, Stored, event_at
-from tests.given import LETTER, LETTER_KEY, PLAIN, Story
+from tests.given import LETTER, LETTER_KEY, NOW, PLAIN, Story
 from tests.servers import Database, MariaDB
 from tests.stores import mariadb_ledger, new_sqlite
 
@@ -34,8 +36,10 @@ __all__ = [
     "LEDGER",
     "ListSource",
     "archived",
+    "behind",
     "below",
     "changed",
+    "closed",
     "forged_manifest",
     "history",
     "inserted",
@@ -86,6 +90,22 @@ def _encoded(story: Story, count: int, ledger_id: str, actor: str) -> Sequence[R
         records.append(codec.encode(Entry(position, event, envelope, 0, instant), previous))
         previous = records[-1].hash
     return tuple(records)
+
+
+def closed(records: Sequence[Record], *copies: str, ledger_id: str = LEDGER) -> list[Record]:
+    """Let a ledger be closed behind some records, for copies that shall hold that."""
+    return behind(records, FormatRaised(NEWEST_FORMAT), LedgerClosed(copies), ledger_id=ledger_id)
+
+
+def behind(records: Sequence[Record], *events: Event, ledger_id: str = LEDGER) -> list[Record]:
+    """Let events happen behind some records, each of a command of its own."""
+    all_records = list(records)
+    for event in events:
+        previous = all_records[-1].hash if all_records else chain.genesis(ledger_id)
+        position, instant = len(all_records) + 1, all_records[-1].recorded_at if all_records else NOW
+        envelope = Envelope(sha256(b"behind %d" % position).digest(), "tester")
+        all_records.append(codec.encode(Entry(position, event, envelope, 0, instant), previous))
+    return all_records
 
 
 def stored(records: Iterable[Record]) -> list[Stored]:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from ledger.domain.commands import Envelope, Issue, Reserve
+from ledger.domain.events import LedgerOpened
 from ledger.domain.rejection import Code
-from ledger.ports import Fault
+from ledger.ports import Fault, Record
 from ledger.stores import SqlStore
 from numbering.settings import Settings, load
 from numbering.wiring import Node
@@ -23,7 +24,7 @@ from tests.mirror.conftest import shared_redis
 from tests.numbering.command import asked, fault, rejection, said
 from tests.numbering.process import NUMBERING, without_settings
 from tests.projections.agreement import check_projections
-from tests.replay.places import LEDGER, archived, history
+from tests.replay.places import LEDGER, archived, behind, closed, history
 from tests.replay.restoring import GONE, Breaking, check_whole, fresh, opened, restored, source_of, url_of
 from tests.servers import Redis
 
@@ -32,10 +33,10 @@ __all__ = ["shared_redis"]
 RECORDS = history(40)
 
 
-async def mirrored(redis: Redis, count: int = 40) -> None:
+async def mirrored(redis: Redis, records: Sequence[Record] = RECORDS) -> None:
     redis.execute("FLUSHALL")
     stream = RedisStream(redis.url, stream_key(LEDGER))
-    assert await stream.append(RECORDS[:count], b"", begin=True)
+    assert await stream.append(records, b"", begin=True)
     await stream.close()
 
 
@@ -168,20 +169,25 @@ async def test_after_a_fence_the_ledger_has_a_new_mirror(tmp_path: Path, archive
 
 @pytest.mark.parametrize("is_ahead", [False, True])
 async def test_a_complete_restore_goes_on_with_its_mirror(tmp_path: Path, shared_redis: Redis, is_ahead: bool) -> None:
-    """When the mirror knows more, something was lost after all."""
-    await mirrored(shared_redis)
-    count = 30 if is_ahead else 40
-    await archived(RECORDS[:count], tmp_path / "archive")
+    """When the mirror knows more, what was said to be complete was not."""
+    directory = tmp_path / "archive"
+    records = closed(RECORDS, str(directory))
+    await archived(records, directory)
+    if is_ahead:
+        records = behind(records, LedgerOpened((str(directory),)))
+    await mirrored(shared_redis, records)
     file = fresh(tmp_path)
-    words = ("restore", "--from", str(tmp_path / "archive"), "--into", url_of(file), "--complete")
-    await asyncio.to_thread(said, *words)
+    await asyncio.to_thread(said, "restore", "--from", str(directory), "--into", url_of(file))
+    if not is_ahead:
+        words = ("open-ledger", "--reason", "it was restored", "--database-url", url_of(file))
+        await asyncio.to_thread(said, *words)
     async with Node(settings(file, shared_redis)) as node:
         if is_ahead:
             assert "mirror adopt" in await until_stopped(node)
         else:
             await until_written(node)
     async with opened(file) as (store,):
-        assert ((await store.head()).position > 40) is not is_ahead
+        assert ((await store.head()).position > 43) is not is_ahead
         await check_store(store)
 
 

@@ -20,7 +20,7 @@ from ledger.domain.commands import (
     Reserve,
 )
 from ledger.domain.decisions.restores import MAX_MARGIN
-from ledger.domain.events import RestoreFenced, SequenceFenced
+from ledger.domain.events import LedgerOpened, ReservationFenced, RestoreFenced, SequenceFenced
 from ledger.domain.rejection import Code, Rejection
 from ledger.ports import Fault, OutcomeUnknown, Record, Stop, StopKind, StoreFault
 from ledger.stores import migrate
@@ -31,6 +31,7 @@ from projections.mirror.upkeep import Refused, rebuild
 from replay import restore as restoring
 from replay.archive.source import ArchiveSource
 from replay.combined import Combined
+from replay.restore import Plan, foresee
 from replay.sources import Damaged, DatabaseSource, Extent, Source, StreamSource
 from tests.api.client import Time
 from tests.given import GAPLESS, LETTER, PLAIN, SECOND, one, series
@@ -41,9 +42,12 @@ from tests.projections.agreement import check_projections
 from tests.replay.places import (
     LEDGER,
     archived,
+    behind,
     changed,
+    closed,
     history,
     inserted,
+    put_records,
     rechained,
     silent,
     sqlite_with,
@@ -71,6 +75,7 @@ MOVED = "the ledger was moved to another database"
 RESTORING = "a restore into this database was not finished"
 RECORDS = history(EVENTS)
 REASON = "because the test says so"
+HERE, THERE = "/srv/archive", "redis://backup:6379/0"
 
 
 async def stream_of(records: Sequence[Record]) -> StreamSource:
@@ -295,9 +300,12 @@ async def test_there_is_no_such_position(tmp_path: Path, to: int) -> None:
 
 async def test_a_part_of_a_ledger_is_never_called_complete(tmp_path: Path) -> None:
     async with opened(fresh(tmp_path)) as (store,):
-        said = await refused(Code.INVALID_FORMAT, source_of(RECORDS), store, to=EVENTS - 1, fence=False)
-        assert "needs a fence" in said
-        assert (await restored(source_of(RECORDS), store, to=EVENTS, fence=False)).position == EVENTS
+        all_of_it = closed(RECORDS, HERE)
+        for plan in ({"complete": True}, {"names": (HERE,), "complete": True}):
+            said = await refused(Code.INVALID_FORMAT, source_of(all_of_it), store, to=EVENTS - 1, **plan)
+            assert "needs a fence" in said
+        assert not (await store.head()).stopped
+        assert (await restored(source_of(all_of_it), store, to=EVENTS + 2, complete=True)).position == EVENTS + 2
 
 
 async def test_a_place_that_is_not_empty(tmp_path: Path) -> None:
@@ -371,11 +379,11 @@ async def test_sources_that_disagree(tmp_path: Path) -> None:
 
 async def test_a_source_without_events(tmp_path: Path) -> None:
     archive = await archive_of([], tmp_path / "archive")
-    for fence in (True, False):
-        async with opened(fresh(tmp_path, f"{fence}")) as (store,):
-            done = await restored(archive, store, fence=fence)
-            assert (done.cut, done.position) == (0, int(fence))
-            await check_restored(store, [], fences=int(fence))
+    async with opened(fresh(tmp_path)) as (store,):
+        await refused(Code.NOT_COMPLETE, archive, store, complete=True)
+        done = await restored(archive, store)
+        assert (done.cut, done.position) == (0, 1)
+        await check_restored(store, [], fences=1)
 
 
 async def test_a_ledger_that_is_half_restored_is_no_source(tmp_path: Path) -> None:
@@ -383,12 +391,95 @@ async def test_a_ledger_that_is_half_restored_is_no_source(tmp_path: Path) -> No
     async with opened(fresh(tmp_path), fresh(tmp_path, "other")) as (store, other):
         await begun(store, 30)
         for target in (other, store):
-            for plan in ({}, {"fence": False}, {"fence": False, "move": True}):
+            for plan in ({}, {"complete": True}, {"move": True}):
                 await refused(Code.LEDGER_STOPPED, DatabaseSource(store), target, **plan)
         beside = Combined([DatabaseSource(store), source_of(RECORDS[:10])])
         await refused(Code.LEDGER_STOPPED, beside, other)
         await restored(source_of(RECORDS), store)
         await check_restored(store)
+
+
+# Complete
+
+
+@pytest.mark.parametrize("plan", [{"names": (HERE,)}, {"names": (THERE,)}, {"complete": True}])
+async def test_a_ledger_that_was_closed_is_complete_without_a_fence(tmp_path: Path, plan: Any) -> None:
+    """Where the copy is one of those that were named, or somebody says so; it is closed there too."""
+    records = closed(RECORDS, HERE, THERE)
+    async with opened(fresh(tmp_path)) as (store,):
+        done = await restored(source_of(records), store, **plan)
+        assert (done.position, done.margin) == (len(records), None)
+        assert "LedgerClosed" in (done.forecast.complete or "")
+        await check_restored(store, records, fences=0)
+        async with served(store) as ledger:
+            with pytest.raises(Rejection) as caught:
+                await ledger.execute(Issue(Reserve("PLAIN", "after"), "D"), Envelope(os.urandom(32), "tester"))
+        assert caught.value.code is Code.LEDGER_CLOSED
+
+
+INCOMPLETE: dict[str, tuple[Sequence[Record], dict[str, Any], Code, str]] = {
+    "not closed": (RECORDS, {"complete": True, "names": (HERE,)}, Code.NOT_COMPLETE, "not with LedgerClosed"),
+    "another place": (closed(RECORDS, HERE), {"names": ("/mnt/copy",)}, Code.NOT_COMPLETE, f"names {HERE}"),
+    "no name": (closed(RECORDS, HERE), {}, Code.NOT_COMPLETE, f"--to {EVENTS + 1}"),
+    "opened since": (
+        behind(closed(RECORDS, HERE), LedgerOpened((HERE,))), {"to": EVENTS + 2, "names": (HERE,)},
+        Code.INVALID_FORMAT, "opened again",
+    ),
+    "opened at last": (
+        behind(closed(RECORDS, HERE), LedgerOpened((HERE,))), {"complete": True, "names": (HERE,)},
+        Code.NOT_COMPLETE, "not with LedgerClosed",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", INCOMPLETE)
+async def test_what_is_not_known_to_be_complete(tmp_path: Path, why: str) -> None:
+    """It is refused before anything is stored, and says what to do; in front of LedgerClosed a fence may stand."""
+    records, plan, code, says = INCOMPLETE[why]
+    async with opened(fresh(tmp_path)) as (store,):
+        assert says in await refused(code, source_of(records), store, **plan)
+        assert not (await store.head()).stopped
+        await restored(source_of(records), store, to=EVENTS)
+        await check_restored(store)
+
+
+async def test_only_a_copy_that_holds_the_closing_itself_speaks_for_it(tmp_path: Path) -> None:
+    """The named one was set back to before: it may be that it held the opening, too."""
+    records = closed(RECORDS, HERE)
+    behind_it, other = source_of(RECORDS[:30]), source_of(records)
+    async with opened(fresh(tmp_path)) as (store,):
+        for sources, names in (([behind_it, other], (HERE, "B")), ([other, behind_it], ("B", HERE))):
+            await refused(Code.NOT_COMPLETE, Combined(sources), store, names=names)
+        await restored(Combined([behind_it, other]), store, names=("A", HERE))
+        await check_restored(store, records, fences=0)
+
+
+async def test_a_ledger_that_was_opened_is_fenced(tmp_path: Path) -> None:
+    records = behind(closed(RECORDS, HERE), LedgerOpened((HERE,)))
+    async with opened(fresh(tmp_path)) as (store,):
+        await restored(source_of(records), store, names=(HERE,))
+        await check_restored(store, records)
+        await check_writable(store)
+
+
+async def test_a_closed_ledger_is_moved_and_stays_closed(tmp_path: Path) -> None:
+    records = closed(RECORDS, HERE)
+    async with opened(await sqlite_with(records, tmp_path), fresh(tmp_path)) as (source, store):
+        assert (await restored(DatabaseSource(source), store, move=True)).position == len(records)
+        await check_restored(store, records, fences=0)
+
+
+async def test_what_is_foreseen_is_what_happens(tmp_path: Path) -> None:
+    for records, plan in ((RECORDS, {"margin": 7}), (closed(RECORDS, HERE), {"names": (HERE,)})):
+        chosen = Plan("tester", REASON, **plan)
+        found = await foresee(source_of(records), chosen, clock=SystemClock())
+        async with opened(fresh(tmp_path, f"{len(records)}")) as (store,):
+            done = await restored(source_of(records), store, **plan)
+            assert (done.forecast, done.cut) == (found, found.cut)
+            log = [decode(record).event for record in (await read_log(store))[0][len(records) :]]
+        skipped = {each.sequence: each.skipped for each in log if isinstance(each, SequenceFenced)}
+        assert {each.sequence: ((each.first, each.last),) for each in found.skips} == skipped
+        assert [each for each in log if isinstance(each, ReservationFenced)] == list(found.ended)
 
 
 # Interrupted
@@ -480,10 +571,10 @@ async def test_one_that_comes_too_late_changes_nothing(tmp_path: Path) -> None:
     """It has read everything when the other one finishes, and a service may be writing already."""
     file = fresh(tmp_path)
     async with opened(file, file) as (one_store, other):
-        source = Late(source_of(RECORDS), lambda: restored(source_of(RECORDS), one_store, fence=False))
+        source = Late(source_of(RECORDS), lambda: restored(source_of(RECORDS), one_store))
         await begun(one_store, EVENTS - 1)
         assert "somebody else" in await refused(Code.HISTORIES_DIFFER, source, other)
-        await check_restored(one_store, fences=0)
+        await check_restored(one_store)
 
 
 class Late(Breaking):
@@ -525,8 +616,8 @@ async def test_the_mirror_lifts_neither_half_a_restore_nor_a_move(tmp_path: Path
     mirror = await stream_of(RECORDS)
     async with opened(fresh(tmp_path), fresh(tmp_path, "other")) as (store, other):
         if is_moved:
-            await restored(source_of(RECORDS[:30]), store, fence=False)
-            await restored(DatabaseSource(store), other, fence=False, move=True)
+            await put_records(store, RECORDS[:30])
+            await restored(DatabaseSource(store), other, move=True)
         else:
             await begun(store, 20)
         before = await store.head()
@@ -553,7 +644,7 @@ async def test_a_ledger_is_moved_with_what_is_written_meanwhile(tmp_path: Path) 
 
             meanwhile: Any = DatabaseSource(source)
             meanwhile.rows = written_to(meanwhile.rows, write)
-            done = await restored(meanwhile, store, fence=False, move=True)
+            done = await restored(meanwhile, store, move=True)
             with pytest.raises(Fault, match=MOVED):
                 await write()
         assert (await source.head()).stopped.startswith(MOVED)  # type: ignore[union-attr]
@@ -588,13 +679,13 @@ async def test_a_move_that_is_interrupted_is_gone_on_with(tmp_path: Path, monkey
 
         monkeypatch.setattr(restoring._Copying, "finish", broken)
         with pytest.raises(OSError, match="gone"):
-            await restored(DatabaseSource(source), store, fence=False, move=True)
+            await restored(DatabaseSource(source), store, move=True)
         for each in (source, store):
             async with served(each) as ledger:
                 with pytest.raises(Fault, match="stopped"):
                     await ledger.execute(Reserve("PLAIN", "X"), Envelope(os.urandom(32), "tester"))
         monkeypatch.setattr(restoring._Copying, "finish", finish)
-        await restored(DatabaseSource(source), store, fence=False, move=True)
+        await restored(DatabaseSource(source), store, move=True)
         await check_restored(store, fences=0)
 
 
@@ -605,7 +696,7 @@ async def test_what_cannot_be_stopped_is_not_moved(tmp_path: Path) -> None:
         transaction = await source.begin()
         await transaction.stop(Stop(StopKind.MIRROR_AHEAD, "goes on"))
         await transaction.commit()
-        said = await refused(Code.LEDGER_STOPPED, DatabaseSource(source), store, fence=False, move=True)
+        said = await refused(Code.LEDGER_STOPPED, DatabaseSource(source), store, move=True)
         assert "the mirror goes on" in said
         assert (await store.head()).stopped is None
 
@@ -614,11 +705,11 @@ async def test_a_database_that_is_read_only_is_not_moved(mariadb: MariaDB, tmp_p
     database = mariadb.new_database()
     await migrate(database.admin_url, ledger_id=LEDGER)
     async with opened(database.admin_url) as (store,):
-        await restored(source_of(RECORDS), store, fence=False)
+        await put_records(store, RECORDS)
     mariadb.execute(f"GRANT SELECT ON `{database.name}`.* TO {database.service.quoted}")
     async with opened(database.service_url, fresh(tmp_path)) as (source, store):
         with pytest.raises(StoreFault):
-            await restored(DatabaseSource(source), store, fence=False, move=True)
+            await restored(DatabaseSource(source), store, move=True)
         assert (await store.head()).stopped is None
         await restored(DatabaseSource(source), store)
         await check_restored(store)

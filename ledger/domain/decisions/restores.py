@@ -10,6 +10,7 @@ The log may have been cut anywhere, also between the events of one command or of
 from collections.abc import Sequence
 
 from ledger.domain.commands import Fence
+from ledger.domain.decisions.formats import not_raised
 from ledger.domain.decisions.guards import check_reason
 from ledger.domain.decisions.sequences import closing
 from ledger.domain.events import Event, ReservationFenced, RestoreFenced, SequenceFenced
@@ -33,14 +34,23 @@ def fence(state: State, command: Fence) -> list[Event]:
     if not 1 <= command.margin <= MAX_MARGIN:
         raise Rejection.invalid("margin", f"must be 1 to {MAX_MARGIN}, not {command.margin}")
     _check_opened(command.opened)
-    opened = tuple(sorted(set(command.opened)))
-    fenced = RestoreFenced(state.generation + 1, command.cut_position, command.cut_time, command.margin, opened)
-    ended = _ended(state)
+    _check_margins(state, command.margins)
+    opened, margins = tuple(sorted(set(command.opened))), tuple(sorted(command.margins))
+    cut = command.cut_position, command.cut_time
+    fenced = RestoreFenced(state.generation + 1, *cut, command.margin, opened, margins)
+    if fenced.format > state.format:
+        raise not_raised(fenced, state.format)
+    ended, margin_of = _ended(state), dict(margins)
     held: dict[str, list[ReservationFenced]] = {}
     for event in ended:
         held.setdefault(event.numbering.sequence, []).append(event)
     passed = (
-        _passed(sequence, state.series_of(sequence), state.owed(sequence) + command.margin, held.get(sequence.id, ()))
+        _passed(
+            sequence,
+            state.series_of(sequence),
+            state.owed(sequence) + margin_of.get(sequence.series, command.margin),
+            held.get(sequence.id, ()),
+        )
         for sequence in sorted(state.sequences(), key=lambda each: each.id)
         if not sequence.closed and not state.is_retired(sequence.series)  # else it gives out nothing, for ever
     )
@@ -57,6 +67,21 @@ def _check_opened(opened: Pairs) -> None:
                 raise Rejection.invalid(f"opened[{index}].{name}", flaw)
 
 
+def _check_margins(state: State, margins: Sequence[tuple[str, int]]) -> None:
+    """Refuse margins of series that the log does not define: a code that is misspelt would leave its series as it is.
+
+    A series may have no margin at all: whoever knows that it issued nothing says so.
+    """
+    codes = [code for code, _ in margins]
+    for code, margin in margins:
+        if not 0 <= margin <= MAX_MARGIN:
+            raise Rejection.invalid(f"margin of {code}", f"must be 0 to {MAX_MARGIN}, not {margin}")
+        if codes.count(code) > 1:
+            raise Rejection.invalid(f"margin of {code}", "is given twice")
+        if state.versions(code) is None:
+            raise Rejection.invalid(f"margin of {code}", "is of no series of the restored log; is the code right?")
+
+
 def _ended(state: State) -> list[ReservationFenced]:
     held = sorted(state.reservations(), key=lambda each: each.token)
     return [ReservationFenced(each.numbering, each.token, each.ranges) for each in held]
@@ -65,7 +90,7 @@ def _ended(state: State) -> list[ReservationFenced]:
 def _passed(sequence: Counter, series: Series, margin: int, ended: Sequence[ReservationFenced]) -> Event:
     """Let a sequence go on behind the margin, or close it where that would leave nothing."""
     first, last = sequence.high_water + 1, min(sequence.high_water + margin, MAX_VALUE)
-    if last >= series.max_value:
+    if margin and last >= series.max_value:
         try:
             return closing(sequence, series, ended)
         except Rejection as why:

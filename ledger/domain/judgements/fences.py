@@ -28,7 +28,18 @@ def flaw_of_event(state: State, event: RestoreFenced | ReservationFenced | Seque
 def _restore_fenced(state: State, event: RestoreFenced) -> str | None:
     if event.generation != state.generation + 1:
         return f"it is called fence {event.generation}, and is the {state.generation + 1}th"
-    return None if event.margin > 0 else "the fence has no margin"
+    if event.margin <= 0:
+        return "the fence has no margin"
+    return _flaw_of_margins(state, event)
+
+
+def _flaw_of_margins(state: State, event: RestoreFenced) -> str | None:
+    """Each is of another series that there is: what a sequence skips has one cause."""
+    codes = [code for code, _ in event.margins]
+    if codes != sorted(set(codes)):
+        return "the fence names a series twice, or its series out of order"
+    wrong = next((code for code, margin in event.margins if margin < 0 or state.versions(code) is None), None)
+    return f"the fence has a margin for {wrong}, which is no series, or is negative" if wrong is not None else None
 
 
 def _reservation_fenced(state: State, event: ReservationFenced) -> str | None:
