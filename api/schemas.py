@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from ledger.domain.acceptance import Acceptance
 from ledger.domain.calendar import Reset, instant_of
 from ledger.domain.commands import Choice, Reserve
 from ledger.domain.decisions.guards import MAX_DOCUMENT_LENGTH, MAX_REASON_LENGTH
@@ -21,6 +22,7 @@ from ledger.domain.text import flaw_of_text
 
 __all__ = [
     "MAX_COMMANDS",
+    "ActBody",
     "AdjustMaximumBody",
     "AdjustSequenceBody",
     "AnyBody",
@@ -31,6 +33,7 @@ __all__ = [
     "CancelBody",
     "ClosePeriodBody",
     "ConfirmBody",
+    "DefineSeriesBody",
     "EventsQuery",
     "ExtendBody",
     "GapsQuery",
@@ -42,6 +45,7 @@ __all__ = [
     "OpenPeriodBody",
     "PreviewBody",
     "Query",
+    "ReopenBody",
     "ReservationsQuery",
     "ReserveBody",
     "ResetSequenceBody",
@@ -101,6 +105,20 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class ActBody(Body):
+    """What can be tried out first: with `dry_run` it is told what the command would do, and nothing is written."""
+
+    dry_run: bool = False
+
+
+class AcceptingBody(ActBody):
+    accept: Annotated[list[Annotated[Acceptance, Field(strict=False)]], Field(max_length=10)] = []
+
+
+class SkippingBody(ActBody):
+    max_skipped: Annotated[int, Field(ge=0, le=MAX_WHOLE)] | None = None
+
+
 class DimensionBody(Body):
     values: list[Text] = []
     chars: Text = ""
@@ -135,12 +153,16 @@ class SeriesBody(Body):
     description: Annotated[str, Field(max_length=1000)] = ""
 
     def definition(self) -> Definition:
-        given: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
+        given: dict[str, Any] = {name: getattr(self, name) for name in SeriesBody.model_fields}
         given["key"] = None if self.key is None else tuple(self.key)
         given["dimensions"] = {name: body.form() for name, body in self.dimensions.items()}
         given["attributes"] = {name: Attribute(body.form(), body.default) for name, body in self.attributes.items()}
         given["warn_at_percent"] = tuple(self.warn_at_percent)
         return Definition(**given)
+
+
+class DefineSeriesBody(SeriesBody, ActBody):
+    """A series as it is defined over HTTP, where it can be tried out."""
 
 
 class PreviewBody(Body):
@@ -192,7 +214,7 @@ class CancelBody(Body):
     reason: Reason | None = None
 
 
-class AssignBody(Body):
+class AssignBody(SkippingBody):
     number: Text
     document: Document
     reason: Reason
@@ -215,41 +237,46 @@ class LinkBody(Body):
 # What the owners of series and sequences do
 
 
-class AdjustMaximumBody(Body):
+class AdjustMaximumBody(ActBody):
     max_value: Whole
     reason: Reason
 
 
-class RetireSeriesBody(Body):
+class RetireSeriesBody(AcceptingBody):
     reason: Reason | None = None
 
 
-class OpenPeriodBody(Body):
+class OpenPeriodBody(AcceptingBody):
     period: Name
     key: Fields | None = None
     reason: Reason | None = None
 
 
-class AdjustSequenceBody(Body):
+class AdjustSequenceBody(SkippingBody):
     next_value: Whole
     reason: Reason
 
 
-class ResetSequenceBody(Body):
+class ResetSequenceBody(AcceptingBody):
     period: Name | None = None
     reason: Reason | None = None
 
 
-class ClosePeriodBody(Body):
+class ClosePeriodBody(AcceptingBody):
     reason: Reason | None = None
 
 
-class ImportBody(Body):
+class ReopenBody(ActBody):
+    """Of a period, or of a series."""
+
+    reason: Reason
+
+
+class ImportBody(SkippingBody):
     """`numbers` is the register's column as JSON; a CSV comes as it is."""
 
     series: list[Name]
     numbers: list[str] = []
-    dry_run: bool = False
     skip_bad: bool = False
 
 

@@ -19,6 +19,8 @@ from ledger.domain.events import (
     NumbersReserved,
     PeriodClosed,
 )
+from ledger.domain.evolve import evolve
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.history import NumberHistory, ReservationHistory, confirmed_by
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
@@ -28,6 +30,7 @@ from ledger.domain.sequence import Sequence as Counter
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
+from ledger.domain.trial import Trial, try_out
 from ledger.domain.utilisation import Utilisation
 from ledger.fold import Fold
 from ledger.log import Log, cause_of
@@ -152,6 +155,24 @@ class Ledger:
                 return end
         raise end
 
+    async def try_out(self, commands: Sequence[Command]) -> list[Trial]:
+        """Tell what each of some commands would do, after those before it, and write nothing.
+
+        Raises the first Rejection; of several commands it names the `index`.
+        """
+        prepared = await self._preparation.all(commands)
+        state, now = (await self.writer.fresh()).branch(), self._now()
+        format = state.format if self.position else NEWEST_FORMAT
+        trials = []
+        for index, command in enumerate(prepared):
+            try:
+                trials.append(try_out(state, command, now, format))
+            except Rejection as why:
+                raise (why.of_all(index) if len(prepared) > 1 else why) from None
+            for event in trials[-1].events:
+                evolve(state, event, now)
+        return trials
+
     async def check_key(self, envelope: Envelope, command_ids: Sequence[bytes]) -> None:
         """Refuse a request under a key that another one used, whichever of its parts that one carried out."""
         for entry in await self._log.commands(command_ids):
@@ -199,7 +220,7 @@ class Ledger:
         accounting = Accounting(sequence, first=first or 0, states=states, limit=limit)
         closing = None
         async for entry, only in self._log.causes(id, accounting.sought, position, indexed):
-            if isinstance(entry.event, PeriodClosed):
+            if closing is None and sequence.closed and isinstance(entry.event, PeriodClosed):
                 closing = Closing(entry.event, cause_of(entry))
             accounting.take(entry.event, cause_of(entry), only)
             if accounting.is_complete and (closing or not sequence.closed):

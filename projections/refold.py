@@ -27,6 +27,7 @@ from ledger.domain.events import (
     NumberVoided,
     PeriodClosed,
     PeriodOpened,
+    PeriodReopened,
     Place,
     ReservationEnded,
     ReservationEvent,
@@ -38,6 +39,7 @@ from ledger.domain.events import (
     SeriesAmended,
     SeriesDefined,
     SeriesEvent,
+    SeriesReopened,
     SeriesRetired,
 )
 from ledger.domain.evolve import evolve
@@ -138,6 +140,8 @@ class Forward:
                 self._defined[series.code, series.version] = entry
             case SeriesRetired(series=code):
                 self._retired[code] = entry.position
+            case SeriesReopened(series=code):
+                del self._retired[code]
             case MaximumAdjusted() | PeriodOpened() | LedgerEvent():
                 pass
             case ReservationEvent() | NumberEvent() | SequenceEvent():
@@ -154,6 +158,8 @@ class Forward:
         self._unevaluated.add(id)
         if isinstance(event, PeriodClosed):
             self._period_closed[id] = entry.position
+        elif isinstance(event, PeriodReopened):
+            del self._period_closed[id]
 
     def _note_reservation(self, event: Event, entry: Entry) -> None:
         match event:

@@ -30,6 +30,7 @@ from ledger.domain.events import (
     NumberVoided,
     PeriodClosed,
     PeriodOpened,
+    PeriodReopened,
     Print,
     ReservationCancelled,
     ReservationExpired,
@@ -41,6 +42,7 @@ from ledger.domain.events import (
     SequenceReset,
     SeriesAmended,
     SeriesDefined,
+    SeriesReopened,
     SeriesRetired,
 )
 from ledger.domain.formats import FIRST_FORMAT, NEWEST_FORMAT
@@ -125,6 +127,8 @@ KINDS: dict[type[Any], st.SearchStrategy[Event]] = {
     SeriesDefined: st.builds(SeriesDefined, all_series()),
     MaximumAdjusted: st.builds(MaximumAdjusted, TEXT, NUMBERS, VALUES),
     SeriesRetired: st.builds(SeriesRetired, TEXT, NUMBERS),
+    SeriesReopened: st.builds(SeriesReopened, TEXT, NUMBERS),
+    PeriodReopened: st.builds(PeriodReopened, TEXT, TEXT, NUMBERS, KEYS, TEXT),
     PeriodOpened: st.builds(PeriodOpened, TEXT, NUMBERS, TEXT),
     SequenceReset: st.builds(SequenceReset, TEXT, TEXT, NUMBERS, KEYS, TEXT, NUMBERS),
     SequenceAdjusted: st.builds(SequenceAdjusted, TEXT, TEXT, NUMBERS, KEYS, TEXT, RANGES),
@@ -270,6 +274,8 @@ def test_half_a_character_is_refused() -> None:
         ("ReservationExpired-1", "LCBP3-RFA:TER:RPT:-"),
         ("MaximumAdjusted-1", "PLAIN"),
         ("SeriesRetired-1", "PLAIN"),
+        ("SeriesReopened-1", "PLAIN"),
+        ("PeriodReopened-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("PeriodOpened-1", "LETTER"),
         ("SequenceAdjusted-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("PeriodClosed-1", "LETTER:คคง.:สคฉ.3-01:2025"),

@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 )
 
 from ledger.codec import Entry, decode
+from ledger.domain.acceptance import Acceptance
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
     AdjustMaximum,
@@ -42,6 +43,8 @@ from ledger.domain.commands import (
     Issue,
     Link,
     OpenPeriod,
+    ReopenPeriod,
+    ReopenSeries,
     Reserve,
     ResetSequence,
     RetireSeries,
@@ -105,6 +108,8 @@ TTLS = st.sampled_from([60, 300, 600, 600, 601])
 COUNTS = st.sampled_from([1, 1, 2, 3, 9])
 PERIODS = st.sampled_from(["2024", "2025", "2026", "2027", "2026-01-01", "2026-01-02"])
 VALUES = st.integers(0, 13)
+SKIPS = st.sampled_from([None, 0, 2, 9, 20, 20, 20])
+ACCEPTANCES = st.sampled_from([frozenset[Acceptance](), frozenset(Acceptance), frozenset(Acceptance)])
 NUMBERS = [
     "Y-a-1-2025", "Y-a-4-2025", "Y-a-9-2025", "Y-b-01-2026", "YY-2-2025", "G-1-B", "G-5-B", "G-8-B", "G-07",
     "D-a-20251231-3", "W0", "W7", "W11", "2025/W4", "X",
@@ -281,8 +286,12 @@ class Machine(RuleBasedStateMachine):
         return AdjustMaximum(code, max_value, REASON), lambda model: model.maximum(code, max_value)
 
     def retiring(self, data: st.DataObject) -> Asked:
-        code = data.draw(CODES)
-        return RetireSeries(code, REASON), lambda model: model.retire(code)
+        code, accept = data.draw(CODES), data.draw(ACCEPTANCES)
+        return RetireSeries(code, REASON, accept), lambda model: model.retire(code, accepted(accept))
+
+    def reopening_the_series(self, data: st.DataObject) -> Asked:
+        code = data.draw(st.sampled_from([*self.model.retired, *self.model.retired, *FORMS, "NONE"]))
+        return ReopenSeries(code, REASON), lambda model: model.reopen_series(code)
 
     def reserving(self, data: st.DataObject) -> tuple[Reserve, Judge]:
         code, count, ttl, day = data.draw(CODES), data.draw(COUNTS), data.draw(TTLS), data.draw(DAYS)
@@ -324,8 +333,9 @@ class Machine(RuleBasedStateMachine):
         return Cancel(token, REASON), lambda model: model.cancel(token)
 
     def assigning(self, data: st.DataObject) -> Asked:
-        number = self.some_number(data)
-        return Assign(number, "HAND", REASON), lambda model: model.assign(number, "HAND")
+        number, max_skipped = self.some_number(data), data.draw(SKIPS)
+        command = Assign(number, "HAND", REASON, max_skipped=max_skipped)
+        return command, lambda model: model.assign(number, "HAND", max_skipped)
 
     def voiding(self, data: st.DataObject) -> Asked:
         number, token, replace = self.some_number(data), self.token(), data.draw(st.booleans())
@@ -338,20 +348,29 @@ class Machine(RuleBasedStateMachine):
         return Link(number, document, REASON), lambda model: model.link(number, document)
 
     def adjusting(self, data: st.DataObject) -> Asked:
-        id, next_value = self.some_sequence(data), data.draw(VALUES)
-        return AdjustSequence(id, next_value, REASON), lambda model: model.adjust(id, next_value)
+        id, next_value, max_skipped = self.some_sequence(data), data.draw(VALUES), data.draw(SKIPS)
+        command = AdjustSequence(id, next_value, REASON, max_skipped)
+        return command, lambda model: model.adjust(id, next_value, max_skipped)
 
     def opening(self, data: st.DataObject) -> Asked:
         code, period, key = data.draw(CODES), data.draw(PERIODS), data.draw(st.sampled_from([None, {"X": "a"}]))
-        return OpenPeriod(code, period, key, REASON), lambda model: model.open_period(code, period, key)
+        accept = data.draw(ACCEPTANCES)
+        command = OpenPeriod(code, period, key, REASON, accept)
+        return command, lambda model: model.open_period(code, period, key, accepted(accept))
 
     def resetting(self, data: st.DataObject) -> Asked:
-        id = self.some_sequence(data)
-        return ResetSequence(id, None, REASON), lambda model: model.reset(id)
+        id, accept = self.some_sequence(data), data.draw(ACCEPTANCES)
+        return ResetSequence(id, None, REASON, accept), lambda model: model.reset(id, accepted(accept))
 
     def closing(self, data: st.DataObject) -> Asked:
-        id = self.some_sequence(data)
-        return ClosePeriod(id, REASON), lambda model: model.close(id)
+        id, accept = self.some_sequence(data), data.draw(ACCEPTANCES)
+        return ClosePeriod(id, REASON, accept), lambda model: model.close(id, accepted(accept))
+
+    def reopening(self, data: st.DataObject) -> Asked:
+        """Mostly one that is closed."""
+        closed = [id for id, each in self.model.sequences.items() if each.closed]
+        id = data.draw(st.sampled_from(closed * 3)) if closed else self.some_sequence(data)
+        return ReopenPeriod(id, REASON), lambda model: model.reopen(id)
 
     # What is asked
 
@@ -367,6 +386,11 @@ class Machine(RuleBasedStateMachine):
     def retire(self, data: st.DataObject, rarely: int) -> None:
         if not rarely:
             self.ask(*self.retiring(data))
+
+    @precondition(lambda self: self.model.retired)
+    @rule(data=st.data())
+    def reopen_series(self, data: st.DataObject) -> None:
+        self.ask(*self.reopening_the_series(data))
 
     @rule(data=st.data())
     def reserve(self, data: st.DataObject) -> None:
@@ -414,18 +438,20 @@ class Machine(RuleBasedStateMachine):
 
     @rule(data=st.data(), code=st.sampled_from(list(FORMS)), skip_bad=st.booleans())
     def take_over(self, data: st.DataObject, code: str, skip_bad: bool) -> None:
+        max_skipped = data.draw(SKIPS)
         numbers = [self.some_number(data) for _ in range(data.draw(st.integers(1, 3)))]
         envelope, before = self.envelope(), self.heads()
-        answers = [self.run(self._import(ledger, code, numbers, skip_bad, envelope)) for ledger in self.ledgers]
-        if not self.judged(lambda model: model.take_over(code, numbers, skip_bad=skip_bad), answers):
+        how: Any = {"skip_bad": skip_bad, "max_skipped": max_skipped}
+        answers = [self.run(self._import(ledger, code, numbers, how, envelope)) for ledger in self.ledgers]
+        if not self.judged(lambda model: model.take_over(code, numbers, **how), answers):
             assert self.heads() == before
 
-    async def _import(self, ledger: Ledger, code: str, numbers: list[str], skip_bad: bool, envelope: Envelope) -> Any:
+    async def _import(self, ledger: Ledger, code: str, numbers: list[str], how: Any, envelope: Envelope) -> Any:
         register = await ledger.register([code])
         for line, number in enumerate(numbers, 1):
             register.add(line, number)
         await ledger.drop_held(register)
-        (ended,) = await ledger.execute_each([(register.command(skip_bad=skip_bad), envelope)])
+        (ended,) = await ledger.execute_each([(register.command(**how), envelope)])
         return ended
 
     @rule(data=st.data())
@@ -445,6 +471,11 @@ class Machine(RuleBasedStateMachine):
         if not rarely:
             self.ask(*self.closing(data))
 
+    @precondition(lambda self: any(each.closed for each in self.model.sequences.values()))
+    @rule(data=st.data())
+    def reopen(self, data: st.DataObject) -> None:
+        self.ask(*self.reopening(data))
+
     @rule(data=st.data(), rarely=st.integers(0, 3))
     def fence(self, data: st.DataObject, rarely: int) -> None:
         """As a restore does, which gives the command to the log that it has restored."""
@@ -460,6 +491,7 @@ class Machine(RuleBasedStateMachine):
         kinds = [
             self.reserving, self.reserving, self.issuing, self.issuing, self.confirming, self.extending,
             self.cancelling, self.assigning, self.adjusting, self.opening, self.resetting, self.closing, self.amending,
+            self.reopening,
             self.adjusting_the_maximum,
         ]  # fmt: skip
         if not atomic:  # an atomic batch cannot correct what it gives out itself
@@ -555,6 +587,10 @@ CAUSES = {
     },
     ValueState.PRE_CONTROL: {"NumbersImported"},
 }
+
+
+def accepted(accept: frozenset[Acceptance]) -> list[str]:
+    return [each.value.partition("_")[0] for each in accept]
 
 
 def sequence_of(entry: Entry) -> str | None:

@@ -203,7 +203,7 @@ class TestSharing:
         assert len(set(map(id, again))) == 1
 
     def test_a_shared_empty_pool_is_nobodys(self) -> None:
-        one, other = (Counter.of(id, "S", (), "-", 1, 9, False, True, 0, 0, (0, 0), (0, 0), pool, {})
+        one, other = (Counter.of(id, "S", (), "-", 1, 9, False, False, True, 0, 0, (0, 0), (0, 0), pool, {})
                       for pool in [BitMap()] for id in "ab")  # fmt: skip
         one.settle(((3, 4),), ValueState.CANCELLED, reusable=True)
         assert (one.released(), other.released()) == (2, 0)

@@ -39,6 +39,7 @@ __all__ = [
     "Original",
     "PeriodClosed",
     "PeriodOpened",
+    "PeriodReopened",
     "Place",
     "Print",
     "ReservationCancelled",
@@ -56,6 +57,7 @@ __all__ = [
     "SeriesAmended",
     "SeriesDefined",
     "SeriesEvent",
+    "SeriesReopened",
     "SeriesRetired",
 ]
 
@@ -181,6 +183,20 @@ class SeriesRetired(SeriesEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesReopened(SeriesEvent):
+    """The series, which was retired, issues numbers again."""
+
+    format = 3
+
+    series: str
+    series_version: int
+
+    @property
+    def stream(self) -> str:
+        return self.series
+
+
+@dataclass(frozen=True, slots=True)
 class PeriodOpened(BaseEvent):
     """A period of a series may be used before its time, whatever the key; its sequences begin with their first use."""
 
@@ -248,6 +264,13 @@ class PeriodClosed(SequenceEvent):
     start: int
     high_water: int
     accounting: Annotated[tuple[Change, ...], Written.WITH_COUNTS]
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodReopened(SequenceEvent):
+    """The period of a sequence, closed before it had passed any value, takes numbers again."""
+
+    format = 3
 
 
 # Reservations
@@ -494,6 +517,7 @@ Event = (
     | SeriesAmended
     | MaximumAdjusted
     | SeriesRetired
+    | SeriesReopened
     | PeriodOpened
     | SequenceReset
     | NumbersReserved
@@ -504,6 +528,7 @@ Event = (
     | DocumentLinked
     | SequenceAdjusted
     | PeriodClosed
+    | PeriodReopened
     | ReservationExtended
     | ReservationCancelled
     | ReservationExpired

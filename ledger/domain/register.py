@@ -118,13 +118,13 @@ class Register:
             detail = f"value {value} of sequence {id} is held already"
             self._bad.append(BadRow(row.line, row.number, Code.DUPLICATE_NUMBER, detail))
 
-    def command(self, *, skip_bad: bool) -> Import:
+    def command(self, *, skip_bad: bool, max_skipped: int | None = None) -> Import:
         sequences = (
             ImportedSequence(id, mine.series, mine.key, mine.period, BitMap(mine.rows), tuple(mine.slices()))
             for id, mine in self._sequences.items()
             if mine.rows
         )
-        return Import(tuple(sequences), tuple(self.bad()), skip_bad)
+        return Import(tuple(sequences), tuple(self.bad()), skip_bad, max_skipped)
 
     def _read(self, number: str) -> Reading:
         flaw = flaw_of_text(number, at_most=MAX_NUMBER_LENGTH)

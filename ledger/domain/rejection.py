@@ -90,6 +90,9 @@ class Code(Enum):
     DATABASE_TOO_NEW = "NB066", False, "A newer version made the database's tables, and this one cannot work on them."
     FORMAT_NOT_RAISED = "NB067", False, "The ledger's format is too old for this command: run `numbering upgrade`."
     OLDER_PROCESSES = "NB068", True, "An earlier version may have the ledger open, so the format was not raised."
+    ACCEPTANCE_NEEDED = "NB070", False, "The act cannot be undone, and must say that it is meant: see `needs`."
+    TOO_MANY_SKIPPED = "NB071", False, "More values would be skipped than the command allows: see `needs`."
+    REOPENING_REFUSED = "NB072", False, "What is to be reopened is open, has passed values, or was closed by a restore."
 
 
 class Hint(Enum):
@@ -103,6 +106,9 @@ class Hint(Enum):
     DEFINE_SERIES = "define it first"
     SEND_AGAIN_WITH_KEY = "send it again with the same Idempotency-Key"
     SEE_LOG = "its log has the cause"
+    ACCEPT_RUNNING_PERIOD = 'if this is meant, send it again with "accept": ["running_period"]'
+    ACCEPT_FAR_PERIOD = 'if this is meant, send it again with "accept": ["far_period"]'
+    RAISE_MAX_SKIPPED = "if this is meant, send it again with a max_skipped of at least so many"
 
 
 Words = Callable[[Hint], str]

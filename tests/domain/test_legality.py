@@ -30,6 +30,9 @@ from ledger.domain.commands import (
     Issue,
     OpenPeriod,
     Original,
+    RaiseFormat,
+    ReopenPeriod,
+    ReopenSeries,
     Reserve,
     ResetSequence,
     RetireSeries,
@@ -37,8 +40,10 @@ from ledger.domain.commands import (
     WithOriginal,
 )
 from ledger.domain.decide import decide
+from ledger.domain.decisions.acts import accepting
 from ledger.domain.events import Print
 from ledger.domain.evolve import evolve
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.judgements.series import unproved
 from ledger.domain.legality import flaw
 from ledger.domain.register import Register
@@ -102,9 +107,10 @@ class Case:
 
     def judged(self) -> str | None:
         story = Story(self.of)
+        story.when(RaiseFormat(NEWEST_FORMAT, REASON))
         for command in self.before:
             story.when(command)
-        events = decide(story.state, self.command, story.now)
+        events = decide(story.state, accepting(self.command), story.now)
         assert not isinstance(events, Rejection), events
         kept = events[: len(events) - 1 if self.event == -1 else self.event]
         for event in kept if not self.is_torn else ():
@@ -231,6 +237,9 @@ BY_HAND = [
             issue("LETTER", "T", LETTER_KEY),)),
 ]  # fmt: skip
 
+CLOSED = (ClosePeriod("PLAIN:-"),)
+REOPEN = ReopenPeriod("PLAIN:-", REASON)
+
 BY_SEQUENCE = [
     Case("version 2 of series LETTER is named", LETTER, OpenPeriod("LETTER", "2026", LETTER_KEY), changed(
         series_version=2)),
@@ -261,7 +270,19 @@ BY_SEQUENCE = [
         accounting=((ValueState.VOIDED, ((1, 1),)),)), ISSUED),
     Case("is false: not these values are VOIDED", PLAIN, ClosePeriod("PLAIN:-"), changed(
         accounting=((ValueState.CONFIRMED, ((1, 1),)), (ValueState.VOIDED, ((2, 2),)))), ISSUED),
+    Case("version 2 of series PLAIN is named", PLAIN, REOPEN, changed(series_version=2), CLOSED),
+    Case("series PLAIN is retired", PLAIN, REOPEN, before=CLOSED, meanwhile=(RetireSeries("PLAIN"),)),
+    Case("is reopened, and is not closed", PLAIN, REOPEN, before=CLOSED, meanwhile=(REOPEN,)),
+    Case("is reopened, and is not closed", PLAIN, REOPEN, changed(sequence="PLAIN:2025"), CLOSED),
+    Case("is reopened, and has passed 1 values", PLAIN, REOPEN, before=CLOSED, meanwhile=(
+        REOPEN, *ISSUED, *CLOSED)),
+    Case("is reopened, and was closed by a restore", SMALL, ReopenPeriod("SMALL:-", REASON), before=(
+        ClosePeriod("SMALL:-"),), meanwhile=(ReopenPeriod("SMALL:-", REASON), Fence(1, NOW, 9, REASON))),
+    Case("the sequence is called 'PLAIN:-', and that of its", PLAIN, REOPEN, changed(period="2025"), CLOSED),
 ]  # fmt: skip
+
+RETIRED = (RetireSeries("PLAIN"),)
+REOPEN_SERIES = ReopenSeries("PLAIN", REASON)
 
 BY_SERIES = [
     Case("series GAPLESS is defined a second time", PLAIN, DefineSeries((GAPLESS,)), meanwhile=(
@@ -280,6 +301,10 @@ BY_SERIES = [
         max_value=10_000)),
     Case("series PLAIN is retired", PLAIN, AdjustMaximum("PLAIN", 7, REASON), meanwhile=(RetireSeries("PLAIN"),)),
     Case("series PLAIN is retired", PLAIN, RetireSeries("PLAIN"), meanwhile=(RetireSeries("PLAIN"),)),
+    Case("series 'X' is not defined", PLAIN, REOPEN_SERIES, changed(series="X"), RETIRED),
+    Case("version 2 of series PLAIN is reopened, not 1", PLAIN, REOPEN_SERIES, changed(series_version=2), RETIRED),
+    Case("series PLAIN is reopened, and is not retired", PLAIN, REOPEN_SERIES, before=RETIRED, meanwhile=(
+        REOPEN_SERIES,)),
 ]  # fmt: skip
 
 FENCE = Fence(1, NOW, 5, REASON)

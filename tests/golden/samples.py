@@ -35,6 +35,8 @@ from ledger.domain.commands import (
     OpenPeriod,
     Original,
     RaiseFormat,
+    ReopenPeriod,
+    ReopenSeries,
     Reserve,
     ResetSequence,
     RetireSeries,
@@ -53,6 +55,7 @@ from ledger.domain.events import (
     NumberVoided,
     PeriodClosed,
     PeriodOpened,
+    PeriodReopened,
     Print,
     ReservationCancelled,
     ReservationExpired,
@@ -65,6 +68,7 @@ from ledger.domain.events import (
     SequenceValue,
     SeriesAmended,
     SeriesDefined,
+    SeriesReopened,
     SeriesRetired,
 )
 from ledger.domain.register import Register
@@ -225,6 +229,10 @@ SAMPLES = {
         NOW,
     ),
     "PeriodClosed-1-unused": Entry(19, PeriodClosed("PLAIN:-", "PLAIN", 1, (), "-", 0, -1, ()), _ANONYMOUS, 0, NOW),
+    "PeriodReopened-1": Entry(
+        30, PeriodReopened(_LETTER.sequence, "LETTER", 1, _LETTER.key, "2025"), _ENVELOPE, 0, NOW
+    ),
+    "SeriesReopened-1": Entry(31, SeriesReopened("PLAIN", 2), _ENVELOPE, 0, NOW),
     "NumberAssigned-1": Entry(20, NumberAssigned(_RFA, 42, "D-1", ((3, 41),)), _ENVELOPE, 0, NOW),
     "NumberAssigned-1-free": Entry(21, NumberAssigned(_RFA, 3, "ด-3"), _ANONYMOUS, 0, NOW),
     "NumberVoided-1": Entry(22, NumberVoided(_LETTER, 3, SequenceValue(_LETTER.sequence, 9)), _ENVELOPE, 0, NOW),
@@ -305,6 +313,11 @@ _COMMANDS: list[tuple[int, Decidable]] = [
     (1, RaiseFormat(2, "by numbering-ledger 0.1.0")),
     (1, WithOriginal(Link("คคง.-สคฉ.3-01-0004-2568", "D-8", "filed under another name"), _D_1)),
     (1, WithOriginal(Link("คคง.-สคฉ.3-01-0004-2568", "D-9", "and under another one"), _D_1)),
+    (1, RaiseFormat(3, "by numbering-ledger 0.3.0")),
+    (1, ReopenSeries("LCBP3-RFA", "retired by mistake")),
+    (1, OpenPeriod("LETTER", "2030", LETTER_KEY)),
+    (1, ClosePeriod("LETTER:คคง.:สคฉ.3-01:2030")),
+    (1, ReopenPeriod("LETTER:คคง.:สคฉ.3-01:2030", "closed by mistake")),
 ]
 
 

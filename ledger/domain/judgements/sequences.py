@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from ledger.domain.calendar import Reset
-from ledger.domain.events import PeriodClosed, PeriodOpened, SequenceAdjusted, SequenceReset
+from ledger.domain.events import PeriodClosed, PeriodOpened, PeriodReopened, SequenceAdjusted, SequenceReset
 from ledger.domain.judgements.places import flaw_of_known, flaw_of_open, flaw_of_period, flaw_of_place, flaw_of_present
 from ledger.domain.judgements.values import bounds_of, flaw_of_ranges, flaw_of_skipped
 from ledger.domain.sequence import ValueState
@@ -13,7 +13,10 @@ from ledger.domain.state import State
 __all__ = ["flaw_of_event"]
 
 
-def flaw_of_event(state: State, event: SequenceReset | SequenceAdjusted | PeriodOpened | PeriodClosed) -> str | None:
+Judged = SequenceReset | SequenceAdjusted | PeriodOpened | PeriodClosed | PeriodReopened
+
+
+def flaw_of_event(state: State, event: Judged) -> str | None:
     match event:
         case SequenceReset():
             return _reset(state, event)
@@ -23,6 +26,8 @@ def flaw_of_event(state: State, event: SequenceReset | SequenceAdjusted | Period
             return _opened(state, event)
         case PeriodClosed():
             return _closed(state, event)
+        case PeriodReopened():
+            return _reopened(state, event)
         case _:
             assert_never(event)
 
@@ -101,3 +106,19 @@ def _flaw_of_accounting(state: State, event: PeriodClosed) -> str | None:
     said = dict(event.accounting)
     wrong = next((each for each in ValueState if said.get(each, ()) != found[each]), None)
     return f"the accounting of sequence {event.sequence} is false: not these values are {wrong}" if wrong else None
+
+
+def _reopened(state: State, event: PeriodReopened) -> str | None:
+    """What was frozen in an account stays so: only a sequence without one value has none."""
+    flaw = flaw_of_present(state, event.series, event.series_version)
+    if flaw:
+        return flaw
+    what, sequence = f"sequence {event.sequence}", state.sequence(event.sequence)
+    if sequence is None or not sequence.closed:
+        return f"{what} is reopened, and is not closed"
+    if sequence.closed_by_fence:
+        return f"{what} is reopened, and was closed by a restore"
+    passed = sum(sequence.counts().values())
+    if passed:
+        return f"{what} is reopened, and has passed {passed} values"
+    return flaw_of_place(state.series_now(event.series), event)
