@@ -527,6 +527,7 @@ def _shortly(value: object) -> str:
 
 def _hint(model: type[Body], location: tuple[int | str, ...]) -> str:
     of = _NESTED.get(str(location[0]), model) if len(location) > 1 else model
-    fields = [field.alias or name for name, field in of.model_fields.items()]
+    fields = [field.alias or name for name, field in of.model_fields.items() if name not in ActBody.model_fields]
+    fields += ActBody.model_fields.keys() & of.model_fields.keys()
     near = get_close_matches(str(location[-1]), fields, n=1)
     return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(fields)}"

@@ -599,7 +599,8 @@ class Model:
         if "RESERVED" in sequence.states.values():
             raise Refused("NB046")
         counting = [each for each in self.in_use(sequence.code) if each.era == sequence.era][-1]
-        if "running" not in accept and sequence.period >= counting.period(self.today()):
+        is_over = sequence.code in self.retired or self.versions[sequence.code][-1].era != sequence.era
+        if "running" not in accept and not is_over and sequence.period >= counting.period(self.today()):
             raise Refused("NB070")
         sequence.closed = True
         sequence.pool = set()

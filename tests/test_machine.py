@@ -24,8 +24,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ledger.codec import Entry, decode
-from ledger.domain.acceptance import Acceptance
+from ledger.codec import Entry, decode, encode
+from ledger.domain.acceptance import Acceptance, Needs
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
     AdjustMaximum,
@@ -50,17 +50,21 @@ from ledger.domain.commands import (
     RetireSeries,
     Void,
 )
+from ledger.domain.effects import left_in
+from ledger.domain.events import Event, NumberAssigned, NumbersImported
 from ledger.domain.ranges import Ranges, values_of
 from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Attribute, DateOrder, Definition, Dimension, Overflow, Reuse, Series
+from ledger.domain.state import State
+from ledger.domain.trial import Trial
 from ledger.ports import Head, Record, Store
 from ledger.service import Ledger
 from ledger.stores import MemoryLog, MemoryStore, open_store
 from ledger.system import RandomIds, aside, spawn
 from ledger.writer import Outcome
 from tests.api.client import Time
-from tests.given import at
+from tests.given import at, dump
 from tests.invariants import check_store, read_log
 from tests.model import Model, Refused, Seq
 from tests.profiles import rounds
@@ -116,6 +120,11 @@ NUMBERS = [
 ]  # fmt: skip
 
 
+TRIED = (
+    DefineSeries, AdjustMaximum, RetireSeries, ReopenSeries, Assign, AdjustSequence, OpenPeriod, ResetSequence,
+    ClosePeriod, ReopenPeriod,
+)  # fmt: skip
+
 Judge = Callable[[Model], object]
 Asked = tuple[Command, Judge]
 
@@ -159,6 +168,7 @@ class Machine(RuleBasedStateMachine):
         self.ledgers: list[Ledger] = []
         self.commands = 0
         self.last: tuple[Command, Envelope] | None = None
+        self.counts: dict[str, dict[ValueState, int]] = {}
         self.acknowledged: list[Outcome] = []
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -202,7 +212,11 @@ class Machine(RuleBasedStateMachine):
         envelopes = [self.envelope() for _ in commands]
         given = list(zip(commands, envelopes, strict=True))
         before = self.heads()
+        trial = self.run(self.tried(commands[0])) if len(commands) == 1 and isinstance(commands[0], TRIED) else None
+        assert self.heads() == before, "a dry run moved the log's head"
         told = [self.run(ledger.execute_each(given)) for ledger in self.ledgers]
+        if trial is not None:
+            self.check_trial(trial, told[0][0])
         results: list[list[Outcome] | None] = []
         for index, judge in enumerate(judges):
             answers = [each[index] for each in told]
@@ -212,6 +226,47 @@ class Machine(RuleBasedStateMachine):
         if not any(results):
             assert self.heads() == before, "a refused command moved the log's head"
         return results
+
+    async def tried(self, command: Command) -> Trial | Rejection:
+        """Try a command out, which changes nothing; keeps how many values each sequence has in each state."""
+        ledger = self.ledgers[0]
+        before = dump(await ledger.writer.fresh())
+        self.counts = counts_of(ledger.state)
+        try:
+            (trial,) = await ledger.try_out([command])
+        except Rejection as rejection:
+            return rejection
+        finally:
+            assert dump(ledger.state) == before
+        return trial
+
+    def check_trial(self, trial: Trial | Rejection, answer: Outcome | Rejection) -> None:
+        """What a dry run told is what the command did, or what it needed."""
+        if isinstance(trial, Rejection):
+            assert isinstance(answer, Rejection)
+            assert (trial.code, trial.detail) == (answer.code, answer.detail)
+            return
+        if isinstance(answer, Rejection):
+            assert answer.members["needs"] == trial.needs.told() != {}
+            assert answer.members["effect"] == trial.effect.told()
+            return
+        assert trial.needs == Needs()
+        assert list(map(written, trial.events)) == list(map(written, answer.events))
+        state = self.ledgers[0].state
+        changed = {id: counts for id, counts in counts_of(state).items() if counts != self.counts.get(id)}
+        assert changed.keys() <= {each.sequence for each in trial.effect.sequences}
+        for told in trial.effect.sequences:
+            sequence = state.sequence(told.sequence)
+            assert sequence is not None
+            assert told.begins == (told.sequence not in self.counts)
+            assert (told.high_water[1], told.closed[1]) == (sequence.high_water, sequence.closed)
+            assert told.left[1] == left_in(state, sequence, self.clock.now())
+            skipped = [*values_of(told.skipped)]
+            assert {sequence.state_of(value) for value in skipped} <= {ValueState.SKIPPED}
+            before = self.counts.get(told.sequence, {})
+            taken = isinstance(answer.events[-1], NumberAssigned | NumbersImported)
+            more = sequence.counts().get(ValueState.SKIPPED, 0) - before.get(ValueState.SKIPPED, 0)
+            assert taken or more == len(skipped) + told.skipped_by_restores
 
     def judged(self, judge: Callable[[Model], object], answers: list[Any]) -> list[Outcome] | None:
         trial, codes = copy.deepcopy(self.model), tuple[str, ...]()
@@ -587,6 +642,15 @@ CAUSES = {
     },
     ValueState.PRE_CONTROL: {"NumbersImported"},
 }
+
+
+def written(event: Event) -> bytes:
+    """Write an event as the log would, but for its place there."""
+    return encode(Entry(1, event, Envelope(bytes(32), "tester"), 0, 0), bytes(32)).body
+
+
+def counts_of(state: State) -> dict[str, dict[ValueState, int]]:
+    return {each.id: each.counts() for each in state.sequences()}
 
 
 def accepted(accept: frozenset[Acceptance]) -> list[str]:

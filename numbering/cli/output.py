@@ -46,6 +46,9 @@ _IN_OUR_WORDS = {
     Hint.DEFINE_SERIES: "define it with `numbering series apply FILE.toml`",
     Hint.SEND_AGAIN_WITH_KEY: "run it again with the same --idempotency-key, if it had one",
     Hint.SEE_LOG: "the lines before this one have the cause",
+    Hint.ACCEPT_RUNNING_PERIOD: "if this is meant, run it again with --accept running_period",
+    Hint.ACCEPT_FAR_PERIOD: "if this is meant, run it again with --accept far_period",
+    Hint.RAISE_MAX_SKIPPED: "if this is meant, run it again with a --max-skipped of at least so many",
 }
 
 

@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from api import answers
+from api.imports import dry_run as try_import
 from api.registers import DEFAULT_COLUMN, MAX_REGISTER_BYTES, lines_of, numbers_of_csv, too_large
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
 from ledger.service import Ledger
-from numbering.cli.options import on_ledger
+from numbering.cli.effects import told_needs
+from numbering.cli.options import max_skipped_option, on_ledger
 from numbering.cli.output import Answer, Unreadable, note, problem, say_line, say_table, visible
 from numbering.cli.session import Session
 from numbering.exits import REJECTED
@@ -41,25 +43,36 @@ of a sequence continues above its highest. The exit code is 1 when a row does no
 @click.option("--column", default=DEFAULT_COLUMN, show_default=True, help="The column that holds the numbers.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be done, and write nothing.")
 @click.option("--skip-bad", is_flag=True, help="Import the rows that fit, though others do not.")
+@max_skipped_option
 @on_ledger(writes=True)
 def import_register(
-    session: Session, file: Path, codes: tuple[str, ...], column: str, *, dry_run: bool, skip_bad: bool
+    session: Session,
+    file: Path,
+    codes: tuple[str, ...],
+    column: str,
+    *,
+    dry_run: bool,
+    skip_bad: bool,
+    max_skipped: int | None,
 ) -> None:
     """Import the numbers of a CSV file.
 
     The file is UTF-8 and its first line names the columns, which commas, semicolons or tabs part. Either all rows are
-    imported, in one transaction, or none.
+    imported, in one transaction, or none. Into a sequence that has issued numbers, more than 1000 values, or a tenth of
+    those that are left, are skipped only with --max-skipped.
     """
 
-    async def imported(ledger: Ledger) -> tuple[Answer, bool]:
+    async def imported(ledger: Ledger, limit: int | None) -> tuple[Answer, bool]:
         register = await ledger.register(codes)
         digest = await asyncio.to_thread(_read, register, file, column)
         position = await ledger.drop_held(register)
-        command = register.command(skip_bad=skip_bad)
+        command = register.command(skip_bad=skip_bad or dry_run, max_skipped=limit)
         if dry_run:
-            told = answers.imported(register.rows, command, position)
-            return told | {"dry_run": True}, bool(command.bad) and not skip_bad
+            told = await try_import(ledger, register.rows, command)
+            return told, bool(told["needs"]) or (bool(command.bad) and not skip_bad)
         arguments = {"file": digest, "series": codes, "column": column, "skip_bad": str(skip_bad)}
+        if max_skipped is not None:
+            arguments["max_skipped"] = str(max_skipped)
         try:
             outcome = await session.execute(ledger, "import", arguments, command)
         except Rejection as refusal:
@@ -72,7 +85,11 @@ def import_register(
         await asyncio.to_thread(_read, register, file, column)
         return answers.imported_again(register, outcome), False
 
-    told, is_finding = session.read(imported)
+    try:
+        told, is_finding = session.read(lambda ledger: imported(ledger, max_skipped))
+    except Rejection as why:
+        needs = session.asked(why, is_bounded=max_skipped is not None)
+        told, is_finding = session.read(lambda ledger: imported(ledger, needs.max_skipped))
     session.tell(told, _show)
     if is_finding:
         raise SystemExit(REJECTED)
@@ -137,7 +154,9 @@ def _show(told: Answer) -> None:
 def _summary(told: Answer) -> str:
     counted = f"{told['rows']} rows: {told['fit']} fit, {len(told['rejected'])} rejected"
     if told.get("dry_run"):
-        return f"{counted}; a dry run, nothing was written"
+        skipped, needs = told["effect"]["skipped"], told_needs(told["needs"])
+        counted = f"{counted}; {skipped} values would be skipped" if skipped else counted
+        return f"{counted}; a dry run, nothing was written{f'; to carry it out, add {needs}' if needs else ''}"
     if "code" in told:
         return f"{counted}; nothing was written"
     return f"{counted}; {told['fit']} numbers imported at position {told['position']}"

@@ -6,6 +6,8 @@ guards, so that the refusal can tell the whole effect in numbers.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
+from typing import TypeVar
 
 from ledger.domain import calendar
 from ledger.domain.acceptance import MAX_FREELY_SKIPPED, MAX_MONTHS_AHEAD, Acceptance, Needs
@@ -13,8 +15,8 @@ from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
     AdjustSequence,
     Assign,
+    BaseCommand,
     ClosePeriod,
-    Decidable,
     Import,
     OpenPeriod,
     ResetSequence,
@@ -35,6 +37,8 @@ Beginning = OpenPeriod | ResetSequence
 Skipping = AdjustSequence | Assign | Import
 Act = Ending | Beginning | Skipping
 
+Asked = TypeVar("Asked", bound=BaseCommand)
+
 ENOUGH = 2**53 - 1  # values: more than any sequence holds
 
 
@@ -52,7 +56,7 @@ def accepted(state: State, command: Act, events: list[Event], now: int) -> list[
     return events
 
 
-def accepting(command: Decidable, needs: Needs | None = None) -> Decidable:
+def accepting(command: Asked, needs: Needs | None = None) -> Asked:
     """Returns the command with all that it `needs`, or with all that there is to accept."""
     match command:
         case AdjustSequence() | Assign() | Import():
@@ -126,10 +130,14 @@ def _told_skips(skipped: Mapping[str, Ranges], effect: Effect) -> str:
 
 
 def _closed_early(state: State, events: list[Event], now: int) -> str | None:
-    """Say that the period is still running: it is today's in the zone of the series, or a later one."""
+    """Say that the period is still running: it is today's in the zone of the series, or a later one.
+
+    A sequence that issues no more numbers, because its series is retired or counts otherwise now, is over.
+    """
     closed = next(event for event in events if isinstance(event, PeriodClosed))
     series = state.series(closed.series, closed.series_version)
-    if closed.period < _today(series, now):
+    known = state.sequence(closed.sequence)
+    if closed.period < _today(series, now) or (known is not None and state.is_over(known)):
         return None
     return f"period {closed.period} of sequence {closed.sequence} {_told_end(series, closed.period)}"
 
@@ -149,11 +157,10 @@ def _check_running(state: State, command: Ending, events: list[Event], now: int,
     if running is None or Acceptance.RUNNING_PERIOD in command.accept:
         return
     effect = effect_of(state, events, now)
-    before, after = effect.left
-    happened = (
-        f"{running}, and the {before - after} values that are left in {len(effect.sequences)} of its sequences could "
-        "not be issued any more; nothing was done"
-    )
+    lost = f"the {effect.left[0] - effect.left[1]} values that are left in it"
+    if isinstance(command, RetireSeries):
+        lost = f"{lost}, in {len(effect.sequences)} sequences, and those of sequences that have not begun,"
+    happened = f"{running}: {lost} could not be issued any more; nothing was done"
     needs = Needs((Acceptance.RUNNING_PERIOD,))
     raise _Needed(Code.ACCEPTANCE_NEEDED, happened, Hint.ACCEPT_RUNNING_PERIOD, needs, effect)
 
@@ -168,7 +175,8 @@ def _told_end(series: Series, period: str) -> str:
         return "never ends"
     following = calendar.following(period, reset, start)
     first = calendar.first_day(following, reset, start) if following else None
-    return f"is not over before {first.isoformat()}" if first else "is not over"
+    last = first - timedelta(days=1) if first else calendar.LAST_DATE
+    return f"runs until {last.isoformat()}"
 
 
 # Beginning
