@@ -70,6 +70,10 @@ class Judge:
             return f"it cannot be judged: {error!r}"
         return found
 
+    def begin(self, state: State) -> None:
+        """Judge another command, on a state that the caller folds; the one before was finished."""
+        self.state, self._last = state, None
+
     def finish(self, *, is_cut: bool = False) -> str | None:
         """Say what is wrong with the last command, when the log ends, or a restore cuts it there.
 
@@ -83,22 +87,22 @@ class Judge:
 
     def judge(self, entry: Entry) -> str | None:
         """Say what is wrong with the event that follows, which the caller folds into `state`."""
-        if entry.ordinal == 0:
+        if entry.ordinal == 0 and self._last is not None:
             found = self.finish(is_cut=isinstance(entry.event, RestoreFenced))
             if found:
                 return found
             self.begun = entry.position
         self.position = entry.position
         last, self._last = self._last, entry
-        return (
-            _flaw_of_next(last, entry) or flaw(self.state, entry.event, entry.recorded_at) or self._flaw_of_part(entry)
-        )
+        found = _flaw_of_next(last, entry) if last is not None or entry.ordinal else None
+        found = found or flaw(self.state, entry.event, entry.recorded_at)
+        if found or type(entry.event) is NumbersReserved:  # nearly half of all, which promise nothing
+            return found
+        return self._flaw_of_part(entry)
 
     def _flaw_of_part(self, entry: Entry) -> str | None:
         """Note what an event promises of its command, and what it keeps."""
         match entry.event:
-            case NumbersReserved():  # nearly half of all
-                pass
             case NumbersConfirmed() as event:
                 if self._voided:
                     self._voided = [each for each in self._voided if not is_replacement(self.state, each[1], event)]

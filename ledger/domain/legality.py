@@ -34,6 +34,8 @@ __all__ = ["flaw"]
 
 def flaw(state: State, event: Event, recorded_at: int) -> str | None:
     """Say in words what is wrong with an event that is about to be folded onto `state`; None when it is legal."""
+    if type(event) is NumbersReserved and event.format <= state.format:  # nearly half of all
+        return reservations.flaw_of_reserved(state, event, recorded_at)
     return formats.flaw_of_event(state, event) or _flaw(state, event, recorded_at)
 
 

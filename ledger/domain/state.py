@@ -150,8 +150,12 @@ class State:
 
     def versions(self, code: str) -> tuple[Series, ...] | None:
         """Give every version of a series, the first first."""
-        found = self._series.get(code)
-        return self._base.versions(code) if found is None and self._base else found
+        state: State | None = self  # a loop, here and below: a branch is asked for every command, and calls cost
+        while state is not None:
+            if (found := state._series.get(code)) is not None:
+                return found
+            state = state._base
+        return None
 
     def series(self, code: str, version: int) -> Series:
         versions = self.versions(code)
@@ -188,8 +192,13 @@ class State:
         return self._base.first_used(code) if found is None and self._base else found
 
     def is_retired(self, code: str) -> bool:
-        found = self._retired.get(code)
-        return found if found is not None else self._base is not None and self._base.is_retired(code)
+        state: State | None = self
+        while state is not None:
+            found = state._retired.get(code)
+            if found is not None:
+                return found
+            state = state._base
+        return False
 
     def highest(self, series: Series) -> int:
         """Give the highest value that any sequence passed which counts as this version does; -1 for none."""
@@ -288,16 +297,23 @@ class State:
         return [versions[-1] for _, versions in sorted(self._all(lambda state: state._series).items())]
 
     def sequence(self, id: str) -> Sequence | None:
-        found = self._sequences.get(id)
-        return self._base.sequence(id) if found is None and self._base else found
+        state: State | None = self
+        while state is not None:
+            if (found := state._sequences.get(id)) is not None:
+                return found
+            state = state._base
+        return None
 
     def sequences(self) -> list[Sequence]:
         return list(self._all(lambda state: state._sequences).values())
 
     def reservation(self, token: str) -> Reservation | None:
-        if token in self._reservations:
-            return self._reservations[token]
-        return self._base.reservation(token) if self._base else None
+        state: State | None = self
+        while state is not None:
+            if token in state._reservations:
+                return state._reservations[token]
+            state = state._base
+        return None
 
     def reservations(self) -> list[Reservation]:
         return [one for one in self._all(lambda state: state._reservations).values() if one]

@@ -85,6 +85,7 @@ class Batch:
 
     def clear(self) -> None:
         self._branch = self._fold.state.branch()
+        self._judge = Judge() if self._self_check else None
         self._bytes = 0
         self._hash = self._fold.hash
         self._position = self._fold.position
@@ -208,13 +209,14 @@ class Batch:
         if not self._position and events and type(events[0]) is not FormatRaised:
             # A ledger begins at the newest format. That is of no command, and in nobody's answer.
             self._record([FormatRaised(NEWEST_FORMAT)], Envelope(FIRST_COMMAND, ACTOR))
-        judge = Judge(self._branch) if self._self_check else None
+        if judge := self._judge:
+            judge.begin(self._branch)
         entries = []
         for ordinal, event in enumerate(events):
             self._position += 1
             entry = Entry(self._position, event, envelope, ordinal, self.now)
             if judge and (flaw := judge.judge(entry)):
-                raise IllegalEvent(entry, flaw)
+                raise self._illegal(entry, flaw)
             record = encode(entry, self._hash)
             evolve(self._branch, event, self.now)
             self._hash = record.hash
@@ -222,9 +224,13 @@ class Batch:
             self.records.append(record)
             entries.append(entry)
         if judge and entries and (flaw := judge.finish()):
-            raise IllegalEvent(entries[-1], flaw)
+            raise self._illegal(entries[-1], flaw)
         self.entries += entries
         return tuple(entries)
+
+    def _illegal(self, entry: Entry, flaw: str) -> IllegalEvent:
+        self._judge = Judge()  # what the other was told of this command is not true of the next
+        return IllegalEvent(entry, flaw)
 
 
 def _name(of: Decidable | Together) -> str:

@@ -49,7 +49,7 @@ from ledger.domain.legality import flaw
 from ledger.domain.register import Register
 from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import ValueState
-from ledger.domain.series import DateOrder, Reuse, Series
+from ledger.domain.series import DateOrder, Dimension, Reuse, Series
 from tests.given import GAPLESS, LETTER, LETTER_KEY, NOW, PLAIN, RFA, RFA_KEY, SECOND, Story, series
 
 REASON = "so it was decided"
@@ -237,7 +237,7 @@ BY_HAND = [
             issue("LETTER", "T", LETTER_KEY),)),
 ]  # fmt: skip
 
-CLOSED = (ClosePeriod("PLAIN:-"),)
+UNUSED = (ClosePeriod("PLAIN:-"),)
 REOPEN = ReopenPeriod("PLAIN:-", REASON)
 
 BY_SEQUENCE = [
@@ -270,15 +270,15 @@ BY_SEQUENCE = [
         accounting=((ValueState.VOIDED, ((1, 1),)),)), ISSUED),
     Case("is false: not these values are VOIDED", PLAIN, ClosePeriod("PLAIN:-"), changed(
         accounting=((ValueState.CONFIRMED, ((1, 1),)), (ValueState.VOIDED, ((2, 2),)))), ISSUED),
-    Case("version 2 of series PLAIN is named", PLAIN, REOPEN, changed(series_version=2), CLOSED),
-    Case("series PLAIN is retired", PLAIN, REOPEN, before=CLOSED, meanwhile=(RetireSeries("PLAIN"),)),
-    Case("is reopened, and is not closed", PLAIN, REOPEN, before=CLOSED, meanwhile=(REOPEN,)),
-    Case("is reopened, and is not closed", PLAIN, REOPEN, changed(sequence="PLAIN:2025"), CLOSED),
-    Case("is reopened, and has passed 1 values", PLAIN, REOPEN, before=CLOSED, meanwhile=(
-        REOPEN, *ISSUED, *CLOSED)),
+    Case("version 2 of series PLAIN is named", PLAIN, REOPEN, changed(series_version=2), UNUSED),
+    Case("series PLAIN is retired", PLAIN, REOPEN, before=UNUSED, meanwhile=(RetireSeries("PLAIN"),)),
+    Case("is reopened, and is not closed", PLAIN, REOPEN, before=UNUSED, meanwhile=(REOPEN,)),
+    Case("is reopened, and is not closed", PLAIN, REOPEN, changed(sequence="PLAIN:2025"), UNUSED),
+    Case("is reopened, and has passed 1 values", PLAIN, REOPEN, before=UNUSED, meanwhile=(
+        REOPEN, *ISSUED, *UNUSED)),
     Case("is reopened, and was closed by a restore", SMALL, ReopenPeriod("SMALL:-", REASON), before=(
         ClosePeriod("SMALL:-"),), meanwhile=(ReopenPeriod("SMALL:-", REASON), Fence(1, NOW, 9, REASON))),
-    Case("the sequence is called 'PLAIN:-', and that of its", PLAIN, REOPEN, changed(period="2025"), CLOSED),
+    Case("is of no key in period -, and the event says otherwise", PLAIN, REOPEN, changed(period="2025"), UNUSED),
 ]  # fmt: skip
 
 RETIRED = (RetireSeries("PLAIN"),)
@@ -328,7 +328,51 @@ BY_RESTORE = [
     Case("period - of sequence PLAIN:- is closed", PLAIN, FENCE, before=ISSUED, meanwhile=(ClosePeriod("PLAIN:-"),)),
 ]  # fmt: skip
 
-CASES = [*RESERVED, *ENDED, *BY_HAND, *BY_SEQUENCE, *BY_SERIES, *BY_RESTORE]
+# Of a dimension that lost a value: its sequences stay what they are, and nothing new is of it.
+ORDERS = series("{CO}-PO-{SEQ:4}", "PO", dimensions={"CO": Dimension(values=("ABC", "DEF"))})
+YEARLY_ORDERS = series(
+    "{CO}-PO-{SEQ:4}-{YYYY}", "PO", dimensions={"CO": Dimension(values=("ABC", "DEF"))}, reset=Reset.YEARLY
+)
+ABC, DEF = {"CO": "ABC"}, {"CO": "DEF"}
+ABC_LOST = {"dimensions": {"CO": Dimension(values=("DEF",))}}
+BOTH_ISSUED = (issue("PO", "1", ABC), issue("PO", "2", DEF))
+NO_LONGER_ABC = (*BOTH_ISSUED, amend(ORDERS, **ABC_LOST))
+OTHER_ERA = (*BOTH_ISSUED, amend(ORDERS, template="PO-{SEQ:4}", dimensions={}, key=()))
+CLOSED = ClosePeriod("PO:ABC:-")
+FENCED_DEF = (issue("PO", "1", DEF), amend(YEARLY_ORDERS, **ABC_LOST), FENCE)
+LOST_ABC = Assign("ABC-PO-0003-2025", "D", REASON)
+BY_KEY = [
+    Case("PO:ABC:- is of ABC in period -, and", ORDERS, CLOSED, changed(key=("DEF",)), NO_LONGER_ABC),
+    Case("PO:ABC:- is of ABC in period -, and", ORDERS, CLOSED, changed(key=()), NO_LONGER_ABC),
+    Case("PO:ABC:- is of ABC in period -, and", ORDERS, CLOSED, changed(period="2025"), NO_LONGER_ABC),
+    Case("is closed as 1 to 1, and went from 1 to 0", ORDERS, CLOSED, changed(sequence="PO:DEF:-", key=("DEF",)), (
+        issue("PO", "1", ABC), amend(ORDERS, **ABC_LOST))),
+    Case("the key's CO is 'XYZ'", ORDERS, CLOSED, changed(sequence="PO:XYZ:-", key=("XYZ",)), NO_LONGER_ABC),
+    Case("the sequence is called 'PO:ABC:1'", ORDERS, ClosePeriod("PO:DEF:-"), changed(sequence="PO:ABC:1"),
+        NO_LONGER_ABC),
+    Case("version 2 of series PO does not count in sequence PO:ABC:-", ORDERS, CLOSED, changed(series_version=2),
+        OTHER_ERA),
+    Case("is false: not these values are CONFIRMED", ORDERS, CLOSED, changed(
+        accounting=((ValueState.CANCELLED, ((1, 1),)),)), NO_LONGER_ABC),
+    Case("the key's CO is 'ABC'", ORDERS, Reserve("PO", "T", ABC), before=BOTH_ISSUED, meanwhile=(
+        amend(ORDERS, **ABC_LOST),), forge=numbered(series_version=2)),
+    Case("the key's CO is 'ABC'", ORDERS, AdjustSequence("PO:ABC:-", 5, REASON), changed(series_version=2),
+        BOTH_ISSUED, (amend(ORDERS, **ABC_LOST),)),
+    Case("the key's CO is 'ABC'", ORDERS, imported(ORDERS, "ABC-PO-0005"), changed(series_version=2), BOTH_ISSUED, (
+        amend(ORDERS, **ABC_LOST),)),
+    Case("the key's CO is 'XYZ'", ORDERS, FENCE, changed(sequence="PO:XYZ:-", key=("XYZ",)), (
+        issue("PO", "2", DEF), amend(ORDERS, **ABC_LOST)), event=1),
+    Case("PO:ABC:- is of ABC in period -, and", ORDERS, FENCE, changed(key=("DEF",)), NO_LONGER_ABC, event=1),
+    # A number of before, which a restore passed over, may begin its sequence by hand: no other key does.
+    Case("the key's CO is 'XYZ'", YEARLY_ORDERS, LOST_ABC, changed(sequence="PO:XYZ:2025", key=("XYZ",)), FENCED_DEF,
+        event=0),
+    Case("the key's CO is 'ABC'", YEARLY_ORDERS, LOST_ABC, changed(sequence="PO:DEF:2025"),
+        FENCED_DEF, event=0),
+    Case("the key's CO is 'ABC'", YEARLY_ORDERS, OpenPeriod("PO", "2027", DEF), changed(
+        sequence="PO:ABC:2027", key=("ABC",)), FENCED_DEF, event=0),
+]  # fmt: skip
+
+CASES = [*RESERVED, *ENDED, *BY_HAND, *BY_SEQUENCE, *BY_SERIES, *BY_RESTORE, *BY_KEY]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{type(case.command).__name__}: {case.words}")

@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from ledger.domain.events import ReservationFenced, RestoreFenced, SequenceFenced
-from ledger.domain.judgements.places import flaw_of_known, flaw_of_open, flaw_of_place
+from ledger.domain.judgements.places import flaw_of_known, flaw_of_open, flaw_of_sequence
 from ledger.domain.judgements.reservations import flaw_of_end, not_open
 from ledger.domain.judgements.values import bounds_of
 from ledger.domain.ranges import Ranges
@@ -41,7 +41,11 @@ def _sequence_fenced(state: State, event: SequenceFenced) -> str | None:
     if flaw:
         return flaw
     series = state.series(event.series, event.series_version)
-    return flaw_of_place(series, event) or flaw_of_open(state, series, event) or _flaw_of_passed(state, series, event)
+    return (
+        flaw_of_sequence(state, series, event)
+        or flaw_of_open(state, series, event)
+        or _flaw_of_passed(state, series, event)
+    )
 
 
 def _flaw_of_passed(state: State, series: Series, event: SequenceFenced) -> str | None:

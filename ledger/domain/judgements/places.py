@@ -1,7 +1,12 @@
-"""Whether an event is about a sequence that there is: its series and version, its key, period and id."""
+"""Whether an event is about a sequence that there is: its series and version, its key, period and id.
+
+An amendment may take from a dimension the values that earlier sequences are of, so a key is judged by the versions
+that it can be of. What prints numbers is judged by the version that it names (`flaw_of_place`). A sequence that has
+begun is what it began as, whatever its series has become since (`flaw_of_sequence`). And a sequence begins for a key
+of the present version, or for one of an earlier version where that may be (`flaw_of_beginning`).
+"""
 
 from datetime import date
-from functools import lru_cache
 
 from ledger.domain import calendar
 from ledger.domain.calendar import Reset
@@ -10,6 +15,7 @@ from ledger.domain.series import Series
 from ledger.domain.state import State
 
 __all__ = [
+    "flaw_of_beginning",
     "flaw_of_begun",
     "flaw_of_date",
     "flaw_of_known",
@@ -17,6 +23,7 @@ __all__ = [
     "flaw_of_period",
     "flaw_of_place",
     "flaw_of_present",
+    "flaw_of_sequence",
 ]
 
 CACHED = 65_536  # numberings of sequences, days and attributes
@@ -44,14 +51,59 @@ def flaw_of_present(state: State, code: str, version: int) -> str | None:
     return f"series {code} is retired" if state.is_retired(code) else None
 
 
+def flaw_of_sequence(state: State, series: Series, place: Place) -> str | None:
+    """Say whether what happens to a sequence as a whole names the one that there is, or one that may begin.
+
+    `series` is the version that the event names, of the sequence's era. It may declare the key's values no longer.
+    """
+    sequence = state.sequence(place.sequence)
+    if sequence is None:
+        return flaw_of_beginning(state, series, place)
+    if (place.series, series.era) != (sequence.series, sequence.era):
+        return f"version {series.version} of series {place.series} does not count in sequence {sequence.id}"
+    if (place.key, place.period) == (sequence.key, sequence.period):
+        return None
+    key = ", ".join(sequence.key) or "no key"
+    return f"sequence {sequence.id} is of {key} in period {sequence.period}, and the event says otherwise"
+
+
+def flaw_of_beginning(state: State, series: Series, place: Place) -> str | None:
+    """Say whether a sequence may begin so: for a key of this version, or for one of an earlier version of its era.
+
+    The latter only behind a fence: a number that the lost events may have given out is given by hand as it was printed
+    then, and that begins its sequence.
+    """
+    flaw = flaw_of_place(series, place)
+    if flaw is None or not state.passed_over(series, place.period):
+        return flaw
+    alike = (each for each in state.printing(series.code) if each.era == series.era)
+    return None if any(flaw_of_place(each, place) is None for each in alike) else flaw
+
+
 def flaw_of_place(series: Series, place: Place) -> str | None:
     """Say whether id, key and period agree; what prints numbers as well says its date and attributes."""
     if isinstance(place, Numbering):
-        return _flaw_of_numbering(series, place)
+        return _flaw_of_known_numbering(series, place)
     return _flaw_of_sequence(series, place.sequence, place.key, place.period) or flaw_of_period(series, place.period)
 
 
-@lru_cache(maxsize=CACHED)  # the same is asked for every number of a sequence on one day
+# The numberings that were judged legal, with their series, by identity: all numbers of a sequence on one day share one,
+# and to hash it takes as long as all the rest that is asked of a reservation.
+_legal: dict[int, tuple[Series, Numbering]] = {}
+
+
+def _flaw_of_known_numbering(series: Series, numbering: Numbering) -> str | None:
+    known = _legal.get(id(numbering))
+    if known is not None and known[0] is series and known[1] is numbering:
+        return None
+    flaw = _flaw_of_numbering(series, numbering)
+    if flaw is None:
+        if len(_legal) >= CACHED:
+            _legal.clear()
+        _legal[id(numbering)] = series, numbering
+    return flaw
+
+
 def _flaw_of_numbering(series: Series, numbering: Numbering) -> str | None:
     return _flaw_of_sequence(series, numbering.sequence, numbering.key, numbering.period) or flaw_of_date(
         series, numbering.period, numbering.document_date, numbering.attributes

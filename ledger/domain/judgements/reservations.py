@@ -18,7 +18,7 @@ from ledger.domain.ranges import Ranges, bitmap_of
 from ledger.domain.series import DateOrder, Series
 from ledger.domain.state import Reservation, State
 
-__all__ = ["flaw_of_date_order", "flaw_of_end", "flaw_of_event", "not_open"]
+__all__ = ["flaw_of_date_order", "flaw_of_end", "flaw_of_event", "flaw_of_reserved", "not_open"]
 
 
 # That a restore ended a reservation is judged with the fence.
@@ -28,7 +28,7 @@ Judged = NumbersReserved | NumbersConfirmed | ReservationCancelled | Reservation
 def flaw_of_event(state: State, event: Judged, recorded_at: int) -> str | None:
     match event:
         case NumbersReserved():
-            return _reserved(state, event, recorded_at)
+            return flaw_of_reserved(state, event, recorded_at)
         case NumbersConfirmed():
             return _confirmed(state, event, recorded_at)
         case ReservationCancelled():
@@ -41,19 +41,23 @@ def flaw_of_event(state: State, event: Judged, recorded_at: int) -> str | None:
             assert_never(event)
 
 
-def _reserved(state: State, event: NumbersReserved, recorded_at: int) -> str | None:
+def flaw_of_reserved(state: State, event: NumbersReserved, recorded_at: int) -> str | None:
     numbering = event.numbering
-    flaw = flaw_of_present(state, numbering.series, numbering.series_version)
-    if flaw:
-        return flaw
-    series = state.series_now(numbering.series)
-    return (
-        flaw_of_place(series, numbering)
-        or flaw_of_open(state, series, numbering)
-        or flaw_of_date_order(state, series, numbering)
-        or _flaw_of_token(state, event, recorded_at)
-        or flaw_of_new(state, series, numbering, event.ranges)
-    )
+    versions = state.versions(numbering.series)
+    if not versions or versions[-1].version != numbering.series_version or state.is_retired(numbering.series):
+        return flaw_of_present(state, numbering.series, numbering.series_version)
+    series, sequence = versions[-1], state.sequence(numbering.sequence)
+    flaw = flaw_of_place(series, numbering)
+    if not flaw and (sequence is None or sequence.closed):
+        flaw = flaw_of_open(state, series, numbering)
+    if not flaw and series.definition.date_order is not DateOrder.NONE:
+        flaw = flaw_of_date_order(state, series, numbering)
+    flaw = flaw or _flaw_of_token(state, event, recorded_at)
+    if not flaw and sequence is not None and len(event.ranges) == 1:
+        ((first, last),) = event.ranges
+        if sequence.high_water + 1 == first <= last <= series.max_value:
+            return None  # nearly always
+    return flaw or flaw_of_new(state, series, numbering, event.ranges)
 
 
 def flaw_of_date_order(state: State, series: Series, numbering: Numbering) -> str | None:

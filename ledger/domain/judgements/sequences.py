@@ -4,7 +4,15 @@ from typing import assert_never
 
 from ledger.domain.calendar import Reset
 from ledger.domain.events import PeriodClosed, PeriodOpened, PeriodReopened, SequenceAdjusted, SequenceReset
-from ledger.domain.judgements.places import flaw_of_known, flaw_of_open, flaw_of_period, flaw_of_place, flaw_of_present
+from ledger.domain.judgements.places import (
+    flaw_of_beginning,
+    flaw_of_known,
+    flaw_of_open,
+    flaw_of_period,
+    flaw_of_place,
+    flaw_of_present,
+    flaw_of_sequence,
+)
 from ledger.domain.judgements.values import bounds_of, flaw_of_ranges, flaw_of_skipped
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
@@ -37,7 +45,7 @@ def _reset(state: State, event: SequenceReset) -> str | None:
     if flaw:
         return flaw
     series = state.series_now(event.series)
-    return _flaw_of_never(series) or flaw_of_place(series, event) or _flaw_of_first(state, series, event)
+    return _flaw_of_never(series) or flaw_of_beginning(state, series, event) or _flaw_of_first(state, series, event)
 
 
 def _flaw_of_never(series: Series) -> str | None:
@@ -87,7 +95,11 @@ def _closed(state: State, event: PeriodClosed) -> str | None:
     if flaw:
         return flaw
     series = state.series(event.series, event.series_version)
-    return flaw_of_place(series, event) or flaw_of_open(state, series, event) or _flaw_of_frozen(state, series, event)
+    return (
+        flaw_of_sequence(state, series, event)
+        or flaw_of_open(state, series, event)
+        or _flaw_of_frozen(state, series, event)
+    )
 
 
 def _flaw_of_frozen(state: State, series: Series, event: PeriodClosed) -> str | None:
@@ -121,4 +133,4 @@ def _reopened(state: State, event: PeriodReopened) -> str | None:
     passed = sum(sequence.counts().values())
     if passed:
         return f"{what} is reopened, and has passed {passed} values"
-    return flaw_of_place(state.series_now(event.series), event)
+    return flaw_of_sequence(state, state.series_now(event.series), event)

@@ -43,7 +43,7 @@ def flaw_of_new(state: State, series: Series, numbering: Numbering, ranges: Rang
     """Say whether values may be reserved: those that were released, and those that follow the high water."""
     start, high_water = bounds_of(state, series, numbering.sequence)
     if len(ranges) == 1 and high_water + 1 == ranges[0][0] <= ranges[0][1] <= series.max_value:
-        return None  # nearly always
+        return None
     flaw = flaw_of_ranges(ranges, start, series.max_value)
     sequence = state.sequence(numbering.sequence)
     if flaw or sequence is None:
