@@ -26,6 +26,7 @@ __all__ = [
     "LongTable",
     "Unreadable",
     "fail",
+    "is_terminal",
     "note",
     "problem",
     "progress",
@@ -190,6 +191,11 @@ def fail(error: Rejection | Fault, *, json: bool = False) -> NoReturn:
 def note(text: str) -> None:
     """One line for people, beside the answer."""
     click.echo(f"numbering: {_encodable(visible(text))}", err=True)
+
+
+def is_terminal() -> bool:
+    """Say whether somebody reads what is noted, and can answer a question."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def visible(text: str) -> str:

@@ -27,7 +27,7 @@ from ledger.system import RandomIds
 from ledger.writer import Outcome
 from numbering.cli.caller import actor
 from numbering.cli.effects import say_effect
-from numbering.cli.output import Answer, fail, note, say_json
+from numbering.cli.output import Answer, fail, is_terminal, note, say_json
 from numbering.exits import INTERRUPTED, REJECTED
 from numbering.settings import Settings
 from numbering.wiring import Node
@@ -128,7 +128,7 @@ class Session:
         Raises `why` again where nobody can be asked, or the command has set the bound that it would exceed.
         """
         needs = needs_in(why)
-        if needs is None or is_bounded or self.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if needs is None or is_bounded or self.json or not is_terminal():
             raise why
         note(why.happened)
         effect = why.members["effect"]
