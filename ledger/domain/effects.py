@@ -158,10 +158,7 @@ class Effect:
     def afterwards(self) -> Iterator[str]:
         """Yields what can no longer be done when the command has been carried out."""
         if self.skipped:
-            yield (
-                f"{self.skipped} skipped values are in no order any more: only assign and import, of a series that "
-                "allows it, can still take one"
-            )
+            yield f"{self.skipped} skipped values are not issued any more, except by assign or import"
         for each in self.series[:MAX_TOLD]:
             yield from _after_series(each)
         closed = [each for each in self.sequences if each.closed == (False, True)]
