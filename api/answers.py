@@ -12,6 +12,7 @@ from api.sequence_answers import (
     gaps,
     period_closed,
     period_opened,
+    period_reopened,
     sequence_adjusted,
     sequence_answer,
     sequence_reset,
@@ -35,6 +36,7 @@ from ledger.domain.events import (
     SequenceEvent,
     SeriesAmended,
     SeriesDefined,
+    SeriesReopened,
     SeriesRetired,
 )
 from ledger.domain.history import ReservationHistory
@@ -45,6 +47,7 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
 from ledger.domain.template import Frame
+from ledger.domain.trial import Trial
 from ledger.views import Preview, SeriesView
 from ledger.writer import Outcome
 
@@ -68,6 +71,7 @@ __all__ = [
     "number_history",
     "period_closed",
     "period_opened",
+    "period_reopened",
     "previewed",
     "reserved",
     "sequence_adjusted",
@@ -75,7 +79,9 @@ __all__ = [
     "sequence_reset",
     "sequences_answer",
     "series_answer",
+    "series_reopened",
     "series_retired",
+    "tried",
     "voided",
 ]
 
@@ -203,6 +209,16 @@ def series_retired(outcome: Outcome, state: State) -> Answer:
     return series_answer(SeriesView(state.series(event.series, event.series_version), True, outcome.position))
 
 
+def series_reopened(outcome: Outcome, state: State) -> Answer:
+    event = event_of(SeriesReopened, outcome.events)
+    return series_answer(SeriesView(state.series(event.series, event.series_version), False, outcome.position))
+
+
+def tried(trial: Trial, position: int) -> Answer:
+    """Tell what a command would do, and what it needs beside what it says."""
+    return {"dry_run": True, "needs": trial.needs.told(), "effect": trial.effect.told(), "position": position}
+
+
 class Done(StrEnum):
     """What became of a series that was to be defined or amended."""
 
@@ -220,7 +236,7 @@ def applied(asked: Sequence[Series], outcome: Outcome, state: State) -> list[tup
                 done[series.code] = series, Done.DEFINED
             case SeriesAmended(series=series):
                 done[series.code] = series, Done.AMENDED
-            case MaximumAdjusted() | SeriesRetired() | PeriodOpened() | SequenceEvent():
+            case MaximumAdjusted() | SeriesRetired() | SeriesReopened() | PeriodOpened() | SequenceEvent():
                 pass
             case ReservationEvent() | NumberEvent() | LedgerEvent():
                 pass

@@ -1,19 +1,21 @@
 """`POST /v1/batch`: many commands in one request, in order; each by itself, or with `atomic` all or none."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from itertools import groupby
 from typing import NamedTuple, assert_never
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from api import answers
 from api.operations import OPERATIONS, Making, Operation, status_of
 from api.problems import problem_document
 from api.requests import body_of, envelope_of, flaw_of_header
 from api.responses import json_response
-from api.schemas import MAX_COMMANDS, BatchBody, checked, parse
+from api.schemas import MAX_COMMANDS, ActBody, BatchBody, checked, parse
 from ledger.codec import command_id
 from ledger.domain.commands import Command, DefineSeries, Envelope, Issue, Reserve
 from ledger.domain.decisions.series import MAX_DEFINED
@@ -49,6 +51,16 @@ class Item(NamedTuple):
     operation: Operation
     command: Command
     envelope: Envelope
+    is_dry_run: bool = False
+
+
+class Tried(NamedTuple):
+    """What a dry run tells."""
+
+    answer: Answer
+
+
+End = Outcome | Tried | Rejection | Fault
 
 
 def batch_routes(ledger: Ledger, default_ttl_seconds: int) -> list[Route]:
@@ -70,10 +82,11 @@ async def carry_out(ledger: Ledger, asked: BatchBody, envelope: Envelope, making
     """
     items = [_item(index, given, envelope, making) for index, given in enumerate(asked.commands)]
     _check_size(items)
-    if envelope.idempotency_key is not None:
+    if envelope.idempotency_key is not None and not _are_tried(items):
         places = (_envelope_at(place, envelope, making.ids) for place in range(MAX_COMMANDS))
         await ledger.check_key(envelope, [each.command_id for each in places])
-    ended = await (_together(ledger, items, envelope) if asked.atomic else _each(ledger, items))
+    carry_out_all = _try_together if _are_tried(items) else _together
+    ended = await (carry_out_all(ledger, items, envelope) if asked.atomic else _each(ledger, items))
     outcomes = [each for each in ended if isinstance(each, Outcome)]
     replayed = bool(outcomes) and all(each.replayed for each in outcomes)
     told = _tell(items, ended, ledger.state)
@@ -97,29 +110,73 @@ def _check_size(items: list[Item | Rejection]) -> None:
         raise Rejection.invalid("commands", f"define {defined} series, and a batch {MAX_DEFINED} at most; split it")
 
 
-def _marked(answer: Answer, end: Outcome | Rejection | Fault) -> Answer:
+def _marked(answer: Answer, end: End) -> Answer:
     return answer | {"replayed": True} if isinstance(end, Outcome) and end.replayed else answer
 
 
-async def _each(ledger: Ledger, items: list[Item | Rejection]) -> list[Outcome | Rejection | Fault]:
+def _are_tried(items: Sequence[Item | Rejection]) -> bool:
+    """Say whether nothing that a batch holds would write anything: it is a dry run as a whole."""
+    return all(item.is_dry_run for item in items if isinstance(item, Item))
+
+
+async def _each(ledger: Ledger, items: list[Item | Rejection]) -> list[End]:
+    """Carry out the commands in order; one that is only tried out sees what those before it have done."""
+    ended = list[End]()
+    for is_dry_run, group in groupby(items, lambda item: isinstance(item, Item) and item.is_dry_run):
+        some = list(group)
+        ended += await (_tried(ledger, some) if is_dry_run else _executed(ledger, some))
+    return ended
+
+
+async def _executed(ledger: Ledger, items: list[Item | Rejection]) -> list[End]:
     sound = [item for item in items if isinstance(item, Item)]
     ended = iter(await ledger.execute_each((item.command, item.envelope) for item in sound))
     return [next(ended) if isinstance(item, Item) else item for item in items]
 
 
-async def _together(ledger: Ledger, items: list[Item | Rejection], envelope: Envelope) -> list[Outcome]:
+async def _tried(ledger: Ledger, items: list[Item | Rejection]) -> list[End]:
+    ended = list[End]()
+    for item in items:
+        assert isinstance(item, Item)
+        try:
+            (trial,) = await ledger.try_out([item.command])
+            ended.append(Tried(answers.tried(trial, ledger.position)))
+        except (Rejection, Fault) as why:
+            ended.append(why)
+    return ended
+
+
+async def _together(ledger: Ledger, items: list[Item | Rejection], envelope: Envelope) -> list[End]:
+    sound = _sound(items)
+    if any(item.is_dry_run for item in sound):
+        raise Rejection.invalid("commands", "must all have dry_run, or none, where the batch is atomic; split it")
+    parts = [(item.command, item.envelope) for item in sound]
+    return list((await ledger.execute_together(parts, envelope)).parts)
+
+
+async def _try_together(ledger: Ledger, items: list[Item | Rejection], _: Envelope) -> list[End]:
+    """Try out all commands of an atomic batch, each after those before it."""
+    trials = await ledger.try_out([item.command for item in _sound(items)])
+    return [Tried(answers.tried(trial, ledger.position)) for trial in trials]
+
+
+def _sound(items: Iterable[Item | Rejection]) -> list[Item]:
+    """Give all commands of an atomic batch; raises the first that cannot be read."""
     sound = []
     for index, item in enumerate(items):
         if isinstance(item, Rejection):
             raise item.of_all(index)
-        sound.append((item.command, item.envelope))
-    return list((await ledger.execute_together(sound, envelope)).parts)
+        sound.append(item)
+    return sound
 
 
-def _tell(items: list[Item | Rejection], ended: Sequence[Outcome | Rejection | Fault], state: State) -> list[Answer]:
+def _tell(items: list[Item | Rejection], ended: Sequence[End], state: State) -> list[Answer]:
     """Answer each command as its own endpoint would, with the status; without numbers beyond what a request carries."""
     left, told = MAX_NUMBERS, list[Answer]()
     for index, (item, end) in enumerate(zip(items, ended, strict=True)):
+        if isinstance(end, Tried):
+            told.append({"status": 200, **end.answer})
+            continue
         if isinstance(item, Rejection) or not isinstance(end, Outcome):
             told.append(_refused(index, end))
             continue
@@ -175,10 +232,12 @@ def _read(index: int, given: object, envelope: Envelope, making: Making) -> Item
     operation = _operation(fields.pop("op", None))
     own_key = fields.pop(KEY, None)
     name = _text(operation.names, fields.pop(operation.names, None)) if operation.names else ""
-    command = operation.command(checked(operation.body, fields), name, making)
+    body = checked(operation.body, fields)
+    command = operation.command(body, name, making)
+    is_dry_run = isinstance(body, ActBody) and body.dry_run
     if own_key is None:
-        return Item(operation, command, _envelope_at(index, envelope, making.ids))
-    return Item(operation, command, _envelope_of(operation, _key(own_key), given, envelope))
+        return Item(operation, command, _envelope_at(index, envelope, making.ids), is_dry_run)
+    return Item(operation, command, _envelope_of(operation, _key(own_key), given, envelope), is_dry_run)
 
 
 def _operation(name: object) -> Operation:

@@ -2,9 +2,11 @@
 
 import asyncio
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Event
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,12 +18,13 @@ from api.registers import MAX_REGISTER_BYTES, OPTIONS, Columns, rows_of_csv
 from api.requests import body_of, envelope_of
 from api.responses import json_response
 from api.schemas import ImportBody, checked, parse
-from ledger.domain.commands import Envelope
+from ledger.domain.commands import Envelope, Import
 from ledger.domain.register import Register, RegisterRow
 from ledger.domain.rejection import Code, Rejection
+from ledger.queries import Queries
 from ledger.service import Ledger
 
-__all__ = ["import_routes"]
+__all__ = ["dry_run", "import_routes"]
 
 COLUMNS = dict(zip(Columns._fields, OPTIONS, strict=True))
 SWITCHES = {"true": True, "1": True, "": True, "false": False, "0": False}
@@ -46,9 +49,11 @@ async def _import(ledger: Ledger, asked: "_Asked", envelope: Envelope) -> Respon
     register = await ledger.register(options.series)
     await _in_thread(register, asked)
     position = await ledger.drop_held(register)
-    command = await asyncio.to_thread(register.command, skip_bad=options.skip_bad)
+    command = await asyncio.to_thread(
+        register.command, skip_bad=options.skip_bad or options.dry_run, max_skipped=options.max_skipped
+    )
     if options.dry_run:
-        return json_response(answers.imported(register, command, position) | {"dry_run": True})
+        return json_response(await dry_run(ledger, register, command))
     try:
         outcome = await ledger.execute(command, envelope)
     except Rejection as refusal:
@@ -60,6 +65,12 @@ async def _import(ledger: Ledger, asked: "_Asked", envelope: Envelope) -> Respon
     register = await ledger.register_again(options.series, outcome)
     await _in_thread(register, asked)
     return json_response(answers.imported_again(register, outcome), replayed=True)
+
+
+async def dry_run(ledger: Queries, register: Register, command: Import) -> dict[str, Any]:
+    """Tell what an import of the rows that fit would do."""
+    (trial,) = await ledger.try_out([command])
+    return answers.imported(register, command, ledger.position) | answers.tried(trial, ledger.position)
 
 
 async def _in_thread(register: Register, asked: "_Asked") -> None:
@@ -91,8 +102,10 @@ def _asked(request: Request, body: bytes) -> _Asked:
         if flaw.code is Code.MALFORMED_JSON:
             raise Rejection(flaw.code, f"{flaw.detail}; send a CSV with Content-Type: text/csv") from None
         raise
-    if query.keys() - {"dry_run", "skip_bad"}:
-        raise Rejection.invalid("query", "may hold dry_run and skip_bad beside JSON; the rest is in the body")
+    if query.keys() - {"dry_run", "skip_bad", "max_skipped"}:
+        raise Rejection.invalid(
+            "query", "may hold dry_run, skip_bad and max_skipped beside JSON; the rest is in the body"
+        )
     return _Asked(checked(ImportBody, parsed.model_dump() | query), None, Columns())
 
 
@@ -106,12 +119,20 @@ def _query(request: Request) -> dict[str, object]:
             if value.lower() not in SWITCHES:
                 raise Rejection.invalid(name, "must be true or false")
             given[name] = SWITCHES[value.lower()]
+        elif name == "max_skipped":
+            given["max_skipped"] = _whole(name, value)
         elif name in OPTIONS:
             given[name] = value
         else:
-            known = ", ".join(("series", *OPTIONS, "dry_run", "skip_bad"))
+            known = ", ".join(("series", *OPTIONS, "dry_run", "skip_bad", "max_skipped"))
             raise Rejection.invalid(name[:100], f"is not a known option; known are {known}")
     return given
+
+
+def _whole(name: str, value: str) -> int:
+    if not re.fullmatch(r"\d{1,16}", value, re.ASCII):
+        raise Rejection.invalid(name, "must be a whole number")
+    return int(value)
 
 
 def _read(register: Register, asked: _Asked, gone: Event) -> None:

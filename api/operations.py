@@ -18,14 +18,15 @@ from api.schemas import (
     CancelBody,
     ClosePeriodBody,
     ConfirmBody,
+    DefineSeriesBody,
     ExtendBody,
     IssueBody,
     LinkBody,
     OpenPeriodBody,
+    ReopenBody,
     ReserveBody,
     ResetSequenceBody,
     RetireSeriesBody,
-    SeriesBody,
     VoidBody,
 )
 from ledger.domain.commands import (
@@ -41,6 +42,8 @@ from ledger.domain.commands import (
     Issue,
     Link,
     OpenPeriod,
+    ReopenPeriod,
+    ReopenSeries,
     ResetSequence,
     RetireSeries,
     Void,
@@ -115,7 +118,7 @@ def _cancel(body: CancelBody, token: str, _: Making) -> Command:
 
 
 def _assign(body: AssignBody, _: str, __: Making) -> Command:
-    return Assign(body.number, body.document, body.reason, body.day())
+    return Assign(body.number, body.document, body.reason, body.day(), body.max_skipped)
 
 
 def _void(body: VoidBody, number: str, making: Making) -> Command:
@@ -126,7 +129,7 @@ def _link(body: LinkBody, number: str, _: Making) -> Command:
     return Link(number, body.document, body.reason)
 
 
-def _define(body: SeriesBody, code: str, _: Making) -> Command:
+def _define(body: DefineSeriesBody, code: str, _: Making) -> Command:
     return DefineSeries((Series.define(code, body.definition()),))
 
 
@@ -135,23 +138,31 @@ def _adjust_maximum(body: AdjustMaximumBody, code: str, _: Making) -> Command:
 
 
 def _retire(body: RetireSeriesBody, code: str, _: Making) -> Command:
-    return RetireSeries(code, body.reason)
+    return RetireSeries(code, body.reason, frozenset(body.accept))
+
+
+def _reopen_series(body: ReopenBody, code: str, _: Making) -> Command:
+    return ReopenSeries(code, body.reason)
 
 
 def _open_period(body: OpenPeriodBody, code: str, _: Making) -> Command:
-    return OpenPeriod(code, body.period, body.key, body.reason)
+    return OpenPeriod(code, body.period, body.key, body.reason, frozenset(body.accept))
 
 
 def _adjust_sequence(body: AdjustSequenceBody, id: str, _: Making) -> Command:
-    return AdjustSequence(id, body.next_value, body.reason)
+    return AdjustSequence(id, body.next_value, body.reason, body.max_skipped)
 
 
 def _reset(body: ResetSequenceBody, id: str, _: Making) -> Command:
-    return ResetSequence(id, body.period, body.reason)
+    return ResetSequence(id, body.period, body.reason, frozenset(body.accept))
 
 
 def _close(body: ClosePeriodBody, id: str, _: Making) -> Command:
-    return ClosePeriod(id, body.reason)
+    return ClosePeriod(id, body.reason, frozenset(body.accept))
+
+
+def _reopen_period(body: ReopenBody, id: str, _: Making) -> Command:
+    return ReopenPeriod(id, body.reason)
 
 
 def _of(answer: Callable[[Outcome, State], Answer]) -> Callable[[Command, Outcome, State], Answer]:
@@ -169,7 +180,7 @@ _ALL = (
     Operation("assign", "/v1/assign", "", AssignBody, _assign, _of(answers.assigned), (NumberAssigned,)),
     Operation("void", "/v1/numbers/{number}/void", "number", VoidBody, _void, _of(answers.voided)),
     Operation("link", "/v1/numbers/{number}/document", "number", LinkBody, _link, answers.linked),
-    Operation("define_series", "", "series", SeriesBody, _define, answers.defined, (SeriesDefined,)),
+    Operation("define_series", "", "series", DefineSeriesBody, _define, answers.defined, (SeriesDefined,)),
     Operation(
         "adjust_maximum",
         "/v1/series/{series}/maximum",
@@ -180,6 +191,14 @@ _ALL = (
     ),
     Operation(
         "retire_series", "/v1/series/{series}/retire", "series", RetireSeriesBody, _retire, _of(answers.series_retired)
+    ),
+    Operation(
+        "reopen_series",
+        "/v1/series/{series}/reopen",
+        "series",
+        ReopenBody,
+        _reopen_series,
+        _of(answers.series_reopened),
     ),
     Operation(
         "open_period",
@@ -214,6 +233,14 @@ _ALL = (
         ClosePeriodBody,
         _close,
         _of(answers.period_closed),
+    ),
+    Operation(
+        "reopen_period",
+        "/v1/sequences/{sequence}/reopen",
+        "sequence",
+        ReopenBody,
+        _reopen_period,
+        _of(answers.period_reopened),
     ),
 )
 OPERATIONS = {operation.name: operation for operation in _ALL}

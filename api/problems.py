@@ -96,6 +96,9 @@ STATUSES: dict[Code, int] = {
     Code.CLOCK_UNSURE: 503,
     Code.LEDGER_CLOSED: 503,
     Code.NOT_COMPLETE: 409,
+    Code.ACCEPTANCE_NEEDED: 409,
+    Code.TOO_MANY_SKIPPED: 409,
+    Code.REOPENING_REFUSED: 409,
 }
 
 

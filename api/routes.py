@@ -12,7 +12,7 @@ from api.operations import OPERATIONS, Making, Operation, status_of
 from api.paths import RawRoute, decoded
 from api.requests import body_of, envelope_of, read_query, token_of
 from api.responses import found_response, json_response
-from api.schemas import GapsQuery, PreviewBody, Query, SequencesQuery, parse
+from api.schemas import ActBody, GapsQuery, PreviewBody, Query, SequencesQuery, parse
 from api.searches import Searches
 from ledger.service import Ledger
 
@@ -44,6 +44,9 @@ class Endpoints:
         envelope = envelope_of(request, operation.name, body, self._ledger.ids)
         named = decoded(request, operation.names) if operation.names else ""
         command = operation.command(parsed, named, self._making)
+        if isinstance(parsed, ActBody) and parsed.dry_run:
+            (trial,) = await self._ledger.try_out([command])
+            return json_response(answers.tried(trial, self._ledger.position))
         outcome = await self._ledger.execute(command, envelope)
         answer = operation.answer(command, outcome, self._ledger.state)
         return json_response(answer, status_of(operation, outcome), replayed=outcome.replayed)

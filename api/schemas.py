@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from ledger.domain.acceptance import Acceptance
 from ledger.domain.calendar import Reset, instant_of
 from ledger.domain.commands import Choice, Reserve
 from ledger.domain.decisions.guards import MAX_DOCUMENT_LENGTH, MAX_REASON_LENGTH
@@ -21,6 +22,7 @@ from ledger.domain.text import flaw_of_text
 
 __all__ = [
     "MAX_COMMANDS",
+    "ActBody",
     "AdjustMaximumBody",
     "AdjustSequenceBody",
     "AnyBody",
@@ -31,6 +33,7 @@ __all__ = [
     "CancelBody",
     "ClosePeriodBody",
     "ConfirmBody",
+    "DefineSeriesBody",
     "EventsQuery",
     "ExtendBody",
     "GapsQuery",
@@ -42,6 +45,7 @@ __all__ = [
     "OpenPeriodBody",
     "PreviewBody",
     "Query",
+    "ReopenBody",
     "ReservationsQuery",
     "ReserveBody",
     "ResetSequenceBody",
@@ -101,6 +105,20 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class ActBody(Body):
+    """What can be tried out first: with `dry_run` it is told what the command would do, and nothing is written."""
+
+    dry_run: bool = False
+
+
+class AcceptingBody(ActBody):
+    accept: Annotated[list[Annotated[Acceptance, Field(strict=False)]], Field(max_length=10)] = []
+
+
+class SkippingBody(ActBody):
+    max_skipped: Annotated[int, Field(ge=0, le=MAX_WHOLE)] | None = None
+
+
 class DimensionBody(Body):
     values: list[Text] = []
     chars: Text = ""
@@ -135,7 +153,7 @@ class SeriesBody(Body):
     description: Annotated[str, Field(max_length=1000)] = ""
 
     def definition(self) -> Definition:
-        given: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
+        given: dict[str, Any] = {name: getattr(self, name) for name in SeriesBody.model_fields}
         given["key"] = None if self.key is None else tuple(self.key)
         given["dimensions"] = {name: body.form() for name, body in self.dimensions.items()}
         given["attributes"] = {name: Attribute(body.form(), body.default) for name, body in self.attributes.items()}
@@ -145,6 +163,10 @@ class SeriesBody(Body):
 
 def _date_of(day: str | None) -> date | None:
     return None if day is None else date.fromisoformat(day)
+
+
+class DefineSeriesBody(SeriesBody, ActBody):
+    """A series as it is defined over HTTP, where it can be tried out."""
 
 
 class PreviewBody(Body):
@@ -196,7 +218,7 @@ class CancelBody(Body):
     reason: Reason | None = None
 
 
-class AssignBody(Body):
+class AssignBody(SkippingBody):
     number: Text
     document: Document
     reason: Reason
@@ -223,33 +245,39 @@ class LinkBody(Body):
 # What the owners of series and sequences do
 
 
-class AdjustMaximumBody(Body):
+class AdjustMaximumBody(ActBody):
     max_value: Whole
     reason: Reason
 
 
-class RetireSeriesBody(Body):
+class RetireSeriesBody(AcceptingBody):
     reason: Reason | None = None
 
 
-class OpenPeriodBody(Body):
+class OpenPeriodBody(AcceptingBody):
     period: Name
     key: Fields | None = None
     reason: Reason | None = None
 
 
-class AdjustSequenceBody(Body):
+class AdjustSequenceBody(SkippingBody):
     next_value: Whole
     reason: Reason
 
 
-class ResetSequenceBody(Body):
+class ResetSequenceBody(AcceptingBody):
     period: Name | None = None
     reason: Reason | None = None
 
 
-class ClosePeriodBody(Body):
+class ClosePeriodBody(AcceptingBody):
     reason: Reason | None = None
+
+
+class ReopenBody(ActBody):
+    """Of a period, or of a series."""
+
+    reason: Reason
 
 
 def _as_row(value: object) -> object:
@@ -264,7 +292,7 @@ class RowBody(Body):
     document: str = ""
 
 
-class ImportBody(Body):
+class ImportBody(SkippingBody):
     """`numbers` are the rows of a register: each a number, or a number with its date and document.
 
     A CSV comes as it is.
@@ -272,7 +300,6 @@ class ImportBody(Body):
 
     series: list[Name]
     numbers: list[Annotated[RowBody, BeforeValidator(_as_row, json_schema_input_type=str | RowBody)]] = []
-    dry_run: bool = False
     skip_bad: bool = False
 
 
@@ -523,6 +550,7 @@ def _shortly(value: object) -> str:
 
 def _hint(model: type[Body], location: tuple[int | str, ...]) -> str:
     of = _NESTED.get(str(location[0]), model) if len(location) > 1 else model
-    fields = [field.alias or name for name, field in of.model_fields.items()]
+    fields = [field.alias or name for name, field in of.model_fields.items() if name not in ActBody.model_fields]
+    fields += ActBody.model_fields.keys() & of.model_fields.keys()
     near = get_close_matches(str(location[-1]), fields, n=1)
     return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(fields)}"

@@ -5,7 +5,15 @@ from typing import Any
 
 from api.number_answers import cause_answer, ranges_answer
 from ledger.domain.accounting import Account
-from ledger.domain.events import PeriodClosed, PeriodOpened, Place, SequenceAdjusted, SequenceFenced, SequenceReset
+from ledger.domain.events import (
+    PeriodClosed,
+    PeriodOpened,
+    PeriodReopened,
+    Place,
+    SequenceAdjusted,
+    SequenceFenced,
+    SequenceReset,
+)
 from ledger.domain.ranges import count_of
 from ledger.domain.results import event_of, event_of_if_any
 from ledger.domain.sequence import Sequence as Counter
@@ -20,6 +28,7 @@ __all__ = [
     "gaps",
     "period_closed",
     "period_opened",
+    "period_reopened",
     "sequence_adjusted",
     "sequence_answer",
     "sequence_reset",
@@ -102,6 +111,13 @@ def period_opened(outcome: Outcome, state: State) -> Answer:
 def period_closed(outcome: Outcome, state: State) -> Answer:
     event = event_of(PeriodClosed, outcome.events)
     return _of_event(event, state) | {"closed": True, **_frozen(event), "position": outcome.position}
+
+
+def period_reopened(outcome: Outcome, state: State) -> Answer:
+    """Say which sequence goes on, and what it first skipped for restores."""
+    event, fenced = event_of(PeriodReopened, outcome.events), event_of_if_any(SequenceFenced, outcome.events)
+    skipped = ranges_answer(fenced.skipped) if fenced else []
+    return _of_event(event, state) | {"closed": False, "skipped": skipped, "position": outcome.position}
 
 
 # Parts

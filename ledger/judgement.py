@@ -20,6 +20,7 @@ from ledger.domain.events import (
     NumbersReserved,
     NumberVoided,
     PeriodOpened,
+    PeriodReopened,
     ReservationEvent,
     ReservationFenced,
     RestoreFenced,
@@ -27,6 +28,7 @@ from ledger.domain.events import (
     SeriesAmended,
     SeriesDefined,
     SeriesEvent,
+    SeriesReopened,
 )
 from ledger.domain.evolve import evolve
 from ledger.domain.judgements.numbers import begins, is_replacement
@@ -43,7 +45,9 @@ class Judge:
     That may be an event of the command before: what is promised by one is asked for when the command ends.
     """
 
-    __slots__ = ("_defined", "_fence", "_fenced", "_last", "_taken_over", "_voided", "begun", "position", "state")
+    __slots__ = (
+        "_defined", "_fence", "_fenced", "_last", "_reopened", "_taken_over", "_voided", "begun", "position", "state",
+    )  # fmt: skip
 
     def __init__(self, state: State | None = None) -> None:
         self.state = State() if state is None else state
@@ -55,6 +59,7 @@ class Judge:
         self._defined: list[tuple[int, str]] = []  # positions and series, to be proved together
         self._voided: list[tuple[int, NumberVoided]] = []  # those whose replacement is to come
         self._taken_over: set[str] = set()  # sequences that an import began
+        self._reopened = 0  # the position at which a period or a series was reopened, which owes nothing to a restore
         self._fenced = 0  # the position of a fence, which is to pass over something in every sequence
 
     def take(self, entry: Entry) -> str | None:
@@ -77,8 +82,8 @@ class Judge:
         A cut may go through a command: what a void or a fence promised may be lost.
         """
         if is_cut:
-            self._voided, self._fenced = [], 0
-        if self._defined or self._voided or self._taken_over or self._fenced:
+            self._voided, self._fenced, self._reopened = [], 0, 0
+        if self._defined or self._voided or self._taken_over or self._fenced or self._reopened:
             return self._flaw_of_end()
         return None
 
@@ -120,6 +125,8 @@ class Judge:
             case ReservationFenced(token=token):
                 if entry.envelope.command_id != self._fence:
                     return f"reservation {token} is ended by no restore"
+            case PeriodReopened() | SeriesReopened():
+                self._reopened = entry.position
             case ReservationEvent() | NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | FormatRaised():
                 pass  # promises nothing
             case LedgerClosed() | LedgerOpened():
@@ -154,7 +161,10 @@ class Judge:
         if self._fenced and (left := self._left_open()):
             self.position = self._fenced
             return f"the fence leaves {left} as it was"
-        self._defined, self._taken_over, self._fenced = [], set(), 0
+        if self._reopened and (owing := self._owing()):
+            self.position = self._reopened
+            return f"it is reopened, and {owing} does not skip what it owes to a restore"
+        self._defined, self._taken_over, self._fenced, self._reopened = [], set(), 0, 0
         return None
 
     def _left_open(self) -> str | None:
@@ -163,7 +173,12 @@ class Judge:
         if held:
             return f"reservation {held[0].token}"
         last = self.state.generation
-        owing = (each for each in self.state.sequences() if not each.closed and each.generation < last)
+        left = (each for each in self.state.sequences() if not each.closed and each.generation < last)
+        return next((f"sequence {each.id}" for each in left if not self.state.is_retired(each.series)), None)
+
+    def _owing(self) -> str | None:
+        """Name a sequence that may issue numbers, and has not skipped the margin of a restore."""
+        owing = (each for each in self.state.sequences() if not each.closed and self.state.owed(each))
         return next((f"sequence {each.id}" for each in owing if not self.state.is_retired(each.series)), None)
 
 

@@ -22,6 +22,7 @@ from ledger.domain.events import (
     SequenceEvent,
     SeriesAmended,
     SeriesDefined,
+    SeriesReopened,
     SeriesRetired,
 )
 from ledger.domain.formats import FIRST_FORMAT, FORMAT_STREAM
@@ -138,7 +139,7 @@ class Log:
                     return found if maximum is None else found.with_maximum(maximum)
                 case MaximumAdjusted(max_value=max_value):
                     maximum = max_value if maximum is None else maximum
-                case SeriesRetired() | PeriodOpened():
+                case SeriesRetired() | SeriesReopened() | PeriodOpened():
                     pass
                 case SequenceEvent() | ReservationEvent() | NumberEvent() | LedgerEvent() as other:
                     raise AssertionError(f"{other} is in the stream of series {code}")

@@ -13,11 +13,12 @@ from typing import Protocol
 from ledger.codec import UnknownEvent
 from ledger.date_tables import DateTables
 from ledger.domain.accounting import Accounting
-from ledger.domain.commands import Reserve
+from ledger.domain.commands import Command, Reserve
 from ledger.domain.decide import decide
 from ledger.domain.decisions.guards import known_series, no_sequence, reading_of
 from ledger.domain.events import NumbersReserved, PeriodClosed
-from ledger.domain.formats import REPLACED_FORMS
+from ledger.domain.evolve import evolve
+from ledger.domain.formats import NEWEST_FORMAT, REPLACED_FORMS
 from ledger.domain.history import NumberHistory, ReservationHistory
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
@@ -26,11 +27,13 @@ from ledger.domain.sequence import Sequence as Counter
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Series
 from ledger.domain.state import State
+from ledger.domain.trial import Trial, try_out
 from ledger.domain.utilisation import Utilisation
 from ledger.feed import Feed
 from ledger.fold import BrokenChain, Fold
 from ledger.log import Log, cause_of
 from ledger.ports import Aside, Events, Index, Store
+from ledger.preparation import Preparation
 from ledger.system import SystemClock
 from ledger.views import AccountView, Closing, Preview, SequenceView, SeriesView
 from ledger.writer import Limits, Outcome
@@ -97,6 +100,9 @@ class Queries:
         self._present = now
         self._log = Log(events, index)
         self._tables = DateTables(aside)
+        self._preparation = Preparation(
+            self._log, fresh=folded.fresh, readable=self._readable, now=self._now, aside=aside
+        )
 
     @property
     def position(self) -> int:
@@ -200,6 +206,24 @@ class Queries:
         """Find the rows that the ledger holds already; gives the position at which that was so."""
         register.drop_held(await self._folded.fresh())
         return self.position
+
+    async def try_out(self, commands: Sequence[Command]) -> list[Trial]:
+        """Tell what each of some commands would do, after those before it, and write nothing.
+
+        Raises the first Rejection; of several commands it names the `index`.
+        """
+        prepared = await self._preparation.all(commands)
+        state, now = (await self._folded.fresh()).branch(), self._now()
+        format = state.format if self.position else NEWEST_FORMAT
+        trials = []
+        for index, command in enumerate(prepared):
+            try:
+                trials.append(try_out(state, command, now, format))
+            except Rejection as why:
+                raise (why.of_all(index) if len(prepared) > 1 else why) from None
+            for event in trials[-1].events:
+                evolve(state, event, now)
+        return trials
 
     async def _readable(self) -> tuple[State, int]:
         """Give the state as it is now, and its position, by which numbers can be read without holding up the loop."""

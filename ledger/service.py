@@ -16,7 +16,7 @@ from ledger.domain.sequence import Sequence as Counter
 from ledger.fold import Fold
 from ledger.log import cause_of
 from ledger.ports import Aside, Clock, Fault, Ids, Index, Spawn, Store
-from ledger.preparation import Originals, Preparation, Prepared, is_late
+from ledger.preparation import Originals, Prepared, is_late
 from ledger.queries import Queries, sequence_of
 from ledger.writer import Limits, Outcome, Together, Writer
 from ledger.writer.batch import key_reused
@@ -49,9 +49,6 @@ class Ledger(Queries):
         super().__init__(store, self.writer, now=clock.now, aside=aside, index=index)
         seconds = (limits or Limits()).lock_timeout_seconds
         self._as_of = AsOf(store, clock=clock, spawn=spawn, aside=aside, seconds=seconds)
-        self._preparation = Preparation(
-            self._log, fresh=self.writer.fresh, readable=self._readable, now=self._now, aside=aside
-        )
 
     async def __aenter__(self) -> Self:
         self.start()

@@ -30,6 +30,7 @@ from ledger.domain.events import (
     NumberVoided,
     PeriodClosed,
     PeriodOpened,
+    PeriodReopened,
     Place,
     ReservationEnded,
     ReservationEvent,
@@ -41,6 +42,7 @@ from ledger.domain.events import (
     SeriesAmended,
     SeriesDefined,
     SeriesEvent,
+    SeriesReopened,
     SeriesRetired,
     StartLowered,
 )
@@ -260,12 +262,16 @@ class Unit:
                 self._begun(event, cause, event.start)
             case PeriodClosed():
                 self._close(event, cause)
+            case PeriodReopened():
+                self._begun(event, cause).closed = 0
             case SeriesDefined() | SeriesAmended():
                 self._defined(event, cause)
             case MaximumAdjusted(series=code, max_value=max_value):
                 self._maximum(code, max_value)
             case SeriesRetired(series=code):
-                self._retired(code, cause)
+                self._retired(code, cause.position)
+            case SeriesReopened(series=code):
+                self._retired(code, 0)
             case PeriodOpened() | LedgerEvent():
                 pass  # its sequences begin with their first use, and what it ends has events of its own
             case _:
@@ -545,10 +551,11 @@ class Unit:
         self.known.state.put_maximum(code, max_value)
         row.max_value, row.definition = max_value, definition_text(self.known.state.series_now(code))
 
-    def _retired(self, code: str, cause: _Cause) -> None:
+    def _retired(self, code: str, position: int) -> None:
+        """Note where a series was retired; 0 when it issues numbers again."""
         for row in self._before(code):
-            row.retired = cause.position
-        self.known.state.put_retired(code)
+            row.retired = position
+        self.known.state.put_retired(code, position > 0)
 
     def _before(self, code: str) -> list[SeriesRow]:
         """Give the versions of a series that is about to change, after telling what was true before."""

@@ -28,6 +28,7 @@ from ledger.domain.events import (
     Original,
     PeriodClosed,
     PeriodOpened,
+    PeriodReopened,
     Place,
     ReservationEnded,
     ReservationEvent,
@@ -39,6 +40,7 @@ from ledger.domain.events import (
     SeriesAmended,
     SeriesDefined,
     SeriesEvent,
+    SeriesReopened,
     SeriesRetired,
     StartLowered,
 )
@@ -140,6 +142,8 @@ class Forward:
                 self._defined[series.code, series.version] = entry
             case SeriesRetired(series=code):
                 self._retired[code] = entry.position
+            case SeriesReopened(series=code):
+                del self._retired[code]
             case MaximumAdjusted() | PeriodOpened() | LedgerEvent():
                 pass
             case ReservationEvent() | NumberEvent() | SequenceEvent():
@@ -156,6 +160,8 @@ class Forward:
         self._unevaluated.add(id)
         if isinstance(event, PeriodClosed):
             self._period_closed[id] = entry.position
+        elif isinstance(event, PeriodReopened):
+            del self._period_closed[id]
 
     def _note_reservation(self, event: Event, entry: Entry) -> None:
         match event:

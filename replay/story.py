@@ -25,6 +25,7 @@ from ledger.domain.events import (
     SeriesAmended,
     SeriesDefined,
     SeriesEvent,
+    SeriesReopened,
     SeriesRetired,
 )
 from ledger.domain.history import NumberHistory
@@ -109,6 +110,8 @@ def _put(state: State, event: Event) -> None:
             state.put_maximum(code, max_value)
         case SeriesRetired(series=code):
             state.put_retired(code)
+        case SeriesReopened(series=code):
+            state.put_retired(code, False)
         case ReservationEvent() | NumberEvent() | SequenceEvent() | PeriodOpened() | LedgerEvent():
             raise AssertionError(f"{event} changes no series")
         case _:

@@ -160,6 +160,8 @@ class SequenceModel:
     replacements: dict[int, tuple[str, int]] = field(default_factory=dict)
     documents: dict[int, str] = field(default_factory=dict)
     closed: bool = False
+    closed_by_fence: bool = False
+    covered: int = 0  # by so many of the first fences: it has passed their margins, or need not
 
     def __post_init__(self) -> None:
         self.high_water = self.start - 1
@@ -244,6 +246,8 @@ FORMATS = {
     "DocumentLinked": 2,
     "LedgerClosed": 3,
     "LedgerOpened": 3,
+    "PeriodReopened": 3,
+    "SeriesReopened": 3,
     "StartLowered": 3,
 }  # in which a type of event is written, where that is not the first
 
@@ -309,6 +313,10 @@ class Model:
                 self._closed = None
             case "SeriesRetired":
                 self._retired.add(data["series"])
+            case "SeriesReopened":
+                self._reopen_series(data["series"], position)
+            case "PeriodReopened":
+                self._reopen_period(record.stream, position)
             case "MaximumAdjusted" | "PeriodOpened":
                 pass
             case "NumberAssigned":
@@ -328,6 +336,7 @@ class Model:
                 count = len(_values(data["skipped"]))
                 assert count in self._sums(data["series"]), f"position {position}"
                 self._sequence(data).fence(_values(data["skipped"]))
+                self._sequence(data).covered = len(self._margins)
             case "SequenceAdjusted":
                 self._sequence(data).skip(_values(data["skipped"]))
             case "PeriodClosed":
@@ -382,22 +391,38 @@ class Model:
         assert not (giving and data["series"] in self._retired), f"position {position} gives out of a retired series"
         sequence = self.sequences.get(data.get("sequence", ""))
         closed = sequence is not None and sequence.closed
-        assert not closed or kind in ("NumberVoided", "DocumentLinked"), f"position {position} changes a closed period"
+        allowed = ("NumberVoided", "DocumentLinked", "PeriodReopened")
+        assert not closed or kind in allowed, f"position {position} changes a closed period"
 
     def _fence(self, data: dict[str, Any]) -> None:
         """All sequences that may still give out numbers are passed on, or closed, by the events that follow at once."""
         self._margins.append((data["margin"], dict(data.get("margins", []))))
         assert data["generation"] == len(self._margins)
         self._to_fence = {
-            id
-            for id, sequence in self.sequences.items()
-            if not sequence.closed and id.split(":")[0].split("~")[0] not in self._retired
+            id for id, each in self.sequences.items() if not each.closed and _code(id) not in self._retired
         }
+
+    def _reopen_series(self, code: str, position: int) -> None:
+        """Its sequences pass the margins of the fences that left them out, by the events that follow at once."""
+        assert code in self._retired, f"position {position} reopens a series that is not retired"
+        self._retired.discard(code)
+        mine = {id for id, each in self.sequences.items() if _code(id) == code and not each.closed}
+        self._to_fence = {id for id in mine if self.sequences[id].covered < len(self._margins)}
+
+    def _reopen_period(self, id: str, position: int) -> None:
+        sequence = self.sequences[id]
+        assert sequence.closed, f"position {position} reopens a period that is open"
+        assert not sequence.closed_by_fence, f"position {position} reopens what a restore closed"
+        assert not sequence.states, f"position {position} reopens a period with a frozen account"
+        sequence.closed = False
+        self._to_fence = {id} if sequence.covered < len(self._margins) else set()
 
     def _check_whole(self, record: Record) -> None:
         is_cut = record.type == "RestoreFenced"  # by the next restore, which then fences all of it
         if record.type not in FENCING and self._margins and not is_cut:
             assert not self._to_fence, f"the fence before position {record.position} is not whole"
+        if record.type == "PeriodClosed" and record.stream in self._to_fence:
+            self.sequences[record.stream].closed_by_fence = True
         self._to_fence.discard(record.stream if record.type in ("SequenceFenced", "PeriodClosed") else "")
         if record.type == "SequenceFenced":
             assert not any(record.stream in of for of in self.held().values()), f"position {record.position}"
@@ -443,7 +468,13 @@ class Model:
 
     def _sequence(self, data: dict[str, Any]) -> SequenceModel:
         start = self._starts[data["series"], data["series_version"]]
-        return self.sequences.setdefault(data["sequence"], SequenceModel(start))
+        new = SequenceModel(start, covered=len(self._margins))  # what it owes, it passes as it begins
+        return self.sequences.setdefault(data["sequence"], new)
+
+
+def _code(id: str) -> str:
+    """Name the series of a sequence."""
+    return id.split(":")[0].split("~")[0]
 
 
 def _values(ranges: list[list[int]]) -> list[int]:

@@ -5,7 +5,7 @@ caller works on a copy and keeps it when nothing was refused.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import product
@@ -114,6 +114,8 @@ class Seq:
     start: int = 1
     high: int = 0
     closed: bool = False
+    closed_by_fence: bool = False
+    fences: int = 0  # the margins of so many it has passed, or need not
     used: bool = False
     frozen: dict[int, str] = field(default_factory=dict)
 
@@ -193,7 +195,7 @@ class Model:
     def begun(self, code: str, version: Version, key: tuple[str, ...], period: str, *, ahead: bool = False) -> Seq:
         """Give a sequence that may count; a new one is not kept yet."""
         start = version.made.start
-        new = Seq(code, version.era, key, period, start=start, high=start - 1)
+        new = Seq(code, version.era, key, period, start=start, high=start - 1, fences=len(self.fences))
         known = self.sequences.get(new.id)
         if (
             known is None
@@ -317,9 +319,46 @@ class Model:
         version.max_value = max_value
         version.made = replace(version.made, max_value=max_value)
 
-    def retire(self, code: str) -> None:
+    def retire(self, code: str, accept: Collection[str] = ()) -> None:
         self.active(code)
+        if "running" not in accept and self.is_running(code):
+            raise Refused("NB070")
         self.retired.add(code)
+
+    def is_running(self, code: str) -> bool:
+        version = self.versions[code][-1]
+        today = version.period(self.today(version))
+        current = [
+            each
+            for each in self.sequences.values()
+            if each.code == code and each.era == version.era and each.period >= today
+        ]
+        ahead = [period for of, counting, period in self.opened if of == code and counting == version.counting]
+        return not current or not all(each.closed for each in current) or max(ahead, default="") > today
+
+    def reopen_series(self, code: str) -> None:
+        if code not in self.versions:
+            raise Refused("NB001")
+        if code not in self.retired:
+            raise Refused("NB072")
+        self.retired.discard(code)
+        for sequence in self.sequences.values():
+            if sequence.code == code and not sequence.closed and (owed := self.owed(sequence)):
+                self.pass_margin(sequence, owed)
+
+    def owed(self, sequence: Seq) -> int:
+        return sum(fence.margins.get(sequence.code, fence.margin) for fence in self.fences[sequence.fences :])
+
+    def pass_margin(self, sequence: Seq, margin: int) -> None:
+        """Skip what lost events may have issued, or close the sequence where that leaves nothing."""
+        counting = [each for each in self.in_use(sequence.code) if each.era == sequence.era][-1]
+        sequence.pool = set()
+        if margin and sequence.high + margin >= counting.max_value:
+            sequence.closed = sequence.closed_by_fence = True
+            sequence.frozen = dict(sequence.states)
+        else:
+            sequence.skip_to(sequence.high + margin + 1)
+            sequence.fences = len(self.fences)
 
     # Reservations
 
@@ -409,20 +448,32 @@ class Model:
         for sequence in self.sequences.values():
             if sequence.closed or sequence.code in self.retired:
                 continue
-            counting = [each for each in self.in_use(sequence.code) if each.era == sequence.era][-1]
-            sequence.pool = set()
-            count = margins.get(sequence.code, margin)
-            if count and sequence.high + count >= counting.max_value:
-                sequence.closed = True
-                sequence.frozen = dict(sequence.states)
-            else:
-                sequence.skip_to(sequence.high + count + 1)
+            self.pass_margin(sequence, margins.get(sequence.code, margin))
         latest = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.now, hours=14)
         self.fences.append(Fence(latest.date(), margin, set(self.opened), set(named), dict(margins)))
+        for sequence in self.sequences.values():
+            if not sequence.closed and sequence.code not in self.retired:
+                sequence.fences = len(self.fences)
 
     # Numbers
 
-    def assign(self, number: str, document: str) -> None:
+    def check_skipped(self, skips: Iterable[tuple[Seq, Version, int]], max_skipped: int | None) -> None:
+        """No more than `max_skipped`; without it, 1 000 at most and a tenth of what is left in each sequence."""
+        skipped = [each for each in skips if each[2]]
+        total = sum(count for _, _, count in skipped)
+        if max_skipped is not None:
+            if total > max_skipped:
+                raise Refused("NB071")
+        elif total > 1000 or any(10 * count > self.left(sequence, version) for sequence, version, count in skipped):
+            raise Refused("NB071")
+
+    def left(self, sequence: Seq, version: Version) -> int:
+        """What a sequence can issue before the command; what it skips for restores as it begins is not gone yet."""
+        high = sequence.high if sequence.id in self.sequences else version.made.start - 1
+        again = len(sequence.pool) if version.made.reuse.value == "gapless" else 0
+        return max(version.max_value - high, 0) + again
+
+    def assign(self, number: str, document: str, max_skipped: int | None = None) -> None:
         version, sequence, value, day, attributes = self.read(number)
         present = self.present(sequence.code, sequence.era)
         if not present.made.manual:
@@ -435,6 +486,7 @@ class Model:
             raise Refused("NB036")
         if sequence.states.get(value, "SKIPPED") not in FREE:
             raise Refused("NB005")
+        self.check_skipped([(sequence, present, max(value - sequence.high - 1, 0))], max_skipped)
         self.use(sequence, present)
         sequence.skip_to(value)
         sequence.high = max(sequence.high, value)
@@ -475,7 +527,7 @@ class Model:
             printed.linked += [document]
             printed.document = document
 
-    def take_over(self, code: str, numbers: list[str], *, skip_bad: bool) -> None:
+    def take_over(self, code: str, numbers: list[str], *, skip_bad: bool, max_skipped: int | None = None) -> None:
         good: dict[str, tuple[Seq, dict[int, Print]]] = {}
         bad = 0
         version = self.versions[code][-1]
@@ -505,9 +557,17 @@ class Model:
             rows[value] = Print(number, printed, day, attributes, is_derived=True)
         if bad and not skip_bad:
             raise Refused("NB032")
+        skips = []
         for _, (new, rows) in sorted(good.items()):
             if rows:
                 self.active(code)
+                sequence = self.begun(code, version, new.key, new.period)
+                if sequence.high >= sequence.start:
+                    holes = max(max(rows) - sequence.high, 0) - sum(value > sequence.high for value in rows)
+                    skips.append((sequence, version, holes))
+        self.check_skipped(skips, max_skipped)
+        for _, (new, rows) in sorted(good.items()):
+            if rows:
                 sequence = self.begun(code, version, new.key, new.period)
                 hole = "SKIPPED" if sequence.high >= sequence.start else "PRE_CONTROL"
                 self.use(sequence, version)
@@ -530,7 +590,7 @@ class Model:
             raise Refused("NB006")
         return code, eras[-1].era, tuple(key), period
 
-    def adjust(self, id: str, next_value: int) -> None:
+    def adjust(self, id: str, next_value: int, max_skipped: int | None = None) -> None:
         code, era, key, period = self.place(id)
         version = self.present(code, era)
         sequence = self.begun(code, version, key, period)
@@ -538,6 +598,7 @@ class Model:
             raise Refused("NB036")
         if next_value <= sequence.high + 1:
             raise Refused("NB048")
+        self.check_skipped([(sequence, version, next_value - sequence.high - 1)], max_skipped)
         self.keep(sequence, version)
         sequence.skip_to(next_value)
 
@@ -547,20 +608,30 @@ class Model:
         if not re.fullmatch(PERIODS[version.made.reset.value], period):
             raise Refused("NB006")
 
-    def begin(self, code: str, version: Version, key: tuple[str, ...], period: str) -> None:
+    def check_far(self, version: Version, period: str, accept: Collection[str]) -> None:
+        """The first day may be 13 months ahead."""
+        first = date.fromisoformat({4: f"{period}-01-01"}.get(len(period), period))
+        today = self.today(version)
+        months, day = 12 * today.year + today.month + 12, today.day
+        last = (date(months // 12 + (months % 12 + 1) // 12, (months + 1) % 12 + 1, 1) - timedelta(days=1)).day
+        if "far" not in accept and first > date(months // 12, months % 12 + 1, min(day, last)):
+            raise Refused("NB070")
+
+    def begin(self, code: str, version: Version, key: tuple[str, ...], period: str, accept: Collection[str]) -> None:
         self.check_name(version, period)
         sequence = self.begun(code, version, key, period, ahead=True)
         if sequence.id in self.sequences:
             raise Refused("NB050")
         self.check_order(sequence, version)
+        self.check_far(version, period, accept)
         self.keep(sequence, version)
 
-    def open_period(self, code: str, period: str, key: Mapping[str, str] | None) -> None:
+    def open_period(self, code: str, period: str, key: Mapping[str, str] | None, accept: Collection[str] = ()) -> None:
         version = self.active(code)
         if key is not None or not version.key:
             if set(key or {}) != set(version.key) or not version.fits(key or {}):
                 raise Refused("NB006")
-            self.begin(code, version, tuple((key or {})[name] for name in version.key), period)
+            self.begin(code, version, tuple((key or {})[name] for name in version.key), period, accept)
             return
         self.check_name(version, period)
         if period <= version.period(self.today(version)) or (code, version.counting, period) in self.opened:
@@ -570,9 +641,10 @@ class Model:
             self.latest.get((code, version.era, each), "") > period for each in keys
         ):
             raise Refused("NB014")
+        self.check_far(version, period, accept)
         self.opened.add((code, version.counting, period))
 
-    def reset(self, id: str) -> None:
+    def reset(self, id: str, accept: Collection[str] = ()) -> None:
         code, era, key, period = self.place(id)
         version = self.present(code, era)
         following = "-"
@@ -580,9 +652,9 @@ class Model:
             following = str(int(period) + 1)
         if version.made.reset.value == "daily":
             following = (date.fromisoformat(period) + timedelta(days=1)).isoformat()
-        self.begin(code, version, key, following)
+        self.begin(code, version, key, following, accept)
 
-    def close(self, id: str) -> None:
+    def close(self, id: str, accept: Collection[str] = ()) -> None:
         sequence = self.sequences.get(id)
         if sequence is None:
             code, era, key, period = self.place(id)
@@ -593,6 +665,26 @@ class Model:
             raise Refused("NB045")
         if "RESERVED" in sequence.states.values():
             raise Refused("NB046")
+        counting = [each for each in self.in_use(sequence.code) if each.era == sequence.era][-1]
+        is_over = sequence.code in self.retired or self.versions[sequence.code][-1].era != sequence.era
+        if "running" not in accept and not is_over and sequence.period >= counting.period(self.today(counting)):
+            raise Refused("NB070")
         sequence.closed = True
         sequence.pool = set()
         sequence.frozen = dict(sequence.states)
+
+    def reopen(self, id: str) -> None:
+        sequence = self.sequences.get(id)
+        if sequence is None:
+            self.place(id)
+            raise Refused("NB044")
+        version = self.present(sequence.code, sequence.era)
+        if not sequence.closed or sequence.closed_by_fence or sequence.states:
+            raise Refused("NB072")
+        owed = self.owed(sequence)
+        if owed and sequence.high + owed >= version.max_value:
+            raise Refused("NB002")
+        sequence.closed = False
+        sequence.frozen = {}
+        if owed:
+            self.pass_margin(sequence, owed)

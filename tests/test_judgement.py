@@ -12,6 +12,7 @@ from ledger import chain
 from ledger.codec import Entry, canonical, decode, encode, record_of
 from ledger.domain.commands import (
     Assign,
+    ClosePeriod,
     Decidable,
     DefineSeries,
     Envelope,
@@ -20,17 +21,23 @@ from ledger.domain.commands import (
     Issue,
     Original,
     RaiseFormat,
+    ReopenPeriod,
+    ReopenSeries,
     Reserve,
+    RetireSeries,
     Void,
     WithOriginal,
 )
 from ledger.domain.events import (
+    Event,
     MaximumAdjusted,
     NumbersConfirmed,
     NumbersImported,
     NumbersReserved,
     NumberVoided,
+    PeriodReopened,
     ReservationExtended,
+    SeriesReopened,
 )
 from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.register import MAX_IMPORTED, Register
@@ -217,6 +224,27 @@ def test_a_fence_leaves_nothing_as_it_was(kept: int, left: str) -> None:
     assert judged(FENCED) is None
     told = (5, f"the fence leaves {left} as it was")
     assert judged(FENCED[:kept]) == judged([*FENCED[:kept], FENCED[-1]]) == told
+
+
+REOPENED = entries(
+    RaiseFormat(NEWEST_FORMAT, REASON),
+    DefineSeries((PLAIN, GAPLESS)),
+    Issue(Reserve("PLAIN", "T"), "D"),
+    ClosePeriod("GAPLESS:-"),
+    RetireSeries("PLAIN"),
+    Fence(4, NOW, 5, REASON),
+    ReopenPeriod("GAPLESS:-", REASON),
+    ReopenSeries("PLAIN", REASON),
+    Reserve("PLAIN", "U"),
+)
+
+
+@pytest.mark.parametrize(("kind", "left"), [(PeriodReopened, "GAPLESS:-"), (SeriesReopened, "PLAIN:-")])
+def test_what_is_reopened_skips_what_it_owes_to_restores(kind: type[Event], left: str) -> None:
+    assert judged(REOPENED) is None
+    at = next(entry.position for entry in REOPENED if isinstance(entry.event, kind))
+    told = (at, f"it is reopened, and sequence {left} does not skip what it owes to a restore")
+    assert judged(REOPENED[:at]) == judged([*REOPENED[:at], REOPENED[-1]]) == told
 
 
 # Proofs

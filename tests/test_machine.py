@@ -27,7 +27,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ledger.codec import Entry, decode
+from ledger.codec import Entry, decode, encode
+from ledger.domain.acceptance import Acceptance, Needs
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
     AdjustMaximum,
@@ -47,15 +48,21 @@ from ledger.domain.commands import (
     Link,
     OpenLedger,
     OpenPeriod,
+    ReopenPeriod,
+    ReopenSeries,
     Reserve,
     ResetSequence,
     RetireSeries,
     Void,
 )
+from ledger.domain.effects import left_in
+from ledger.domain.events import Event, NumberAssigned, NumbersImported
 from ledger.domain.ranges import Ranges, values_of
 from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import ValueState
 from ledger.domain.series import Attribute, DateOrder, Definition, Dimension, Overflow, Reuse, Series
+from ledger.domain.state import State
+from ledger.domain.trial import Trial
 from ledger.ports import Head, Record, Store
 from ledger.service import Ledger
 from ledger.stores import MemoryLog, MemoryStore, SqlStore, open_store
@@ -68,7 +75,7 @@ from replay.restore import Plan, restore
 from replay.sources import DatabaseSource
 from replay.verify import verify
 from tests.api.client import Time
-from tests.given import at
+from tests.given import at, dump
 from tests.invariants import check_store, read_log
 from tests.model import Model, Refused, Seq
 from tests.profiles import rounds
@@ -134,11 +141,18 @@ TTLS = st.sampled_from([60, 300, 600, 600, 601])
 COUNTS = st.sampled_from([1, 1, 2, 3, 9])
 PERIODS = st.sampled_from(["2024", "2025", "2026", "2027", "2026-01-01", "2026-01-02"])
 VALUES = st.integers(0, 13)
+SKIPS = st.sampled_from([None, 0, 2, 9, 20, 20, 20])
+ACCEPTANCES = st.sampled_from([frozenset[Acceptance](), frozenset(Acceptance), frozenset(Acceptance)])
 NUMBERS = [
     "Y-a-1-2025", "Y-a-4-2025", "Y-a-9-2025", "Y-b-01-2026", "YY-2-2025", "G-1-B", "G-5-B", "G-8-B", "G-07",
     "D-a-20251231-3", "W0", "W7", "W11", "2025/W4", "X", "P-a-A-2", "P-b-C-3", "PR-A-a-4-2025", "P-a-A-3-A",
 ]  # fmt: skip
 
+
+TRIED = (
+    DefineSeries, AdjustMaximum, RetireSeries, ReopenSeries, Assign, AdjustSequence, OpenPeriod, ResetSequence,
+    ClosePeriod, ReopenPeriod,
+)  # fmt: skip
 
 Judge = Callable[[Model], object]
 Asked = tuple[Command, Judge]
@@ -189,6 +203,7 @@ class Machine(RuleBasedStateMachine):
         self.ledgers: list[Ledger] = []
         self.commands = 0
         self.last: tuple[Command, Envelope] | None = None
+        self.counts: dict[str, dict[ValueState, int]] = {}
         self.acknowledged: list[Outcome] = []
         self.audit = Examination("")
 
@@ -240,7 +255,11 @@ class Machine(RuleBasedStateMachine):
         envelopes = [self.envelope() for _ in commands]
         given = list(zip(commands, envelopes, strict=True))
         before = self.heads()
+        trial = self.run(self.tried(commands[0])) if len(commands) == 1 and isinstance(commands[0], TRIED) else None
+        assert self.heads() == before, "a dry run moved the log's head"
         told = [self.run(ledger.execute_each(given)) for ledger in self.ledgers]
+        if trial is not None:
+            self.check_trial(trial, told[0][0])
         results: list[list[Outcome] | None] = []
         for index, judge in enumerate(judges):
             answers = [each[index] for each in told]
@@ -250,6 +269,47 @@ class Machine(RuleBasedStateMachine):
         if not any(results):
             assert self.heads() == before, "a refused command moved the log's head"
         return results
+
+    async def tried(self, command: Command) -> Trial | Rejection:
+        """Try a command out, which changes nothing; keeps how many values each sequence has in each state."""
+        ledger = self.ledgers[0]
+        before = dump(await ledger.writer.fresh())
+        self.counts = counts_of(ledger.state)
+        try:
+            (trial,) = await ledger.try_out([command])
+        except Rejection as rejection:
+            return rejection
+        finally:
+            assert dump(ledger.state) == before
+        return trial
+
+    def check_trial(self, trial: Trial | Rejection, answer: Outcome | Rejection) -> None:
+        """What a dry run told is what the command did, or what it needed."""
+        if isinstance(trial, Rejection):
+            assert isinstance(answer, Rejection)
+            assert (trial.code, trial.detail) == (answer.code, answer.detail)
+            return
+        if isinstance(answer, Rejection):
+            assert answer.members["needs"] == trial.needs.told() != {}
+            assert answer.members["effect"] == trial.effect.told()
+            return
+        assert trial.needs == Needs()
+        assert list(map(written, trial.events)) == list(map(written, answer.events))
+        state = self.ledgers[0].state
+        changed = {id: counts for id, counts in counts_of(state).items() if counts != self.counts.get(id)}
+        assert changed.keys() <= {each.sequence for each in trial.effect.sequences}
+        for told in trial.effect.sequences:
+            sequence = state.sequence(told.sequence)
+            assert sequence is not None
+            assert told.begins == (told.sequence not in self.counts)
+            assert (told.high_water[1], told.closed[1]) == (sequence.high_water, sequence.closed)
+            assert told.left[1] == left_in(state, sequence, self.clock.now())
+            skipped = [*values_of(told.skipped)]
+            assert {sequence.state_of(value) for value in skipped} <= {ValueState.SKIPPED}
+            before = self.counts.get(told.sequence, {})
+            taken = isinstance(answer.events[-1], NumberAssigned | NumbersImported)
+            more = sequence.counts().get(ValueState.SKIPPED, 0) - before.get(ValueState.SKIPPED, 0)
+            assert taken or more == len(skipped) + told.skipped_by_restores
 
     def judged(self, judge: Callable[[Model], object], answers: list[Any]) -> list[Outcome] | None:
         trial, codes = copy.deepcopy(self.model), tuple[str, ...]()
@@ -324,8 +384,12 @@ class Machine(RuleBasedStateMachine):
         return AdjustMaximum(code, max_value, REASON), lambda model: model.maximum(code, max_value)
 
     def retiring(self, data: st.DataObject) -> Asked:
-        code = data.draw(CODES)
-        return RetireSeries(code, REASON), lambda model: model.retire(code)
+        code, accept = data.draw(CODES), data.draw(ACCEPTANCES)
+        return RetireSeries(code, REASON, accept), lambda model: model.retire(code, accepted(accept))
+
+    def reopening_the_series(self, data: st.DataObject) -> Asked:
+        code = data.draw(st.sampled_from([*self.model.retired, *self.model.retired, *FORMS, "NONE"]))
+        return ReopenSeries(code, REASON), lambda model: model.reopen_series(code)
 
     def reserving(self, data: st.DataObject) -> tuple[Reserve, Judge]:
         code, count, ttl, day = data.draw(CODES), data.draw(COUNTS), data.draw(TTLS), data.draw(DAYS)
@@ -368,8 +432,9 @@ class Machine(RuleBasedStateMachine):
         return Cancel(token, REASON), lambda model: model.cancel(token)
 
     def assigning(self, data: st.DataObject) -> Asked:
-        number = self.some_number(data)
-        return Assign(number, "HAND", REASON), lambda model: model.assign(number, "HAND")
+        number, max_skipped = self.some_number(data), data.draw(SKIPS)
+        command = Assign(number, "HAND", REASON, max_skipped=max_skipped)
+        return command, lambda model: model.assign(number, "HAND", max_skipped)
 
     def voiding(self, data: st.DataObject) -> Asked:
         number, token, replace = self.some_number(data), self.token(), data.draw(st.booleans())
@@ -382,8 +447,9 @@ class Machine(RuleBasedStateMachine):
         return Link(number, document, REASON), lambda model: model.link(number, document)
 
     def adjusting(self, data: st.DataObject) -> Asked:
-        id, next_value = self.some_sequence(data), data.draw(VALUES)
-        return AdjustSequence(id, next_value, REASON), lambda model: model.adjust(id, next_value)
+        id, next_value, max_skipped = self.some_sequence(data), data.draw(VALUES), data.draw(SKIPS)
+        command = AdjustSequence(id, next_value, REASON, max_skipped)
+        return command, lambda model: model.adjust(id, next_value, max_skipped)
 
     def opening(self, data: st.DataObject) -> Asked:
         code, period, key = (
@@ -391,15 +457,23 @@ class Machine(RuleBasedStateMachine):
             data.draw(PERIODS),
             data.draw(st.sampled_from([None, {"X": "a"}, {"X": "b", "K": "A"}])),
         )
-        return OpenPeriod(code, period, key, REASON), lambda model: model.open_period(code, period, key)
+        accept = data.draw(ACCEPTANCES)
+        command = OpenPeriod(code, period, key, REASON, accept)
+        return command, lambda model: model.open_period(code, period, key, accepted(accept))
 
     def resetting(self, data: st.DataObject) -> Asked:
-        id = self.some_sequence(data)
-        return ResetSequence(id, None, REASON), lambda model: model.reset(id)
+        id, accept = self.some_sequence(data), data.draw(ACCEPTANCES)
+        return ResetSequence(id, None, REASON, accept), lambda model: model.reset(id, accepted(accept))
 
     def closing(self, data: st.DataObject) -> Asked:
-        id = self.some_sequence(data)
-        return ClosePeriod(id, REASON), lambda model: model.close(id)
+        id, accept = self.some_sequence(data), data.draw(ACCEPTANCES)
+        return ClosePeriod(id, REASON, accept), lambda model: model.close(id, accepted(accept))
+
+    def reopening(self, data: st.DataObject) -> Asked:
+        """Mostly one that is closed."""
+        closed = [id for id, each in self.model.sequences.items() if each.closed]
+        id = data.draw(st.sampled_from(closed * 3)) if closed else self.some_sequence(data)
+        return ReopenPeriod(id, REASON), lambda model: model.reopen(id)
 
     # What is asked
 
@@ -415,6 +489,11 @@ class Machine(RuleBasedStateMachine):
     def retire(self, data: st.DataObject, rarely: int) -> None:
         if not rarely:
             self.ask(*self.retiring(data))
+
+    @precondition(lambda self: self.model.retired)
+    @rule(data=st.data())
+    def reopen_series(self, data: st.DataObject) -> None:
+        self.ask(*self.reopening_the_series(data))
 
     @rule(data=st.data())
     def reserve(self, data: st.DataObject) -> None:
@@ -467,18 +546,20 @@ class Machine(RuleBasedStateMachine):
 
     @rule(data=st.data(), code=st.sampled_from(list(FORMS)), skip_bad=st.booleans())
     def take_over(self, data: st.DataObject, code: str, skip_bad: bool) -> None:
+        max_skipped = data.draw(SKIPS)
         numbers = [self.some_number(data) for _ in range(data.draw(st.integers(1, 3)))]
         envelope, before = self.envelope(), self.heads()
-        answers = [self.run(self._import(ledger, code, numbers, skip_bad, envelope)) for ledger in self.ledgers]
-        if not self.judged(lambda model: model.take_over(code, numbers, skip_bad=skip_bad), answers):
+        how: Any = {"skip_bad": skip_bad, "max_skipped": max_skipped}
+        answers = [self.run(self._import(ledger, code, numbers, how, envelope)) for ledger in self.ledgers]
+        if not self.judged(lambda model: model.take_over(code, numbers, **how), answers):
             assert self.heads() == before
 
-    async def _import(self, ledger: Ledger, code: str, numbers: list[str], skip_bad: bool, envelope: Envelope) -> Any:
+    async def _import(self, ledger: Ledger, code: str, numbers: list[str], how: Any, envelope: Envelope) -> Any:
         register = await ledger.register([code])
         for line, number in enumerate(numbers, 1):
             register.add(line, number)
         await ledger.drop_held(register)
-        (ended,) = await ledger.execute_each([(register.command(skip_bad=skip_bad), envelope)])
+        (ended,) = await ledger.execute_each([(register.command(**how), envelope)])
         return ended
 
     @rule(data=st.data())
@@ -497,6 +578,11 @@ class Machine(RuleBasedStateMachine):
     def close(self, data: st.DataObject, rarely: int) -> None:
         if not rarely:
             self.ask(*self.closing(data))
+
+    @precondition(lambda self: any(each.closed for each in self.model.sequences.values()))
+    @rule(data=st.data())
+    def reopen(self, data: st.DataObject) -> None:
+        self.ask(*self.reopening(data))
 
     @rule(data=st.data(), rarely=st.integers(0, 3))
     def fence(self, data: st.DataObject, rarely: int) -> None:
@@ -525,6 +611,7 @@ class Machine(RuleBasedStateMachine):
         kinds = [
             self.reserving, self.reserving, self.issuing, self.issuing, self.confirming, self.extending,
             self.cancelling, self.assigning, self.adjusting, self.opening, self.resetting, self.closing, self.amending,
+            self.reopening,
             self.adjusting_the_maximum,
         ]  # fmt: skip
         if not atomic:  # an atomic batch cannot correct what it gives out itself
@@ -732,6 +819,19 @@ CAUSES = {
     },
     ValueState.PRE_CONTROL: {"NumbersImported"},
 }
+
+
+def written(event: Event) -> bytes:
+    """Write an event as the log would, but for its place there."""
+    return encode(Entry(1, event, Envelope(bytes(32), "tester"), 0, 0), bytes(32)).body
+
+
+def counts_of(state: State) -> dict[str, dict[ValueState, int]]:
+    return {each.id: each.counts() for each in state.sequences()}
+
+
+def accepted(accept: frozenset[Acceptance]) -> list[str]:
+    return [each.value.partition("_")[0] for each in accept]
 
 
 def sequence_of(entry: Entry) -> str | None:

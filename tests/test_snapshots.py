@@ -24,9 +24,12 @@ from ledger.domain.commands import (
     Decidable,
     Extend,
     OpenPeriod,
+    ReopenPeriod,
+    ReopenSeries,
     Reserve,
 )
 from ledger.domain.decide import decide
+from ledger.domain.decisions.acts import accepting
 from ledger.domain.ranges import runs
 from ledger.domain.rejection import Rejection
 from ledger.domain.sequence import Sequence as Counter
@@ -93,9 +96,11 @@ def commands(state: State) -> Iterable[Decidable]:
             yield Reserve(code, "t", key, document_date=date(2026, 1, 1))
         yield AdjustMaximum(code, 9, REASON)
         yield OpenPeriod(code, period="2026")
+        yield ReopenSeries(code, REASON)
     for sequence in state.sequences():
         yield AdjustSequence(sequence.id, sequence.high_water + 2, REASON)
         yield ClosePeriod(sequence.id, REASON)
+        yield ReopenPeriod(sequence.id, REASON)
     for number in NUMBERS:
         yield Assign(number, "HAND", REASON)
     for reservation in state.reservations():
@@ -103,7 +108,7 @@ def commands(state: State) -> Iterable[Decidable]:
 
 
 def decisions(state: State, now: int) -> list[object]:
-    answers = (decide(state, command, now) for command in commands(state))
+    answers = (decide(state, accepting(command), now) for command in commands(state))
     return [(each.code, each.detail) if isinstance(each, Rejection) else each for each in answers]
 
 
@@ -203,7 +208,7 @@ class TestSharing:
         assert len(set(map(id, again))) == 1
 
     def test_a_shared_empty_pool_is_nobodys(self) -> None:
-        one, other = (Counter.of(id, "S", (), "-", 1, 9, False, True, 0, 0, (0, 0), (0, 0), pool, {})
+        one, other = (Counter.of(id, "S", (), "-", 1, 9, False, False, True, 0, 0, (0, 0), (0, 0), pool, {})
                       for pool in [BitMap()] for id in "ab")  # fmt: skip
         one.settle(((3, 4),), ValueState.CANCELLED, reusable=True)
         assert (one.released(), other.released()) == (2, 0)

@@ -25,6 +25,7 @@ __all__ = [
     "instant_of",
     "instant_text",
     "latest_date_at",
+    "months_after",
     "period_of",
     "zone",
 ]
@@ -71,6 +72,13 @@ def date_at(instant: int, zone_name: str) -> date:
 def latest_date_at(instant: int) -> date:
     """Give the latest calendar date that any zone has at an instant: no zone is further ahead than this one."""
     return date_at(instant, "Pacific/Kiritimati")
+
+
+def months_after(day: date, months: int) -> date:
+    """Returns the same day so many months later, or the last day of that month if it has no such day."""
+    year, month = divmod(12 * day.year + day.month - 1 + months, 12)
+    following = date(year + month // 11, (month + 1) % 12 + 1, 1)
+    return date(year, month + 1, min(day.day, (following - timedelta(days=1)).day))
 
 
 @lru_cache(maxsize=1024)

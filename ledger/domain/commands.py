@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pyroaring import BitMap
 
+from ledger.domain.acceptance import Acceptance
 from ledger.domain.places import Original, Print
 from ledger.domain.ranges import Ranges
 from ledger.domain.rejection import Code
@@ -43,6 +44,8 @@ __all__ = [
     "OpenPeriod",
     "Original",
     "RaiseFormat",
+    "ReopenPeriod",
+    "ReopenSeries",
     "Reserve",
     "ResetSequence",
     "RetireSeries",
@@ -163,12 +166,16 @@ class Issue(BaseCommand):
 
 @dataclass(frozen=True, slots=True)
 class Assign(BaseCommand):
-    """Give a certain number, which nobody holds, to a document; its date is derived where none is given."""
+    """Give a certain number, which nobody holds, to a document; skip at most `max_skipped` values for it.
+
+    Its date is derived where none is given.
+    """
 
     number: str
     document: str
     reason: str = field()
     document_date: date | None = None
+    max_skipped: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +219,12 @@ class WithOriginal(BaseCommand):
 
 @dataclass(frozen=True, slots=True)
 class AdjustSequence(BaseCommand):
-    """Let a sequence, which need not have begun, go on at `next_value`."""
+    """Let a sequence, which need not have begun, go on at `next_value`; skip at most `max_skipped` values."""
 
     sequence: str
     next_value: int
     reason: str = field()
+    max_skipped: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +246,7 @@ class OpenPeriod(BaseCommand):
     period: str
     key: Mapping[str, str] | None = None
     reason: str | None = None
+    accept: frozenset[Acceptance] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,18 +256,37 @@ class ResetSequence(BaseCommand):
     sequence: str
     period: str | None = None
     reason: str | None = None
+    accept: frozenset[Acceptance] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class ClosePeriod(BaseCommand):
     sequence: str
     reason: str | None = None
+    accept: frozenset[Acceptance] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenPeriod(BaseCommand):
+    """Let a sequence that was closed before it passed any value take numbers again."""
+
+    sequence: str
+    reason: str = field()
 
 
 @dataclass(frozen=True, slots=True)
 class RetireSeries(BaseCommand):
     series: str
     reason: str | None = None
+    accept: frozenset[Acceptance] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenSeries(BaseCommand):
+    """Let a series that was retired issue numbers again."""
+
+    series: str
+    reason: str = field()
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +330,7 @@ class Import(BaseCommand):
     sequences: tuple[ImportedSequence, ...]
     bad: tuple[BadRow, ...] = ()
     skip_bad: bool = False
+    max_skipped: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +393,8 @@ _Complete = (
     | OpenPeriod
     | ResetSequence
     | ClosePeriod
+    | ReopenPeriod
+    | ReopenSeries
     | Import
     | Fence
     | RaiseFormat

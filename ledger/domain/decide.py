@@ -25,12 +25,25 @@ from ledger.domain.commands import (
     OpenLedger,
     OpenPeriod,
     RaiseFormat,
+    ReopenPeriod,
+    ReopenSeries,
     Reserve,
     ResetSequence,
     RetireSeries,
     WithOriginal,
 )
-from ledger.domain.decisions import closing, formats, numbers, registers, reservations, restores, sequences, series
+from ledger.domain.decisions import (
+    closing,
+    formats,
+    numbers,
+    registers,
+    reopenings,
+    reservations,
+    restores,
+    sequences,
+    series,
+)
+from ledger.domain.decisions.acts import accepted
 from ledger.domain.events import Event
 from ledger.domain.rejection import Rejection
 from ledger.domain.state import State
@@ -62,25 +75,29 @@ def _events(state: State, command: Decidable, now: int) -> list[Event]:
         case Expire(token=token):
             return reservations.expire(state, token, now)
         case Assign():
-            return numbers.assign(state, command, now)
+            return accepted(state, command, numbers.assign(state, command, now), now)
         case WithOriginal():
             return numbers.correct(state, command, now)
         case AdjustSequence():
-            return sequences.adjust(state, command, now)
+            return accepted(state, command, sequences.adjust(state, command, now), now)
         case OpenPeriod():
-            return sequences.open_period(state, command, now)
+            return accepted(state, command, sequences.open_period(state, command, now), now)
         case ResetSequence():
-            return sequences.reset(state, command, now)
+            return accepted(state, command, sequences.reset(state, command, now), now)
         case ClosePeriod():
-            return sequences.close(state, command, now)
+            return accepted(state, command, sequences.close(state, command, now), now)
+        case ReopenPeriod():
+            return reopenings.reopen_period(state, command)
+        case ReopenSeries():
+            return reopenings.reopen_series(state, command)
         case Import():
-            return registers.take_over(state, command, now)
+            return accepted(state, command, registers.take_over(state, command, now), now)
         case DefineSeries(series=all_series):
             return series.define(state, all_series)
         case AdjustMaximum():
             return series.adjust_maximum(state, command)
         case RetireSeries():
-            return series.retire(state, command)
+            return accepted(state, command, series.retire(state, command), now)
         case Fence():
             return restores.fence(state, command)
         case RaiseFormat():

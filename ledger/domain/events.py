@@ -42,6 +42,7 @@ __all__ = [
     "Original",
     "PeriodClosed",
     "PeriodOpened",
+    "PeriodReopened",
     "Place",
     "Print",
     "ReservationCancelled",
@@ -59,6 +60,7 @@ __all__ = [
     "SeriesAmended",
     "SeriesDefined",
     "SeriesEvent",
+    "SeriesReopened",
     "SeriesRetired",
     "StartLowered",
 ]
@@ -193,6 +195,20 @@ class SeriesRetired(SeriesEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesReopened(SeriesEvent):
+    """The series, which was retired, issues numbers again."""
+
+    format = 3
+
+    series: str
+    series_version: int
+
+    @property
+    def stream(self) -> str:
+        return self.series
+
+
+@dataclass(frozen=True, slots=True)
 class PeriodOpened(BaseEvent):
     """A period of a series may be used before its time, whatever the key; its sequences begin with their first use."""
 
@@ -277,6 +293,13 @@ class PeriodClosed(SequenceEvent):
     start: int
     high_water: int
     accounting: Annotated[tuple[Change, ...], Written.WITH_COUNTS]
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodReopened(SequenceEvent):
+    """The period of a sequence, closed before it had passed any value, takes numbers again."""
+
+    format = 3
 
 
 # Reservations
@@ -583,6 +606,7 @@ Event = (
     | SeriesAmended
     | MaximumAdjusted
     | SeriesRetired
+    | SeriesReopened
     | PeriodOpened
     | SequenceReset
     | NumbersReserved
@@ -594,6 +618,7 @@ Event = (
     | SequenceAdjusted
     | StartLowered
     | PeriodClosed
+    | PeriodReopened
     | ReservationExtended
     | ReservationCancelled
     | ReservationExpired

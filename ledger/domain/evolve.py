@@ -17,6 +17,7 @@ from ledger.domain.events import (
     NumberVoided,
     PeriodClosed,
     PeriodOpened,
+    PeriodReopened,
     Place,
     ReservationEnded,
     ReservationExtended,
@@ -26,6 +27,7 @@ from ledger.domain.events import (
     SequenceReset,
     SeriesAmended,
     SeriesDefined,
+    SeriesReopened,
     SeriesRetired,
     StartLowered,
 )
@@ -79,7 +81,9 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
         case SequenceReset():
             _begin(state, event, event.start)
         case PeriodClosed():
-            _begun(state, event, event.start).close()
+            _close(state, event)
+        case PeriodReopened():
+            _begun(state, event).reopen()
         case SeriesDefined(series=series) | SeriesAmended(series=series):
             state.put_series(series)
         case MaximumAdjusted(series=code, max_value=max_value):
@@ -88,6 +92,8 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
             state.put_opened(state.series(code, version), period)
         case SeriesRetired(series=code):
             state.put_retired(code)
+        case SeriesReopened(series=code):
+            state.put_retired(code, False)
         case _:
             assert_never(event)
 
@@ -121,6 +127,15 @@ def _adjusted(state: State, event: SequenceAdjusted) -> None:
     sequence = _begun(state, event)
     sequence.place(event.skipped, ValueState.SKIPPED)
     state.put_passed(sequence)
+
+
+def _close(state: State, event: PeriodClosed) -> None:
+    """Close a sequence. One that owes the margin of a restore, and is of no retired series, is closed by its fence.
+
+    Every other command finds the margins skipped: by the fence, when the sequence begins, or when it is reopened.
+    """
+    sequence = _begun(state, event, event.start)
+    sequence.close(by_fence=bool(state.owed(sequence)) and not state.is_retired(event.series))
 
 
 def _used(state: State, of: Place) -> Sequence:

@@ -21,11 +21,13 @@ from ledger.domain.commands import (
     Fence,
     Link,
     Original,
+    ReopenPeriod,
     Reserve,
     Void,
     WithOriginal,
 )
 from ledger.domain.decide import decide
+from ledger.domain.decisions.acts import accepting
 from ledger.domain.events import Event
 from ledger.domain.evolve import evolve
 from ledger.domain.history import ReservationHistory
@@ -54,7 +56,7 @@ class _Ledger:
         self.do(DefineSeries((self.series,)))
 
     def do(self, command: Decidable) -> list[Event]:
-        events = decide(self.state, command, self.now)
+        events = decide(self.state, accepting(command), self.now)
         if isinstance(events, Rejection):
             raise events
         for event in events:
@@ -116,6 +118,10 @@ def _closed(ledger: _Ledger) -> None:
     ledger.do(ClosePeriod(SEQUENCE, REASON))
 
 
+def _closed_unused(ledger: _Ledger) -> None:
+    ledger.do(ClosePeriod(SEQUENCE, REASON))
+
+
 # What is then asked of it
 
 
@@ -172,6 +178,10 @@ def _close(ledger: _Ledger) -> None:
     ledger.do(ClosePeriod(SEQUENCE, REASON))
 
 
+def _reopen(ledger: _Ledger) -> None:
+    ledger.do(ReopenPeriod(SEQUENCE, REASON))
+
+
 def _restore(ledger: _Ledger) -> None:
     ledger.do(Fence(len(ledger.events), ledger.now, 1, REASON))
 
@@ -189,6 +199,7 @@ STATES: Mapping[str, tuple[Callable[[_Ledger], None], Reuse]] = {
     "SKIPPED, was RESERVED": (_reserved_and_restored, Reuse.GAPLESS),
     "PRE_CONTROL": (_pre_control, Reuse.NEVER),
     "CONFIRMED, period closed": (_closed, Reuse.NEVER),
+    "(never passed), period closed": (_closed_unused, Reuse.NEVER),
 }
 
 COMMANDS: Mapping[str, Callable[[_Ledger], None]] = {
@@ -203,6 +214,7 @@ COMMANDS: Mapping[str, Callable[[_Ledger], None]] = {
     "Link": _link,
     "Adjust": _adjust,
     "Close": _close,
+    "Reopen": _reopen,
     "(restore)": _restore,
 }
 
@@ -261,6 +273,7 @@ _AFTER = """\
   allowed in a closed period, in an earlier era and in a retired series.
 - **Close** is refused while reservations are open. It freezes the accounting: counts and ranges by state. Then only
   Void and Link are allowed, and they do not change the frozen figures.
+- **Reopen** lets a closed period go on that had passed no value, and that no restore closed.
 - A **restore** behind which events may be lost ends with a fence. Every sequence passes over a margin of values, which
   may be numbers of lost events, or is closed where that would leave nothing; a sequence that begins later, for a period
   that may have been used before, passes over them then. What was released is not given out again, and what was reserved

@@ -173,9 +173,9 @@ class Register:
         """Count the rows that fit and give no date."""
         return sum(row.is_derived for mine in self._sequences.values() for row in mine.rows.values())
 
-    def command(self, *, skip_bad: bool) -> Import:
+    def command(self, *, skip_bad: bool, max_skipped: int | None = None) -> Import:
         sequences = (part for id, mine in self._sequences.items() for part in mine.parts(id))
-        return Import(tuple(sequences), tuple(self.bad()), skip_bad)
+        return Import(tuple(sequences), tuple(self.bad()), skip_bad, max_skipped)
 
     def _read(self, number: str) -> Reading:
         flaw = flaw_of_text(number, at_most=MAX_NUMBER_LENGTH)

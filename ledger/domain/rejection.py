@@ -97,6 +97,9 @@ class Code(Enum):
     CLOCK_UNSURE = "NB069", True, "The clocks disagree, so nothing can be dated; nothing was done."
     LEDGER_CLOSED = "NB076", False, "The ledger is closed: nothing is written until it is opened again."
     NOT_COMPLETE = "NB077", False, "A copy of the log is not known to hold all that was written."
+    ACCEPTANCE_NEEDED = "NB070", False, "The act cannot be undone, and must say that it is meant: see `needs`."
+    TOO_MANY_SKIPPED = "NB071", False, "More values would be skipped than the command allows: see `needs`."
+    REOPENING_REFUSED = "NB072", False, "What is to be reopened is open, has passed values, or was closed by a restore."
 
 
 class Hint(Enum):
@@ -110,6 +113,9 @@ class Hint(Enum):
     DEFINE_SERIES = "define it first"
     SEND_AGAIN_WITH_KEY = "send it again with the same Idempotency-Key"
     SEE_LOG = "its log has the cause"
+    ACCEPT_RUNNING_PERIOD = 'if this is meant, send it again with "accept": ["running_period"]'
+    ACCEPT_FAR_PERIOD = 'if this is meant, send it again with "accept": ["far_period"]'
+    RAISE_MAX_SKIPPED = "if this is meant, send it again with a max_skipped of at least so many"
 
 
 Words = Callable[[Hint], str]

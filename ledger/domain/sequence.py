@@ -47,6 +47,7 @@ class Sequence:
         "_settled",
         "_whole",
         "closed",
+        "closed_by_fence",
         "era",
         "generation",
         "high_water",
@@ -68,6 +69,7 @@ class Sequence:
         self.start = start
         self.high_water = start - 1
         self.closed = False
+        self.closed_by_fence = False  # the margin of a restore would have exhausted it
         self.generation = 0  # of the last fence whose margin it has passed over, or need not
         self.is_used = False  # whether a number of it was given out; an adjustment gives out none
         # Confirmed values stay among the confirmed when they are voided: what is voided hides them.
@@ -88,7 +90,8 @@ class Sequence:
         """Give the sequence whose `parts` these are."""
         sequence = cls(id, series, key, period, start)
         sequence.high_water = high_water
-        sequence.closed, sequence.is_used, sequence.generation, *marks, sequence._pool, sequence._settled = rest
+        sequence.closed, sequence.closed_by_fence, sequence.is_used, sequence.generation, *marks = rest[:-2]
+        sequence._pool, sequence._settled = rest[-2:]
         sequence._whole, sequence._earlier, sequence._lately = marks
         return sequence
 
@@ -96,6 +99,7 @@ class Sequence:
         twin = Sequence(self.id, self.series, self.key, self.period, self.start)
         twin.high_water = self.high_water
         twin.closed = self.closed
+        twin.closed_by_fence = self.closed_by_fence
         twin.generation = self.generation
         twin.is_used = self.is_used
         twin._whole = self._whole
@@ -177,10 +181,15 @@ class Sequence:
         """Take a confirmed value out of use."""
         self.settle(((value, value),), ValueState.VOIDED)
 
-    def close(self) -> None:
+    def close(self, *, by_fence: bool = False) -> None:
         """End the period: what was released stays a gap."""
         self.closed = True
+        self.closed_by_fence = by_fence
         self._pool = BitMap()
+
+    def reopen(self) -> None:
+        """Let the period go on, which was closed before it passed a value."""
+        self.closed = False
 
     def held(self, values: BitMap) -> BitMap:
         """Give those of `values` that somebody holds: reserved, or confirmed for ever."""
@@ -257,7 +266,7 @@ class Sequence:
 # All but the era, which the id tells.
 _PARTS = attrgetter(
     "id", "series", "key", "period", "start", "high_water",
-    "closed", "is_used", "generation", "_whole", "_earlier", "_lately", "_pool", "_settled",
+    "closed", "closed_by_fence", "is_used", "generation", "_whole", "_earlier", "_lately", "_pool", "_settled",
 )  # fmt: skip
 
 

@@ -109,7 +109,8 @@ class State:
         base._first_used.update(self._first_used)
         base._opened.update(self._opened)
         base._fences += self._fences
-        base._retired.update(self._retired)
+        for code, is_retired in self._retired.items():
+            base.put_retired(code, is_retired)
         base._highest.update(self._highest)
         base._format = self._format
         base._links = self._links
@@ -205,8 +206,9 @@ class State:
     def is_retired(self, code: str) -> bool:
         state: State | None = self
         while state is not None:
-            if code in state._retired:
-                return True
+            found = state._retired.get(code)
+            if found is not None:
+                return found
             state = state._base
         return False
 
@@ -228,6 +230,11 @@ class State:
     def is_opened(self, series: Series, period: str) -> bool:
         """Say whether a period of a series, as it counts in this version, may be used before its time for every key."""
         return self._opened_after(series, period) is not None
+
+    def opened_periods(self, series: Series) -> list[str]:
+        """Give the periods that were opened before their time, as the series counts in this version."""
+        mine = [of[2] for of in self._opened if of[:2] == (series.code, series.counting)]
+        return mine + (self._base.opened_periods(series) if self._base else [])
 
     @property
     def format(self) -> int:
@@ -390,8 +397,11 @@ class State:
         if len(self._linked) > MAX_LINKS and self._base is None:
             self._forgotten = self._linked.pop(next(iter(self._linked))).links
 
-    def put_retired(self, code: str) -> None:
-        self._retired[code] = True
+    def put_retired(self, code: str, is_retired: bool = True) -> None:
+        if is_retired or self._base is not None:
+            self._retired[code] = is_retired
+        else:
+            self._retired.pop(code, None)
 
     def put_sequence(self, sequence: Sequence, series: Series) -> None:
         self._sequences[sequence.id] = sequence

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ledger.codec import Entry, canonical, encode
 from ledger.domain.commands import Decidable, Envelope, Expire, WithOriginal
 from ledger.domain.decide import decide
-from ledger.domain.decisions.formats import not_raised
+from ledger.domain.decisions.formats import unwritable
 from ledger.domain.events import Event, FormatRaised
 from ledger.domain.evolve import evolve
 from ledger.domain.formats import NEWEST_FORMAT
@@ -204,9 +204,9 @@ class Batch:
         if isinstance(events, Rejection):
             return events
         format = self._branch.format if self._position else NEWEST_FORMAT
-        for event in events:
-            if event.needs > format and type(event) is not FormatRaised:
-                return not_raised(event, format)
+        flaw = unwritable(events, format)
+        if flaw:
+            return flaw
         found = _series_of(command, self._branch)
         entries = self._record(events, envelope)
         if envelope.idempotency_key is not None and entries:

@@ -12,6 +12,7 @@ from ledger.service import Ledger
 from numbering.cli.options import on_ledger
 from numbering.cli.output import Answer, Unreadable, note, say_table
 from numbering.cli.session import REPLAYED, Session
+from numbering.cli.trials import told_needs
 from numbering.exits import FAULT, REJECTED
 
 __all__ = ["batch"]
@@ -75,6 +76,9 @@ def _told(answer: Answer) -> object:
     """What of an answer people look for: the refusal, the numbers, or the sequence or series that it is about."""
     if "detail" in answer:
         return f"{answer['code']} {answer['title']}: {answer['detail']}"
+    if "effect" in answer:
+        needs = told_needs(answer["needs"])
+        return f"dry run: {answer['effect']['skipped']} skipped" + (f"; needs {needs}" if needs else "")
     if "numbers" in answer:
         return [each["number"] for each in answer["numbers"]]
     return next(answer[name] for name in ("number", "sequence", "code", "series") if name in answer)

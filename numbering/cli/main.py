@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "reset": "sequences:reset",
     "close": "sequences:close",
     "maximum": "sequences:maximum",
+    "reopen": "sequences:reopen",
     "retire": "sequences:retire",
     "batch": "batch:batch",
     "import": "register:import_register",

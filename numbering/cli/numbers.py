@@ -9,7 +9,7 @@ from api import answers
 from api.requests import checked_token
 from api.schemas import PreviewBody, checked
 from ledger.queries import Queries
-from numbering.cli.options import number_options, on_ledger
+from numbering.cli.options import dry_run_option, max_skipped_option, number_options, on_ledger
 from numbering.cli.output import Answer, say_facts, say_line, say_table
 from numbering.cli.session import Session, given
 
@@ -136,13 +136,16 @@ def reservation(session: Session, token: str) -> None:
 @click.option("--document", required=True, metavar="TEXT", help="Identifies the document that bears the number.")
 @click.option("--reason", required=True, metavar="TEXT", help=IN_THE_LOG)
 @click.option("--date", metavar="YYYY-MM-DD", help="The document's date.  [default: derived from the number]")
+@max_skipped_option
+@dry_run_option
 @on_ledger(writes=True)
-def assign(session: Session, date: str | None, **fields: str) -> None:
+def assign(session: Session, date: str | None, **fields: Any) -> None:
     """Give NUMBER to a document by hand.
 
-    It may be a gap, or lie above all numbers that were given out; what it passes over is skipped.
+    It may be a gap, or lie above all numbers that were issued; the values up to it are skipped. More than 1000 values,
+    or a tenth of those that are left, are skipped only with --max-skipped.
     """
-    session.tell(session.carry_out("assign", document_date=date, **fields), say_facts)
+    session.perform("assign", "", say_facts, document_date=date, **fields)
 
 
 @click.command(epilog='\b\nExample:\n  numbering void INV-2025-000017 --reason "sent to the wrong customer" --replace')

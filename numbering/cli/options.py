@@ -6,13 +6,14 @@ from typing import Any, TypeVar
 
 import click
 
+from ledger.domain.acceptance import Acceptance
 from numbering.cli.caller import read_settings, settings_options
 from numbering.cli.logs import Asked, LogPlace, at_option, beyond_option, from_option, moment
 from numbering.cli.output import told
 from numbering.cli.session import Session
 from numbering.settings import Settings
 
-__all__ = ["key_option", "number_options", "on_ledger"]
+__all__ = ["accept_option", "dry_run_option", "key_option", "max_skipped_option", "number_options", "on_ledger"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -70,6 +71,20 @@ def _named(_: click.Context, param: click.Parameter, pairs: tuple[tuple[str, str
     if repeated is not None:
         raise click.BadParameter(f"{repeated!r} is given twice.", param=param)
     return dict(pairs)
+
+
+dry_run_option = click.option("--dry-run", is_flag=True, help="Tell the effect in numbers, and write nothing.")
+
+max_skipped_option = click.option(
+    "--max-skipped", type=int, metavar="N", help="Skip no more values than this; needed for many."
+)
+
+
+def accept_option(acceptance: Acceptance, when: str) -> Callable[[Function], Function]:
+    """Let a command say what it accepts. A terminal asks for it instead."""
+    return click.option(
+        "--accept", multiple=True, type=click.Choice([acceptance.value]), help=f"Needed {when}; a terminal asks."
+    )
 
 
 key_option = click.option(

@@ -26,6 +26,7 @@ __all__ = [
     "LongTable",
     "Unreadable",
     "fail",
+    "is_terminal",
     "mark",
     "marked",
     "note",
@@ -49,6 +50,9 @@ _IN_OUR_WORDS = {
     Hint.DEFINE_SERIES: "define it with `numbering series apply FILE.toml`",
     Hint.SEND_AGAIN_WITH_KEY: "run it again with the same --idempotency-key, if it had one",
     Hint.SEE_LOG: "the lines before this one have the cause",
+    Hint.ACCEPT_RUNNING_PERIOD: "if this is meant, run it again with --accept running_period",
+    Hint.ACCEPT_FAR_PERIOD: "if this is meant, run it again with --accept far_period",
+    Hint.RAISE_MAX_SKIPPED: "if this is meant, run it again with a --max-skipped of at least so many",
 }
 
 
@@ -215,6 +219,11 @@ def fail(error: Rejection | Fault, *, json: bool = False) -> NoReturn:
 def note(text: str) -> None:
     """One line for people, beside the answer."""
     click.echo(f"numbering: {_encodable(visible(text))}", err=True)
+
+
+def is_terminal() -> bool:
+    """Say whether somebody reads what is noted, and can answer a question."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def visible(text: str) -> str:

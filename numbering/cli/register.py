@@ -12,14 +12,16 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from api import answers
+from api.imports import dry_run as try_import
 from api.registers import DEFAULT_COLUMN, MAX_REGISTER_BYTES, Columns, lines_of, rows_of_csv, too_large
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
 from ledger.queries import Queries
 from ledger.service import Ledger
-from numbering.cli.options import on_ledger
+from numbering.cli.options import max_skipped_option, on_ledger
 from numbering.cli.output import Answer, Unreadable, note, problem, say_line, say_table, visible
 from numbering.cli.session import Session, given
+from numbering.cli.trials import told_needs
 from numbering.exits import REJECTED
 
 __all__ = ["import_register"]
@@ -44,6 +46,7 @@ of a sequence continues above its highest. The exit code is 1 when a row does no
 @click.option("--document-column", metavar="TEXT", help="The column that identifies the documents.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be done, and write nothing.")
 @click.option("--skip-bad", is_flag=True, help="Import the rows that fit, though others do not.")
+@max_skipped_option
 @on_ledger(writes=True)
 def import_register(
     session: Session,
@@ -55,24 +58,29 @@ def import_register(
     *,
     dry_run: bool,
     skip_bad: bool,
+    max_skipped: int | None,
 ) -> None:
     """Import the numbers of a CSV file.
 
     The file is UTF-8 and its first line names the columns, which commas, semicolons or tabs part. Either all rows are
     imported, in one transaction, or none. A number without a date gets the last one that prints it, marked as derived.
+    Into a sequence that has issued numbers, more than 1000 values, or a tenth of those that are left, are skipped only
+    with --max-skipped.
     """
     columns = Columns(column, date_column, document_column)
 
     async def tried(ledger: Queries) -> tuple[Answer, bool]:
-        register, _, position = await _read_register(ledger, codes, file, columns)
-        command = register.command(skip_bad=skip_bad)
-        told = answers.imported(register, command, position)
-        return told | {"dry_run": True}, bool(command.bad) and not skip_bad
+        register, _, _ = await _read_register(ledger, codes, file, columns)
+        command = register.command(skip_bad=True, max_skipped=max_skipped)
+        told = await try_import(ledger, register, command)
+        return told, bool(told["needs"]) or (bool(command.bad) and not skip_bad)
 
-    async def imported(ledger: Ledger) -> tuple[Answer, bool]:
+    async def imported(ledger: Ledger, limit: int | None) -> tuple[Answer, bool]:
         register, digest, position = await _read_register(ledger, codes, file, columns)
-        command = register.command(skip_bad=skip_bad)
+        command = register.command(skip_bad=skip_bad, max_skipped=limit)
         arguments = {"file": digest, "series": codes, "column": column, "skip_bad": str(skip_bad)}
+        if max_skipped is not None:
+            arguments["max_skipped"] = str(max_skipped)
         others = given(date_column=date_column, document_column=document_column)
         try:
             outcome = await session.execute(ledger, "import", arguments | others, command)
@@ -86,7 +94,14 @@ def import_register(
         await asyncio.to_thread(_read, register, file, columns)
         return answers.imported_again(register, outcome), False
 
-    told, is_finding = session.read(tried) if dry_run else session.act(imported)
+    if dry_run:
+        told, is_finding = session.read(tried)
+    else:
+        try:
+            told, is_finding = session.act(lambda ledger: imported(ledger, max_skipped))
+        except Rejection as why:
+            needs = session.asked(why, is_bounded=max_skipped is not None)
+            told, is_finding = session.act(lambda ledger: imported(ledger, needs.max_skipped))
     session.tell(told, _show)
     if is_finding:
         raise SystemExit(REJECTED)
@@ -162,7 +177,9 @@ def _summary(told: Answer) -> str:
     if told["derived_dates"]:
         counted += f", {told['derived_dates']} dates derived"
     if told.get("dry_run"):
-        return f"{counted}; a dry run, nothing was written"
+        skipped, needs = told["effect"]["skipped"], told_needs(told["needs"])
+        counted = f"{counted}; {skipped} values would be skipped" if skipped else counted
+        return f"{counted}; a dry run, nothing was written{f'; to carry it out, add {needs}' if needs else ''}"
     if "code" in told:
         return f"{counted}; nothing was written"
     return f"{counted}; {told['fit']} numbers imported at position {told['position']}"

@@ -7,14 +7,15 @@ import click
 
 from api import answers
 from api.schemas import GapsQuery, SequencesQuery, checked
+from ledger.domain.acceptance import Acceptance
 from ledger.domain.sequence import ValueState
 from ledger.queries import Queries
 from numbering.cli.numbers import IN_THE_LOG
-from numbering.cli.options import key_option, on_ledger
+from numbering.cli.options import accept_option, dry_run_option, key_option, max_skipped_option, on_ledger
 from numbering.cli.output import Answer, note, say_facts, say_line, say_table
 from numbering.cli.session import Session, given
 
-__all__ = ["adjust", "close", "gaps", "maximum", "open_period", "reset", "retire", "sequence", "sequences"]
+__all__ = ["adjust", "close", "gaps", "maximum", "open_period", "reopen", "reset", "retire", "sequence", "sequences"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -23,6 +24,15 @@ GAPS = [state.value for state in ValueState if state is not ValueState.CONFIRMED
 
 def _reason(*, required: bool = False) -> Callable[[Function], Function]:
     return click.option("--reason", required=required, metavar="TEXT", help=IN_THE_LOG)
+
+
+_running = accept_option(Acceptance.RUNNING_PERIOD, "while the period of today, or a later one, is open")
+_far = accept_option(Acceptance.FAR_PERIOD, "for a period more than 13 months ahead")
+
+
+def _listed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Give what is accepted as the list that a body has."""
+    return fields | {"accept": list(fields["accept"]) or None}
 
 
 # What there is
@@ -99,39 +109,65 @@ def gaps(
 @click.argument("sequence")
 @click.option("--next", "next_value", type=int, required=True, metavar="VALUE", help="The value to go on with.")
 @_reason(required=True)
+@max_skipped_option
+@dry_run_option
 @on_ledger(writes=True)
-def adjust(session: Session, sequence: str, **fields: object) -> None:
+def adjust(session: Session, sequence: str, **fields: Any) -> None:
     """Let SEQUENCE go on further up.
 
-    What it passes over is skipped. It never goes back.
+    The values up to there are skipped. It never goes back. More than 1000 values, or a tenth of those that are left,
+    are skipped only with --max-skipped.
     """
-    session.tell(session.carry_out("adjust_sequence", sequence, **fields), say_facts)
+    session.perform("adjust_sequence", sequence, say_facts, **fields)
 
 
 @click.command(epilog='\b\nExample:\n  numbering reset INVOICE:2025 --reason "the year is over"')
 @click.argument("sequence")
 @click.option("--period", metavar="PERIOD", help="A later period to begin.  [default: the one that follows]")
 @_reason()
+@_far
+@dry_run_option
 @on_ledger(writes=True)
-def reset(session: Session, sequence: str, **fields: object) -> None:
+def reset(session: Session, sequence: str, **fields: Any) -> None:
     """Begin the period that follows SEQUENCE.
 
     The present one goes on beside it, until it is closed.
     """
-    session.tell(session.carry_out("reset_sequence", sequence, **fields), say_facts)
+    session.perform("reset_sequence", sequence, say_facts, **_listed(fields))
 
 
 @click.command(epilog='\b\nExample:\n  numbering close INVOICE:2025 --reason "the year is audited"')
 @click.argument("sequence")
 @_reason()
+@_running
+@dry_run_option
 @on_ledger(writes=True)
-def close(session: Session, sequence: str, **fields: object) -> None:
+def close(session: Session, sequence: str, **fields: Any) -> None:
     """Close the period of SEQUENCE and freeze its account.
 
     Its numbers can only be voided or linked from then on. It is refused while reservations are open. A period that
-    took no number can be closed too.
+    took no number can be closed too, and reopened.
     """
-    session.tell(session.carry_out("close_period", sequence, **fields), _show_closed)
+    session.perform("close_period", sequence, _show_closed, **_listed(fields))
+
+
+@click.command(
+    epilog='\b\nExamples:\n  numbering reopen INVOICE:2026 --reason "closed instead of 2025"\n'
+    '  numbering reopen MEMO --reason "memos are written again"'
+)
+@click.argument("name", metavar="SEQUENCE|SERIES")
+@_reason(required=True)
+@dry_run_option
+@on_ledger(writes=True)
+def reopen(session: Session, name: str, **fields: Any) -> None:
+    """Let a closed SEQUENCE or a retired SERIES go on.
+
+    A period can be reopened if its sequence had passed no value, and no restore closed it.
+    """
+    if ":" in name:
+        session.perform("reopen_period", name, say_facts, **fields)
+    else:
+        session.perform("reopen_series", name, _show_series, **fields)
 
 
 # What is done to a series
@@ -141,13 +177,14 @@ def close(session: Session, sequence: str, **fields: object) -> None:
 @click.argument("series")
 @click.argument("max_value", type=int, metavar="MAX")
 @_reason(required=True)
+@dry_run_option
 @on_ledger(writes=True)
-def maximum(session: Session, series: str, **fields: object) -> None:
+def maximum(session: Session, series: str, **fields: Any) -> None:
     """Change the maximum of SERIES.
 
     Up freely, down to no less than what any of its sequences has passed.
     """
-    session.tell(session.carry_out("adjust_maximum", series, **fields), _show_series)
+    session.perform("adjust_maximum", series, _show_series, **fields)
 
 
 @click.command(
@@ -159,23 +196,30 @@ def maximum(session: Session, series: str, **fields: object) -> None:
 @click.argument("period")
 @key_option
 @_reason()
+@_far
+@dry_run_option
 @on_ledger(writes=True)
-def open_period(session: Session, series: str, key: Mapping[str, str], **fields: object) -> None:
+def open_period(session: Session, series: str, key: Mapping[str, str], **fields: Any) -> None:
     """Open a PERIOD of SERIES before its time.
 
     For every key, or for one, whose sequence then begins. PERIOD is written 2026, 2026-Q1, 2026-03, 2026-03-31 or
     FY2026, as the series resets.
     """
-    session.tell(session.carry_out("open_period", series, key=dict(key) or None, **fields), say_facts)
+    session.perform("open_period", series, say_facts, key=dict(key) or None, **_listed(fields))
 
 
 @click.command(epilog='\b\nExample:\n  numbering retire MEMO --reason "memos are letters now"')
 @click.argument("series")
 @_reason()
+@_running
+@dry_run_option
 @on_ledger(writes=True)
-def retire(session: Session, series: str, **fields: object) -> None:
-    """Let SERIES give out no more numbers. Those that it gave out stay, and no other series may print them."""
-    session.tell(session.carry_out("retire_series", series, **fields), _show_series)
+def retire(session: Session, series: str, **fields: Any) -> None:
+    """Let SERIES issue no more numbers.
+
+    Those that it issued stay, and no other series may print them.
+    """
+    session.perform("retire_series", series, _show_series, **_listed(fields))
 
 
 # From answers to tables

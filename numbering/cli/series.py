@@ -12,7 +12,7 @@ from ledger.domain.state import State
 from ledger.queries import Queries
 from ledger.writer import Outcome
 from numbering.cli.definitions import read_definitions
-from numbering.cli.options import on_ledger
+from numbering.cli.options import dry_run_option, on_ledger
 from numbering.cli.output import Answer, note, say_facts, say_table
 from numbering.cli.session import Session
 
@@ -40,14 +40,18 @@ Example, with a file letters.toml:
   numbering series apply letters.toml"""
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…")
+@dry_run_option
 @on_ledger(writes=True)
-def apply(session: Session, files: tuple[Path, ...]) -> None:
+def apply(session: Session, files: tuple[Path, ...], *, dry_run: bool) -> None:
     """Define or amend all series of TOML files.
 
     All are, or none when one is refused. What a table [series.CODE] may hold is what the body of a series over HTTP
     may. Applying the same again changes nothing.
     """
     asked = read_definitions(files)
+    if dry_run:
+        session.try_out(DefineSeries(asked))
+        return
     arguments = {each.code: definition_data(each.definition) for each in asked}
 
     def applied(outcome: Outcome, state: State) -> Answer:

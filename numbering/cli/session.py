@@ -10,11 +10,17 @@ from contextlib import AsyncExitStack, contextmanager
 from hashlib import sha256
 from typing import Any, TypeVar
 
+import click
+
+from api import answers
 from api.operations import OPERATIONS, Making
 from api.requests import check_header
 from api.schemas import checked
 from ledger.codec import canonical, command_id
+from ledger.domain.acceptance import Needs
 from ledger.domain.commands import Command, Envelope
+from ledger.domain.decisions.acts import accepting, needs_in
+from ledger.domain.rejection import Rejection
 from ledger.domain.state import State
 from ledger.ports import Fault
 from ledger.queries import Queries
@@ -24,8 +30,9 @@ from ledger.writer import Outcome
 from numbering.cli.caller import actor
 from numbering.cli.effects import check_may_write
 from numbering.cli.logs import Asked
-from numbering.cli.output import Answer, fail, mark, note, say_json
-from numbering.exits import INTERRUPTED
+from numbering.cli.output import Answer, fail, is_terminal, mark, note, say_json
+from numbering.cli.trials import say_effect
+from numbering.exits import INTERRUPTED, REJECTED
 from numbering.reading import opened_queries
 from numbering.settings import Settings
 from numbering.wiring import Node
@@ -96,6 +103,28 @@ class Session:
             arguments[operation.names] = named
         return self.write(name, arguments, command, lambda outcome, state: operation.answer(command, outcome, state))
 
+    def perform(
+        self, name: str, named: str, show: Callable[[Answer], None], *, dry_run: bool = False, **fields: object
+    ) -> None:
+        """Carry out an operation that cannot be undone and say its answer; or with `dry_run`, say what it would do."""
+        if not dry_run:
+            self.tell(self.carry_out(name, named, **fields), show)
+            return
+        operation = OPERATIONS[name]
+        self.try_out(operation.command(checked(operation.body, given(**fields)), named, self.making))
+
+    def try_out(self, command: Command) -> None:
+        """Say what a command would do; with exit code 1 when it would be refused as it is."""
+
+        async def tried(ledger: Queries) -> Answer:
+            (trial,) = await ledger.try_out([command])
+            return answers.tried(trial, ledger.position)
+
+        answer = self.read(tried)
+        self.tell(answer, say_effect)
+        if answer["needs"]:
+            raise SystemExit(REJECTED)
+
     def write(
         self,
         operation: str,
@@ -103,8 +132,42 @@ class Session:
         command: Command,
         answer: Callable[[Outcome, State], Result],
     ) -> Result:
-        """Carry out a command once; `operation` and `arguments` are what a repetition must have in common with it."""
+        """Carry out a command once; `operation` and `arguments` are what a repetition must have in common with it.
 
+        What it must accept, and does not, a terminal is asked. The answer is no part of `arguments`, so that the same
+        line typed again is a repetition.
+        """
+        try:
+            return self._write(operation, arguments, command, answer)
+        except Rejection as why:
+            needs = self.asked(why, is_bounded=getattr(command, "max_skipped", None) is not None)
+        return self._write(operation, arguments, accepting(command, needs), answer)
+
+    def asked(self, why: Rejection, *, is_bounded: bool) -> Needs:
+        """Ask on a terminal whether an act shall be carried out; returns what it is then to accept.
+
+        Raises `why` again where nobody can be asked, or the command has set the bound that it would exceed.
+        """
+        needs = needs_in(why)
+        if needs is None or is_bounded or self.json or not is_terminal():
+            raise why
+        note(why.happened)
+        effect = why.members["effect"]
+        assert isinstance(effect, dict)
+        for sentence in effect["afterwards"]:
+            note(sentence)
+        if not click.confirm("Carry it out?", err=True):
+            note("nothing was done")
+            raise SystemExit(REJECTED)
+        return needs
+
+    def _write(
+        self,
+        operation: str,
+        arguments: Mapping[str, Any],
+        command: Command,
+        answer: Callable[[Outcome, State], Result],
+    ) -> Result:
         async def carried_out(ledger: Ledger) -> Result:
             return answer(await self.execute(ledger, operation, arguments, command), ledger.state)
 

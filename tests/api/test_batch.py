@@ -9,6 +9,8 @@ import pytest
 from ledger.domain.rejection import Code
 from tests.api.client import Api, Json, answer, in_memory, problem
 
+RUNNING: Json = {"accept": ["running_period"]}
+FAR: Json = {"accept": ["far_period"]}
 RESERVE: Json = {"op": "reserve", "series": "PLAIN"}
 ISSUE: Json = {"op": "issue", "series": "PLAIN", "document": "D"}
 NOWHERE: Json = {"op": "reserve", "series": "NOWHERE"}
@@ -48,18 +50,20 @@ async def test_every_operation_is_answered_as_by_its_endpoint(api: Api, atomic: 
         {"op": "assign", "number": "P-00010", "document": "D-2", "reason": "by hand"},
         {"op": "adjust_sequence", "sequence": "PLAIN:-", "next_value": 20, "reason": "a lost book"},
         {"op": "adjust_maximum", "series": "PLAIN", "max_value": 50, "reason": "a short book"},
-        {"op": "open_period", "series": "YEARLY", "period": "2031"},
-        {"op": "reset_sequence", "sequence": "YEARLY:2031"},
-        {"op": "close_period", "sequence": "YEARLY:2032", "reason": "never used"},
-        {"op": "retire_series", "series": "YEARLY"},
+        {"op": "open_period", "series": "YEARLY", "period": "2031", **FAR},
+        {"op": "reset_sequence", "sequence": "YEARLY:2031", **FAR},
+        {"op": "close_period", "sequence": "YEARLY:2032", "reason": "never used", **RUNNING},
+        {"op": "retire_series", "series": "YEARLY", **RUNNING},
+        {"op": "reopen_series", "series": "YEARLY", "reason": "needed after all"},
+        {"op": "reopen_period", "sequence": "YEARLY:2032", "reason": "needed after all"},
         atomic=atomic,
     )
-    assert statuses(told) == [200, 200, 200, 200, 201, 200, 201, 201, 201, 201, 200, 200, 201, 201, 200, 200]
+    assert statuses(told) == [200, 200, 200, 200, 201, 200, 201, 201, 201, 201, 200, 200, 201, 201, 200, 200, 200, 200]
     assert (told[0]["state"], told[2]["state"], told[3]["replaced_by"]) == ("CONFIRMED", "CANCELLED", "P-00005")
     assert [told[at]["numbers"][0]["value"] for at in (6, 7, 8)] == [6, 1, 7]
     assert (told[9]["number"], told[10]["next_value"], told[11]["max_value"]) == ("P-00010", 20, 50)
     assert [told[at]["sequence"] for at in (12, 13, 14)] == ["YEARLY:2031", "YEARLY:2032", "YEARLY:2032"]
-    assert told[15]["retired"] is True
+    assert (told[15]["retired"], "retired" in told[16], told[17]["closed"]) == (True, False, False)
     head = (await api.head()).position
     assert told[-1]["position"] == head
     assert [each["position"] for each in told] == sorted(each["position"] for each in told)
@@ -158,7 +162,7 @@ async def test_later_commands_see_what_earlier_ones_did(api: Api) -> None:
     adjust = {"op": "adjust_maximum", "series": "NEW", "max_value": 9, "reason": "more"}
     told = await answers(api, in_new, define, in_new, in_new, in_new, adjust, in_new)
     assert statuses(told) == [404, 201, 201, 201, 409, 200, 201]
-    assign = {"op": "assign", "number": "N07", "document": "D", "reason": "by hand"}
+    assign = {"op": "assign", "number": "N07", "document": "D", "reason": "by hand", "max_skipped": 4}
     void = {"op": "void", "number": "N07", "reason": "spoilt in print", "replace": True}
     told = await answers(api, assign, void, in_new)
     assert [told[0]["number"], told[1]["replaced_by"], told[2]["numbers"][0]["number"]] == ["N07", "N08", "N09"]
@@ -255,7 +259,7 @@ async def test_numbers_beyond_what_a_request_can_carry_are_left_out(memory_api: 
     block = {"op": "reserve", "series": "LARGE", "count": 10_000}
     tokens = [each["token"] for _ in range(2) for each in await answers(memory_api, *[block] * 6)]
     cancels = [{"op": "cancel", "token": token} for token in tokens]
-    told = await answers(memory_api, *cancels, {"op": "cancel"}, {"op": "retire_series", "series": "LARGE"})
+    told = await answers(memory_api, *cancels, {"op": "cancel"}, {"op": "retire_series", "series": "LARGE", **RUNNING})
     assert [len(each.get("numbers", [])) for each in told] == [10_000] * 10 + [0] * 4
     assert told[10] == {
         "status": 200,
@@ -287,7 +291,7 @@ async def test_what_changed_nothing_in_an_atomic_batch_is_not_done_when_it_comes
             assert again.headers["idempotent-replayed"] == "true"
             if nothing is UNCHANGED:
                 assert again.content == first.content
-    answer(await api.post("/v1/series/A/retire", {}), 200)
+    answer(await api.post("/v1/series/A/retire", RUNNING), 200)
     async with api.unchanged():
         answer(await send(api, nothing, issue, nothing, key="K", atomic=True), 200)
 
@@ -297,7 +301,12 @@ async def test_what_changed_nothing_is_told_as_it_was_found(api: Api, atomic: bo
     await api.define("A", SMALL)
     before = (await api.head()).position
     told = await answers(
-        api, UNCHANGED, UNCHANGED | LATER, UNCHANGED | LATER, {"op": "retire_series", "series": "A"}, atomic=atomic
+        api,
+        UNCHANGED,
+        UNCHANGED | LATER,
+        UNCHANGED | LATER,
+        {"op": "retire_series", "series": "A", **RUNNING},
+        atomic=atomic,
     )
     seen = [(each["version"], each["description"], each["position"] - before, "retired" in each) for each in told]
     assert seen == [(1, "", 0, False), (2, "later", 1, False), (2, "later", 1, False), (2, "later", 2, True)]

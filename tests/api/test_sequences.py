@@ -280,10 +280,12 @@ async def test_a_sequence_is_reset_into_the_next_period(api: Api) -> None:
         "position": (await api.head()).position,
     }
     assert (await api.reserve("YEARLY", document_date="2026-01-01"))["numbers"][0]["number"] == "Y2026-001"
-    named = answer(await api.post(path("YEARLY:2025", then="/reset"), {"period": "2031", "reason": "early"}), 201)
+    named = answer(await api.post(path("YEARLY:2025", then="/reset"), {"period": "2031", "reason": "early"} | FAR), 201)
     assert named["sequence"] == "YEARLY:2031"
 
 
+RUNNING: Json = {"accept": ["running_period"]}
+FAR: Json = {"accept": ["far_period"]}
 ADJUST: Json = {"next_value": 9, "reason": "a lost book"}
 
 
@@ -368,7 +370,7 @@ async def test_a_maximum_is_raised_and_no_maximum_is_lost(api: Api) -> None:
 async def test_a_retired_series_gives_out_no_more(api: Api) -> None:
     await confirm(api, 1)
     same = answer(await api.http.get("/v1/series/PLAIN"), 200)
-    retired = answer(await api.post("/v1/series/PLAIN/retire", {"reason": "merged"}), 200)
+    retired = answer(await api.post("/v1/series/PLAIN/retire", {"reason": "merged"} | RUNNING), 200)
     definition = {name: value for name, value in same.items() if name not in ("code", "version", "position")}
     assert answer(await api.http.put("/v1/series/PLAIN", json=definition), 200)["retired"] is True
     told = await shown(api, "PLAIN:-")
@@ -386,14 +388,15 @@ async def test_a_retired_series_gives_out_no_more(api: Api) -> None:
 async def test_a_period_is_opened_before_its_time(api: Api) -> None:
     await api.define("YEARLY", YEARLY)
     await api.define("KEYED", KEYED)
-    made = answer(await api.post("/v1/series/KEYED/periods", {"period": "2031", "reason": "tender"}), 201)
+    made = answer(await api.post("/v1/series/KEYED/periods", {"period": "2031", "reason": "tender"} | FAR), 201)
     position = (await api.head()).position
     assert made == {"series": "KEYED", "series_version": 1, "period": "2031", "position": position}
     await api.reserve("KEYED", key={"NAME": "50%"}, document_date="2031-01-01")
     body = {"period": "2032", "key": {"NAME": "A/B"}}
-    begun = answer(await api.post("/v1/series/KEYED/periods", body), 201)
+    begun = answer(await api.post("/v1/series/KEYED/periods", body | FAR), 201)
     assert (begun["sequence"], begun["key"], begun["next_value"]) == ("KEYED:A%2FB:2032", {"NAME": "A/B"}, 1)
-    assert answer(await api.post("/v1/series/YEARLY/periods", {"period": "2031"}), 201)["sequence"] == "YEARLY:2031"
+    opened = answer(await api.post("/v1/series/YEARLY/periods", {"period": "2031"} | FAR), 201)
+    assert opened["sequence"] == "YEARLY:2031"
     async with api.unchanged():
         for code, wrong in (
             (Code.PERIOD_ALREADY_OPEN, {"period": "2031"}),
@@ -413,16 +416,18 @@ async def test_what_was_done_once_is_told_again_as_it_was(api: Api) -> None:
     await confirm(api)
     requests: list[tuple[str, Json]] = [
         ("/v1/series/YEARLY/maximum", {"max_value": 500, "reason": "less"}),
-        ("/v1/series/YEARLY/periods", {"period": "2031", "reason": "tender"}),
-        ("/v1/series/OLD/retire", {"reason": "merged"}),
+        ("/v1/series/YEARLY/periods", {"period": "2031", "reason": "tender"} | FAR),
+        ("/v1/series/OLD/retire", {"reason": "merged"} | RUNNING),
         ("/v1/assign", {"number": "P-00005", "document": "D", "reason": "by hand"}),
         ("/v1/numbers/P-00001/void", {"reason": "spoilt in print", "replace": True}),
         (path("PLAIN:-", then="/adjust"), ADJUST),
-        (path("YEARLY:2031", then="/reset"), {"reason": "tender"}),
-        (path("YEARLY:2031", then="/close"), {"reason": "withdrawn"}),
+        (path("YEARLY:2031", then="/reset"), {"reason": "tender"} | FAR),
+        (path("YEARLY:2031", then="/close"), {"reason": "withdrawn"} | RUNNING),
+        (path("YEARLY:2031", then="/reopen"), {"reason": "needed after all"}),
+        ("/v1/series/OLD/reopen", {"reason": "needed after all"}),
     ]
     first = [await api.post(to, body, idempotency_key="K") for to, body in requests]
-    assert [response.status_code for response in first] == [200, 201, 200, 201, 200, 200, 201, 200]
+    assert [response.status_code for response in first] == [200, 201, 200, 201, 200, 200, 201, 200, 200, 200]
     answer(await api.post("/v1/series/YEARLY/maximum", {"max_value": 900, "reason": "more"}), 200)
     await confirm(api, 3)
     async with api.unchanged():

@@ -36,6 +36,8 @@ from ledger.domain.commands import (
     OpenPeriod,
     Original,
     RaiseFormat,
+    ReopenPeriod,
+    ReopenSeries,
     Reserve,
     ResetSequence,
     RetireSeries,
@@ -43,6 +45,7 @@ from ledger.domain.commands import (
     WithOriginal,
 )
 from ledger.domain.decide import decide
+from ledger.domain.decisions.acts import accepting
 from ledger.domain.events import Event
 from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.ranges import values_of
@@ -150,7 +153,7 @@ class Audited(Ledger):
 
     def do(self, command: Decidable) -> list[Event]:
         """Carry out a command; one that is refused does nothing."""
-        events = decide(self.state, command, self.now)
+        events = decide(self.state, accepting(command), self.now)
         if isinstance(events, Rejection):
             return []
         self.commands += 1
@@ -361,6 +364,8 @@ COMMANDS: dict[str, Callable[[Any, Step], Iterator[Decidable]]] = {
     "maximum": _maximum,
     "open": _open,
     "retire": _retire,
+    "reopen": _of_sequence(lambda id, high, step: ReopenPeriod(id, REASON)),
+    "reopen all": OF_FENCES["reopen all"],
     "wait": OF_FENCES["wait"],
     "fence": _fenced,
     "restore": _restored,
@@ -444,6 +449,14 @@ HISTORIES: dict[str, list[Decidable]] = {
     "the same in a series that never resets": [
         DefineSeries((ORDERS,)), issued(DEF), only_def(ORDERS), FENCE, Assign("ABC-PO-0003", "DOC", REASON),
         ClosePeriod("PO:ABC:-"),
+    ],
+    "a period of such a key is reopened, behind a fence": [
+        RaiseFormat(NEWEST_FORMAT, REASON), DefineSeries((YEARLY_ORDERS,)), OpenPeriod("PO", "2026", ABC),
+        ClosePeriod("PO:ABC:2026"), only_def(YEARLY_ORDERS), FENCE, ReopenPeriod("PO:ABC:2026", REASON),
+    ],
+    "a series with sequences of such a key is reopened, behind two fences": [
+        RaiseFormat(NEWEST_FORMAT, REASON), DefineSeries((ORDERS,)), issued(ABC), issued(DEF, "U"), only_def(ORDERS),
+        RetireSeries("PO"), FENCE, FENCE, ReopenSeries("PO", REASON), issued(DEF, "V"),
     ],
     "a void of such a key, behind a fence": [
         DefineSeries((ORDERS,)), issued(ABC), only_def(ORDERS), FENCE,

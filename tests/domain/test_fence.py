@@ -33,6 +33,8 @@ from ledger.domain.commands import (
     OpenPeriod,
     Original,
     RaiseFormat,
+    ReopenPeriod,
+    ReopenSeries,
     Reserve,
     ResetSequence,
     RetireSeries,
@@ -40,6 +42,7 @@ from ledger.domain.commands import (
     WithOriginal,
 )
 from ledger.domain.decide import decide
+from ledger.domain.decisions.acts import accepting
 from ledger.domain.events import (
     Event,
     NumberAssigned,
@@ -127,7 +130,7 @@ class Ledger:
 
     def do(self, command: Decidable) -> list[Event]:
         """Carry out a command; one that is refused does nothing."""
-        events = decide(self.state, command, self.now)
+        events = decide(self.state, accepting(command), self.now)
         if isinstance(events, Rejection):
             return []
         for event in events:
@@ -253,6 +256,13 @@ def _open(ledger: Ledger, step: Step) -> Iterator[Decidable]:
         yield OpenPeriod(code, following or "-", key)
 
 
+def _reopen(ledger: Ledger, step: Step) -> Iterator[Decidable]:
+    """Reopen all that can be: a period is closed and a series retired for that chance alone."""
+    codes = [each.code for each in ledger.state.all_series() if ledger.state.is_retired(each.code)]
+    yield from (ReopenSeries(code, REASON) for code in codes)
+    yield from (ReopenPeriod(each.id, REASON) for each in ledger.state.sequences() if each.closed)
+
+
 def _wait(ledger: Ledger, step: Step) -> Iterator[Decidable]:
     ledger.now += WAITS[step.way % len(WAITS)] * SECOND
     return (Expire(each.token) for each in ledger.state.reservations())
@@ -274,6 +284,8 @@ COMMANDS: dict[str, Callable[[Ledger, Step], Iterator[Decidable]]] = {
     "maximum": _maximum,
     "open": _open,
     "retire": lambda ledger, step: iter([RetireSeries(_series(step).code)] if step.way == 7 else []),
+    "reopen": _of_sequence(lambda id, high, step: ReopenPeriod(id, REASON)),
+    "reopen all": _reopen,
     "wait": _wait,
 }
 OFTEN = ["define", "reserve", "reserve", "reserve", "issue", "issue", "cancel", "cancel", "wait"]
@@ -360,7 +372,7 @@ def _lost_behind(lost: Ledger, cut: int) -> tuple[list[tuple[str, int]], set[tup
                 today = made.period(calendar.date_at(recorded_at, made.definition.timezone))
                 if period > today and not ledger.state.is_opened(made, period):
                     opened.add((code, period))
-            case SequenceFenced(sequence=id, skipped=skipped):
+            case SequenceFenced(sequence=id, skipped=skipped) if skipped:
                 began[id] = skipped[-1][1] + 1
         ledger.take(event, recorded_at)
     sequences = ledger.state.sequences()

@@ -18,6 +18,7 @@ from ledger.domain.commands import (
     ResetSequence,
 )
 from ledger.domain.decide import decide
+from ledger.domain.decisions.acts import accepting
 from ledger.domain.events import Event, NumberAssigned, NumbersImported
 from ledger.domain.formats import DERIVED_DATES, NEWEST_FORMAT, REPLACED_FORMS
 from ledger.domain.legality import flaw
@@ -141,7 +142,7 @@ def test_a_period_that_the_order_of_dates_rules_out_is_not_opened(
     story.when(OpenPeriod("S", "2027"))
     for index, key in enumerate(used):
         story.when(Issue(Reserve("S", f"T{index}", key, document_date=date(2027, 1, 1)), "DOC"))
-    answer = decide(story.state, command, story.now)
+    answer = decide(story.state, accepting(command), story.now)
     assert (answer.code if isinstance(answer, Rejection) else None) is code
 
 

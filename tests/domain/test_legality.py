@@ -33,6 +33,8 @@ from ledger.domain.commands import (
     OpenPeriod,
     Original,
     RaiseFormat,
+    ReopenPeriod,
+    ReopenSeries,
     Reserve,
     ResetSequence,
     RetireSeries,
@@ -40,8 +42,10 @@ from ledger.domain.commands import (
     WithOriginal,
 )
 from ledger.domain.decide import decide
+from ledger.domain.decisions.acts import accepting
 from ledger.domain.events import Print
 from ledger.domain.evolve import evolve
+from ledger.domain.formats import FIRST_FORMAT, NEWEST_FORMAT
 from ledger.domain.judgements.series import unproved
 from ledger.domain.legality import flaw
 from ledger.domain.register import Register
@@ -102,12 +106,15 @@ class Case:
     seconds: int = 0
     event: int = -1
     is_torn: bool = field(default=False, kw_only=True)
+    format: int = field(default=NEWEST_FORMAT, kw_only=True)
 
     def judged(self) -> str | None:
         story = Story(self.of)
+        if self.format > FIRST_FORMAT:
+            story.when(RaiseFormat(self.format, REASON))
         for command in self.before:
             story.when(command)
-        events = decide(story.state, self.command, story.now)
+        events = decide(story.state, accepting(self.command), story.now)
         assert not isinstance(events, Rejection), events
         kept = events[: len(events) - 1 if self.event == -1 else self.event]
         for event in kept if not self.is_torn else ():
@@ -234,6 +241,9 @@ BY_HAND = [
             issue("LETTER", "T", LETTER_KEY),)),
 ]  # fmt: skip
 
+UNUSED = (ClosePeriod("PLAIN:-"),)
+REOPEN = ReopenPeriod("PLAIN:-", REASON)
+
 BY_SEQUENCE = [
     Case("version 2 of series LETTER is named", LETTER, OpenPeriod("LETTER", "2026", LETTER_KEY), changed(
         series_version=2)),
@@ -264,7 +274,19 @@ BY_SEQUENCE = [
         accounting=((ValueState.VOIDED, ((1, 1),)),)), ISSUED),
     Case("is false: not these values are VOIDED", PLAIN, ClosePeriod("PLAIN:-"), changed(
         accounting=((ValueState.CONFIRMED, ((1, 1),)), (ValueState.VOIDED, ((2, 2),)))), ISSUED),
+    Case("version 2 of series PLAIN is named", PLAIN, REOPEN, changed(series_version=2), UNUSED),
+    Case("series PLAIN is retired", PLAIN, REOPEN, before=UNUSED, meanwhile=(RetireSeries("PLAIN"),)),
+    Case("is reopened, and is not closed", PLAIN, REOPEN, before=UNUSED, meanwhile=(REOPEN,)),
+    Case("is reopened, and is not closed", PLAIN, REOPEN, changed(sequence="PLAIN:2025"), UNUSED),
+    Case("is reopened, and has passed 1 values", PLAIN, REOPEN, before=UNUSED, meanwhile=(
+        REOPEN, *ISSUED, *UNUSED)),
+    Case("is reopened, and was closed by a restore", SMALL, ReopenPeriod("SMALL:-", REASON), before=(
+        ClosePeriod("SMALL:-"),), meanwhile=(ReopenPeriod("SMALL:-", REASON), Fence(1, NOW, 9, REASON))),
+    Case("is of no key in period -, and the event says otherwise", PLAIN, REOPEN, changed(period="2025"), UNUSED),
 ]  # fmt: skip
+
+RETIRED = (RetireSeries("PLAIN"),)
+REOPEN_SERIES = ReopenSeries("PLAIN", REASON)
 
 BY_SERIES = [
     Case("series GAPLESS is defined a second time", PLAIN, DefineSeries((GAPLESS,)), meanwhile=(
@@ -283,6 +305,10 @@ BY_SERIES = [
         max_value=10_000)),
     Case("series PLAIN is retired", PLAIN, AdjustMaximum("PLAIN", 7, REASON), meanwhile=(RetireSeries("PLAIN"),)),
     Case("series PLAIN is retired", PLAIN, RetireSeries("PLAIN"), meanwhile=(RetireSeries("PLAIN"),)),
+    Case("series 'X' is not defined", PLAIN, REOPEN_SERIES, changed(series="X"), RETIRED),
+    Case("version 2 of series PLAIN is reopened, not 1", PLAIN, REOPEN_SERIES, changed(series_version=2), RETIRED),
+    Case("series PLAIN is reopened, and is not retired", PLAIN, REOPEN_SERIES, before=RETIRED, meanwhile=(
+        REOPEN_SERIES,)),
 ]  # fmt: skip
 
 FENCE = Fence(1, NOW, 5, REASON)
@@ -295,7 +321,7 @@ BY_RESTORE = [
     Case("which is no series, or is negative", PLAIN, BY_SERIES_TOO, changed(margins=(("X", 1),)), (RAISED,), event=0),
     Case("or is negative", PLAIN, BY_SERIES_TOO, changed(margins=(("PLAIN", -1),)), (RAISED,), event=0),
     Case("a series twice", PLAIN, BY_SERIES_TOO, changed(margins=(("PLAIN", 1), ("PLAIN", 2))), (RAISED,), event=0),
-    Case("needs format 3, and the ledger is at 1", PLAIN, FENCE, changed(margins=(("PLAIN", 1),)), event=0),
+    Case("needs format 3, and the ledger is at 1", PLAIN, FENCE, changed(margins=(("PLAIN", 1),)), event=0, format=1),
     Case("passes over ((2, 6),), which is not the margin", PLAIN, BY_SERIES_TOO, changed(skipped=((2, 6),)), (
         RAISED, *ISSUED,
     )),

@@ -37,6 +37,8 @@ from ledger.domain.commands import (
     OpenPeriod,
     Original,
     RaiseFormat,
+    ReopenPeriod,
+    ReopenSeries,
     Reserve,
     ResetSequence,
     RetireSeries,
@@ -57,6 +59,7 @@ from ledger.domain.events import (
     NumberVoided,
     PeriodClosed,
     PeriodOpened,
+    PeriodReopened,
     Print,
     ReservationCancelled,
     ReservationExpired,
@@ -69,6 +72,7 @@ from ledger.domain.events import (
     SequenceValue,
     SeriesAmended,
     SeriesDefined,
+    SeriesReopened,
     SeriesRetired,
     StartLowered,
 )
@@ -231,6 +235,10 @@ SAMPLES = {
         NOW,
     ),
     "PeriodClosed-1-unused": Entry(19, PeriodClosed("PLAIN:-", "PLAIN", 1, (), "-", 0, -1, ()), _ANONYMOUS, 0, NOW),
+    "PeriodReopened-1": Entry(
+        30, PeriodReopened(_LETTER.sequence, "LETTER", 1, _LETTER.key, "2025"), _ENVELOPE, 0, NOW
+    ),
+    "SeriesReopened-1": Entry(31, SeriesReopened("PLAIN", 2), _ENVELOPE, 0, NOW),
     "NumberAssigned-1": Entry(20, NumberAssigned(_RFA, 42, "D-1", ((3, 41),)), _ENVELOPE, 0, NOW),
     "NumberAssigned-1-free": Entry(21, NumberAssigned(_RFA, 3, "ด-3"), _ANONYMOUS, 0, NOW),
     "NumberVoided-1": Entry(22, NumberVoided(_LETTER, 3, SequenceValue(_LETTER.sequence, 9)), _ENVELOPE, 0, NOW),
@@ -356,6 +364,10 @@ _COMMANDS: list[tuple[int, Decidable]] = [
     (1, CloseLedger(("/srv/archive", "redis://backup:6379/0"), "the data centre moves")),
     (9, OpenLedger(("/srv/archive",), ("redis://backup:6379/0",), "it has moved")),
     (1, Reserve("LETTER", "behind", {"ORIGINATOR": "สคฉ.3", "RECIPIENT": "สคฉ.3"}, document_date=date(2029, 1, 1))),
+    (1, ReopenSeries("LCBP3-RFA", "retired by mistake")),
+    (1, OpenPeriod("LETTER", "2030", LETTER_KEY)),
+    (1, ClosePeriod("LETTER:คคง.:สคฉ.3-01:2030")),
+    (1, ReopenPeriod("LETTER:คคง.:สคฉ.3-01:2030", "closed by mistake")),
 ]
 
 

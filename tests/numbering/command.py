@@ -40,8 +40,8 @@ def elsewhere_in(directory: Path) -> Iterator[None]:
         yield
 
 
-def ran(*words: str) -> Result:
-    return CliRunner().invoke(main, words, prog_name="numbering")
+def ran(*words: str, typed: str | None = None) -> Result:
+    return CliRunner().invoke(main, words, prog_name="numbering", input=typed)
 
 
 def said(*words: str, exit_code: int = 0) -> str:

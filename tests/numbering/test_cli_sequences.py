@@ -32,6 +32,8 @@ dimensions.BOOK.values = ["ร/1", "จ"]
 """
 DATE = ("--date", "2025-03-01")
 WHY = ("--reason", "ตามคำขอของผู้ตรวจ")
+RUNNING, FAR = ("--accept", "running_period"), ("--accept", "far_period")
+ACCEPT_RUNNING, ACCEPT_FAR = {"accept": ["running_period"]}, {"accept": ["far_period"]}
 
 
 @pytest.fixture
@@ -75,33 +77,52 @@ STEPS: list[tuple[tuple[str, ...], str, str, dict[str, Any] | None]] = [
     (("show", "INV/2025/0002-B"), "GET", "/v1/numbers/INV%2F2025%2F0002-B", None),
     (("show", "INV/2025/0099-A"), "GET", "/v1/numbers/INV%2F2025%2F0099-A", None),
     (("adjust", "INV:2025", "--next", "182", *WHY), "POST", f"{INV}/adjust", {"next_value": 182, "reason": REASON}),
-    (("adjust", "INV:2025", "--next", "182", *WHY), "POST", f"{INV}/adjust", {"next_value": 182, "reason": REASON}),
+    (("adjust", "INV:2025", "--next", "182", *WHY, "--dry-run"), "POST", f"{INV}/adjust",
+     {"next_value": 182, "reason": REASON, "dry_run": True}),
+    (("adjust", "INV:2025", "--next", "182", *WHY, "--max-skipped", "172"), "POST", f"{INV}/adjust",
+     {"next_value": 182, "reason": REASON, "max_skipped": 172}),
+    (("adjust", "INV:2025", "--next", "182", *WHY, "--max-skipped", "173"), "POST", f"{INV}/adjust",
+     {"next_value": 182, "reason": REASON, "max_skipped": 173}),
     (("sequence", "INV:2025"), "GET", INV, None),
     (("sequence", "INV:1999"), "GET", "/v1/sequences/INV:1999", None),
     (("maximum", "INV", "500", *WHY), "POST", "/v1/series/INV/maximum", {"max_value": 500, "reason": REASON}),
+    (("maximum", "INV", "400", *WHY, "--dry-run"), "POST", "/v1/series/INV/maximum",
+     {"max_value": 400, "reason": REASON, "dry_run": True}),
     (("maximum", "INV", "50", *WHY), "POST", "/v1/series/INV/maximum", {"max_value": 50, "reason": REASON}),
     (("open", "VOUCHER", "2090"), "POST", "/v1/series/VOUCHER/periods", {"period": "2090"}),
-    (("open", "VOUCHER", "2090"), "POST", "/v1/series/VOUCHER/periods", {"period": "2090"}),
-    (("open", "VOUCHER", "2091", "-k", "BOOK=จ", *WHY), "POST", "/v1/series/VOUCHER/periods",
-     {"period": "2091", "key": {"BOOK": "จ"}, "reason": REASON}),
+    (("open", "VOUCHER", "2090", "--dry-run"), "POST", "/v1/series/VOUCHER/periods",
+     {"period": "2090", "dry_run": True}),
+    (("open", "VOUCHER", "2090", *FAR), "POST", "/v1/series/VOUCHER/periods", {"period": "2090", **ACCEPT_FAR}),
+    (("open", "VOUCHER", "2090", *FAR), "POST", "/v1/series/VOUCHER/periods", {"period": "2090", **ACCEPT_FAR}),
+    (("open", "VOUCHER", "2091", "-k", "BOOK=จ", *WHY, *FAR), "POST", "/v1/series/VOUCHER/periods",
+     {"period": "2091", "key": {"BOOK": "จ"}, "reason": REASON, **ACCEPT_FAR}),
     (("reset", "INV:2025", "--period", "2092"), "POST", f"{INV}/reset", {"period": "2092"}),
+    (("reset", "INV:2025", "--period", "2092", *FAR), "POST", f"{INV}/reset", {"period": "2092", **ACCEPT_FAR}),
     (("gaps", "INV:2025", "--all", "--first", "2", "--limit", "3"), "GET", f"{INV}/gaps?first=2&limit=3", None),
     (("gaps", "INV:2025", "--state", "VOIDED", "--state", "SKIPPED"), "GET", f"{INV}/gaps?state=VOIDED,SKIPPED", None),
     (("close", "INV:2025", *WHY), "POST", f"{INV}/close", {"reason": REASON}),
     (("close", "INV:2025"), "POST", f"{INV}/close", {}),
+    (("close", "INV:2092"), "POST", "/v1/sequences/INV:2092/close", {}),
+    (("close", "INV:2092", "--dry-run"), "POST", "/v1/sequences/INV:2092/close", {"dry_run": True}),
+    (("close", "INV:2092", *RUNNING), "POST", "/v1/sequences/INV:2092/close", ACCEPT_RUNNING),
+    (("reopen", "INV:2092", *WHY), "POST", "/v1/sequences/INV:2092/reopen", {"reason": REASON}),
+    (("reopen", "INV:2092", *WHY), "POST", "/v1/sequences/INV:2092/reopen", {"reason": REASON}),
     (("gaps", "INV:2025", "--all"), "GET", f"{INV}/gaps", None),
     (("batch", "batch.json"), "POST", "/v1/batch", {"commands": BATCH}),
     (("batch", "batch.json", "--atomic"), "POST", "/v1/batch", {"commands": BATCH, "atomic": True}),
     (("sequences", "--series", "VOUCHER", "--limit", "1"), "GET", "/v1/sequences?series=VOUCHER&limit=1", None),
     (("sequences",), "GET", "/v1/sequences", None),
     (("retire", "VOUCHER", *WHY), "POST", "/v1/series/VOUCHER/retire", {"reason": REASON}),
+    (("retire", "VOUCHER", *WHY, *RUNNING), "POST", "/v1/series/VOUCHER/retire", {"reason": REASON, **ACCEPT_RUNNING}),
+    (("reopen", "VOUCHER", *WHY), "POST", "/v1/series/VOUCHER/reopen", {"reason": REASON}),
+    (("retire", "VOUCHER", *RUNNING), "POST", "/v1/series/VOUCHER/retire", ACCEPT_RUNNING),
     (("series", "list"), "GET", "/v1/series", None),
 ]  # fmt: skip
 
 
 def masked(text: str) -> str:
     text = re.sub(r'"(actor|time|token|exhausted_on|per_day)":("[^"]*"|[^,}]*)', r'"\1":"…"', text)
-    return re.sub(r"by `?numbering[^\"]*|it first", "…", text)
+    return re.sub(r"by `?numbering[^\"]*|it first|(run|send) it again with [^,]*", "…", text)
 
 
 async def http_answers(file: Path) -> list[str]:
@@ -173,7 +194,7 @@ def test_more_than_a_page_is_said() -> None:
 
 
 def test_sequences_show_how_full_they_are() -> None:
-    said("adjust", "INV:2025", "--next", "182", *WHY)
+    said("adjust", "INV:2025", "--next", "182", *WHY, "--max-skipped", "200")
     heading, line = said("sequences").splitlines()
     assert heading.split() == [
         "sequence",
@@ -221,7 +242,7 @@ def test_a_batch_with_a_key_has_one_effect() -> None:
 
 def test_a_retired_series_is_listed_as_such() -> None:
     assert "retired" not in said("series", "list")
-    said("retire", "VOUCHER")
+    said("retire", "VOUCHER", *RUNNING)
     told = said("series", "list").splitlines()
     assert told[0].split()[2] == "retired"
     assert [line.split()[2] == "yes" for line in told[1:]] == [False, True]

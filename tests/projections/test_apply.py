@@ -16,7 +16,10 @@ from ledger.domain.commands import (
     Link,
     Original,
     RaiseFormat,
+    ReopenPeriod,
+    ReopenSeries,
     Reserve,
+    RetireSeries,
     Void,
     WithOriginal,
 )
@@ -135,6 +138,19 @@ def test_use_is_told_by_the_series_as_it_was_at_the_last_event() -> None:
     both = Batches(series("{SEQ:1}", "S")).batch(Reserve("S", "T", {}, 3), AdjustMaximum("S", 3, REASON))
     assert both.sequences["S:-"].max_value == 9
     assert both.series["S", 1].max_value == 3
+
+
+def test_what_is_reopened_is_open_and_not_retired() -> None:
+    batches = Batches(series("{SEQ:2}-{YYYY}", "Y", reset=Reset.YEARLY))
+    unit = batches.batch(ClosePeriod("Y:2025", REASON))
+    assert (unit.sequences["Y:2025"].closed, unit.sequences["Y:2025"].remaining) == (batches.position, 0)
+    unit = batches.batch(RaiseFormat(NEWEST_FORMAT, REASON), ReopenPeriod("Y:2025", REASON))
+    assert (unit.sequences["Y:2025"].closed, unit.sequences["Y:2025"].remaining) == (0, 99)
+    unit = batches.batch(RetireSeries("Y", REASON))
+    assert unit.series["Y", 1].retired == batches.position
+    unit = batches.batch(ReopenSeries("Y", REASON))
+    assert unit.series["Y", 1].retired == 0
+    assert batches.batch(Reserve("Y", "T")).sequences["Y:2025"].remaining == 98
 
 
 def test_a_closed_period_keeps_nothing_released() -> None:

@@ -8,6 +8,7 @@ from hashlib import sha256
 from random import Random
 
 from ledger.codec import command_id
+from ledger.domain.acceptance import Acceptance
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
     AdjustSequence,
@@ -22,7 +23,10 @@ from ledger.domain.commands import (
     Extend,
     Issue,
     Link,
+    ReopenPeriod,
+    ReopenSeries,
     Reserve,
+    RetireSeries,
     Void,
 )
 from ledger.domain.events import NumbersReserved
@@ -191,10 +195,17 @@ class Client:
         return self._intent("link", lambda _: Link(number, document, REASON), f"{number} {document}")
 
     def _by_hand(self) -> Intent:
-        """Rarely a period is closed: the others could do little more."""
-        if self._random.random() < 0.1:
+        """Rarely a period is closed or a series retired: the others could do little more until it is reopened."""
+        chance = self._random.random()
+        if chance < 0.02:
+            return self._intent("retire", lambda _: RetireSeries("SCARCE", REASON, frozenset(Acceptance)), "SCARCE")
+        if chance < 0.1:
+            return self._intent("reopen_series", lambda _: ReopenSeries("SCARCE", REASON), "SCARCE")
+        if chance < 0.3:
             closed = f"DAILY:{self._random.choice(['คคง.', 'สคฉ.3'])}:{TODAY - timedelta(days=1)}"
-            return self._intent("close", lambda _: ClosePeriod(closed), closed)
+            if chance < 0.2:
+                return self._intent("close", lambda _: ClosePeriod(closed), closed)
+            return self._intent("reopen", lambda _: ReopenPeriod(closed, REASON), closed)
         value = self._random.randint(1, 60)
         return self._intent("adjust", lambda _: AdjustSequence("NEVER:-", value, REASON), f"{value}")
 

@@ -20,7 +20,7 @@ from ledger.domain.series import MAX_VALUE, Series
 from ledger.domain.state import State
 from ledger.domain.text import flaw_of_text
 
-__all__ = ["MAX_MARGIN", "MAX_OPENED", "fence"]
+__all__ = ["MAX_MARGIN", "MAX_OPENED", "fence", "passed"]
 
 MAX_MARGIN = 100_000_000
 MAX_OPENED = 10_000  # pairs in one event, which then stays below the store's limit
@@ -44,8 +44,8 @@ def fence(state: State, command: Fence) -> list[Event]:
     held: dict[str, list[ReservationFenced]] = {}
     for event in ended:
         held.setdefault(event.numbering.sequence, []).append(event)
-    passed = (
-        _passed(
+    fenced_sequences = (
+        passed(
             sequence,
             state.series_of(sequence),
             state.owed(sequence) + margin_of.get(sequence.series, command.margin),
@@ -54,7 +54,7 @@ def fence(state: State, command: Fence) -> list[Event]:
         for sequence in sorted(state.sequences(), key=lambda each: each.id)
         if not sequence.closed and not state.is_retired(sequence.series)  # else it gives out nothing, for ever
     )
-    return [fenced, *ended, *passed]
+    return [fenced, *ended, *fenced_sequences]
 
 
 def _check_opened(opened: Pairs) -> None:
@@ -87,7 +87,7 @@ def _ended(state: State) -> list[ReservationFenced]:
     return [ReservationFenced(each.numbering, each.token, each.ranges) for each in held]
 
 
-def _passed(sequence: Counter, series: Series, margin: int, ended: Sequence[ReservationFenced]) -> Event:
+def passed(sequence: Counter, series: Series, margin: int, ended: Sequence[ReservationFenced]) -> Event:
     """Let a sequence go on behind the margin, or close it where that would leave nothing."""
     first, last = sequence.high_water + 1, min(sequence.high_water + margin, MAX_VALUE)
     if margin and last >= series.max_value:

@@ -174,6 +174,7 @@ def _expired(state: State, sequence: Sequence, now: int) -> list[ReservationExpi
             Code.RESERVATIONS_OPEN,
             f"sequence {sequence.id} has {len(still)} open reservations, the last until {latest}: {tokens}; "
             "confirm or cancel them, or wait",
+            members={"open_reservations": len(still), "until": latest},
         )
     if len(held) > MAX_EXPIRED:
         raise Rejection(

@@ -3,7 +3,14 @@
 from typing import assert_never
 
 from ledger.domain.calendar import Reset
-from ledger.domain.events import PeriodClosed, PeriodOpened, SequenceAdjusted, SequenceReset, StartLowered
+from ledger.domain.events import (
+    PeriodClosed,
+    PeriodOpened,
+    PeriodReopened,
+    SequenceAdjusted,
+    SequenceReset,
+    StartLowered,
+)
 from ledger.domain.judgements.places import (
     flaw_of_beginning,
     flaw_of_begun,
@@ -22,9 +29,10 @@ from ledger.domain.state import State
 __all__ = ["flaw_of_event"]
 
 
-def flaw_of_event(
-    state: State, event: SequenceReset | SequenceAdjusted | StartLowered | PeriodOpened | PeriodClosed
-) -> str | None:
+Judged = SequenceReset | SequenceAdjusted | StartLowered | PeriodOpened | PeriodClosed | PeriodReopened
+
+
+def flaw_of_event(state: State, event: Judged) -> str | None:
     match event:
         case SequenceReset():
             return _reset(state, event)
@@ -36,6 +44,8 @@ def flaw_of_event(
             return _opened(state, event)
         case PeriodClosed():
             return _closed(state, event)
+        case PeriodReopened():
+            return _reopened(state, event)
         case _:
             assert_never(event)
 
@@ -137,3 +147,19 @@ def _flaw_of_accounting(state: State, event: PeriodClosed) -> str | None:
     said = dict(event.accounting)
     wrong = next((each for each in ValueState if said.get(each, ()) != found[each]), None)
     return f"the accounting of sequence {event.sequence} is false: not these values are {wrong}" if wrong else None
+
+
+def _reopened(state: State, event: PeriodReopened) -> str | None:
+    """What was frozen in an account stays so: only a sequence without one value has none."""
+    flaw = flaw_of_present(state, event.series, event.series_version)
+    if flaw:
+        return flaw
+    what, sequence = f"sequence {event.sequence}", state.sequence(event.sequence)
+    if sequence is None or not sequence.closed:
+        return f"{what} is reopened, and is not closed"
+    if sequence.closed_by_fence:
+        return f"{what} is reopened, and was closed by a restore"
+    passed = sum(sequence.counts().values())
+    if passed:
+        return f"{what} is reopened, and has passed {passed} values"
+    return flaw_of_sequence(state, state.series_now(event.series), event)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from ledger.domain.events import MaximumAdjusted, SeriesAmended, SeriesDefined, SeriesRetired
+from ledger.domain.events import MaximumAdjusted, SeriesAmended, SeriesDefined, SeriesReopened, SeriesRetired
 from ledger.domain.judgements.places import flaw_of_present
 from ledger.domain.proof import prove
 from ledger.domain.rejection import Rejection
@@ -13,7 +13,10 @@ from ledger.domain.state import State
 __all__ = ["flaw_of_event", "unproved"]
 
 
-def flaw_of_event(state: State, event: SeriesDefined | SeriesAmended | MaximumAdjusted | SeriesRetired) -> str | None:
+Judged = SeriesDefined | SeriesAmended | MaximumAdjusted | SeriesRetired | SeriesReopened
+
+
+def flaw_of_event(state: State, event: Judged) -> str | None:
     match event:
         case SeriesDefined():
             return _defined(state, event)
@@ -23,6 +26,8 @@ def flaw_of_event(state: State, event: SeriesDefined | SeriesAmended | MaximumAd
             return _maximum_adjusted(state, event)
         case SeriesRetired():
             return _retired(state, event)
+        case SeriesReopened():
+            return _reopened(state, event)
         case _:
             assert_never(event)
 
@@ -67,6 +72,16 @@ def _maximum_adjusted(state: State, event: MaximumAdjusted) -> str | None:
 
 def _retired(state: State, event: SeriesRetired) -> str | None:
     return flaw_of_present(state, event.series, event.series_version)
+
+
+def _reopened(state: State, event: SeriesReopened) -> str | None:
+    """What it prints is not proved anew: the numbers of retired series take part in every proof."""
+    versions = state.versions(event.series)
+    if versions is None:
+        return f"series {event.series!r} is not defined"
+    if event.series_version != versions[-1].version:
+        return f"version {event.series_version} of series {event.series} is reopened, not {versions[-1].version}"
+    return None if state.is_retired(event.series) else f"series {event.series} is reopened, and is not retired"
 
 
 def unproved(state: State, codes: Sequence[str]) -> tuple[int, str] | None:
