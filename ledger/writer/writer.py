@@ -507,7 +507,8 @@ class Writer:
     def _recover(self) -> None:
         if self._is_writing and self._clock.monotonic() < self._write_at:
             return  # it only read, and still has to write what failed
-        self._backoff, self._contentions = 0.0, 0
+        # With a time to write at and no backoff, the next command would be waited for without a pause.
+        self._backoff, self._contentions, self._write_at = 0.0, 0, 0.0
         if not self._behind:
             self._fault = None
 
