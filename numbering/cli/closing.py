@@ -59,7 +59,9 @@ def close_ledger(session: Session, copies: Sequence[str], reason: str) -> None:
 @click.option("--reason", required=True, metavar="TEXT", help="Kept in the log.")
 @on_ledger()
 def open_ledger(session: Session, copies: Sequence[str], without: Sequence[str], reason: str) -> None:
-    """Let processes write again to a ledger that was closed, or restored from a copy of one.
+    """Let processes write again to a closed ledger.
+
+    Also to one that was restored from a copy of a closed ledger.
 
     Each copy that was named when it was closed must hold that before the first number is issued. It may be run again
     when one could not be reached.

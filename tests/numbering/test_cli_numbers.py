@@ -14,7 +14,7 @@ from ledger import codec
 from ledger.domain.commands import Envelope
 from ledger.stores import open_store
 from numbering.cli.caller import actor
-from tests.api.client import served
+from tests.api.client import RealTime, served
 from tests.numbering.command import LETTER_KEY, asked, ran, rejection, said
 
 pytestmark = pytest.mark.usefixtures("letters")
@@ -151,7 +151,7 @@ async def http_answers(file: Path) -> list[str]:
     """The story that `cli_answers` tells, over HTTP."""
     stores = [open_store(f"sqlite+aiosqlite:///{file}") for _ in range(2)]
     try:
-        async with served(*stores) as api:
+        async with served(*stores, clock=RealTime()) as api:
             post = api.http.post
             told = [await api.http.get("/v1/series"), await api.http.get("/v1/series/RFA")]
             told.append(await post("/v1/preview", json=BODY))

@@ -13,7 +13,7 @@ from ledger.domain.rejection import Code
 from ledger.ports import Fault
 from ledger.stores import open_store
 from ledger.writer import Writer
-from tests.api.client import Time, served
+from tests.api.client import RealTime, served
 from tests.numbering.command import asked, ran, rejection, said
 
 pytestmark = pytest.mark.usefixtures("invoices")
@@ -127,7 +127,7 @@ def masked(text: str) -> str:
 
 async def http_answers(file: Path) -> list[str]:
     at = f"sqlite+aiosqlite:///{file}"
-    clock = Time()
+    clock = RealTime()
     stores = [open_store(at, now=clock.now), open_store(at)]
     try:
         async with served(*stores, clock=clock) as api:

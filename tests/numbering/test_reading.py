@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import httpx
 import pytest
 from starlette.routing import Route
 
-from ledger.domain.commands import DefineSeries, Envelope, Issue, Reserve
-from ledger.domain.series import Series
+from ledger.domain.acceptance import Acceptance
+from ledger.domain.calendar import Reset
+from ledger.domain.commands import DefineSeries, Envelope, Issue, Reserve, RetireSeries
+from ledger.domain.series import Definition, Series
 from ledger.ports import Stop, StopKind
 from ledger.service import Ledger
 from ledger.stores import open_store
@@ -37,6 +40,8 @@ HOUR = 3_600 * 1_000_000
 TOKEN = "0123456789abcdef0123456789abcdef"
 SEQUENCE = "RFA:RPT:-"
 NUMBER = "RFA-RPT-0001-A"
+YEARLY = Series.define("YEARLY", Definition(template="Y-{YYYY}-{SEQ:3}", reset=Reset.YEARLY))
+OLD = Series.define("OLD", Definition(template="OLD-{SEQ:3}"))
 WRITTEN = "written"  # a directory of the test's, in which files are made
 
 # Every command that reads, with the words after it; a few say what they found by their exit code.
@@ -49,6 +54,15 @@ READING: dict[str, Sequence[str]] = {
     "sequences": (),
     "sequence": (SEQUENCE,),
     "gaps": (SEQUENCE,),
+    "series apply": ("{beside}/letters.toml", "--dry-run"),
+    "assign": ("RFA-RPT-0003-A", "--document", "D", "--reason", "by hand", "--dry-run"),
+    "adjust": (SEQUENCE, "--next", "5", "--reason", "forms", "--dry-run"),
+    "open": ("YEARLY", "2099", "--accept", "far_period", "--dry-run"),
+    "reset": ("YEARLY:2025", "--dry-run"),
+    "close": ("YEARLY:2025", "--dry-run"),
+    "maximum": ("RFA", "9000", "--reason", "fewer", "--dry-run"),
+    "reopen": ("OLD", "--reason", "again", "--dry-run"),
+    "retire": ("YEARLY", "--accept", "running_period", "--dry-run"),
     "import": ("{beside}/register.csv", "--series", "RFA", "--dry-run"),
     "verify": (),
     "history": (NUMBER,),
@@ -88,7 +102,9 @@ async def _begun(url: str, series: tuple[Series, ...]) -> None:
     ids = RandomIds()
     async with Ledger(store, clock=_Then(then), ids=ids, spawn=spawn, aside=aside) as ledger:
         for command in (
-            DefineSeries(series),
+            DefineSeries((*series, YEARLY, OLD)),
+            RetireSeries("OLD", "not used", frozenset(Acceptance)),
+            Issue(Reserve("YEARLY", ids.token(), document_date=date(2025, 1, 2)), "DOC-0"),
             Issue(Reserve("RFA", ids.token(), {"TYPE": "RPT"}), "DOC-1"),
             Reserve("RFA", TOKEN, {"TYPE": "RPT"}, ttl_seconds=60),
         ):
@@ -232,7 +248,7 @@ def test_what_stands_in_the_write_ahead_log_alone_is_read(place: Path, redis: Re
 def test_a_server_and_an_account_that_can_only_read(place: Path, mariadb: MariaDB, redis: Redis) -> None:
     here, database = place / "ledger", new_mariadb(mariadb)
     with elsewhere_in(here):
-        said("restore", "--from", sqlite_url(here), "--into", database.admin_url)
+        said("restore", "--from", sqlite_url(here), "--move", "--into", database.admin_url)
         said("projections", "rebuild", "--database-url", database.service_url)
     mariadb.execute(f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {database.service.quoted}")
     mariadb.execute(f"GRANT SELECT ON `{database.name}`.* TO {database.service.quoted}")
@@ -308,7 +324,7 @@ def test_a_service_of_a_copy(place: Path) -> None:
 def test_a_service_with_an_account_that_can_only_read(place: Path, mariadb: MariaDB) -> None:
     here, database = place / "ledger", new_mariadb(mariadb)
     with elsewhere_in(here):
-        said("restore", "--from", sqlite_url(here), "--into", database.admin_url)
+        said("restore", "--from", sqlite_url(here), "--move", "--into", database.admin_url)
         said("projections", "rebuild", "--database-url", database.service_url)
     mariadb.execute(f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {database.service.quoted}")
     mariadb.execute(f"GRANT SELECT ON `{database.name}`.* TO {database.service.quoted}")

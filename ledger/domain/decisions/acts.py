@@ -7,7 +7,7 @@ guards, so that the refusal can tell the whole effect in numbers.
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from ledger.domain import calendar
 from ledger.domain.acceptance import MAX_FREELY_SKIPPED, MAX_MONTHS_AHEAD, Acceptance, Needs
@@ -53,17 +53,18 @@ def accepted(state: State, command: Act, events: list[Event], now: int) -> list[
             _check_running(state, command, events, now, _retired_early(state, state.series_now(code), now))
         case OpenPeriod() | ResetSequence():
             _check_far(state, command, events, now)
+        case _:
+            assert_never(command)
     return events
 
 
 def accepting(command: Asked, needs: Needs | None = None) -> Asked:
     """Returns the command with all that it `needs`, or with all that there is to accept."""
-    match command:
-        case AdjustSequence() | Assign() | Import():
-            limit = ENOUGH if needs is None or needs.max_skipped is None else needs.max_skipped
-            return replace(command, max_skipped=limit)
-        case ClosePeriod() | RetireSeries() | OpenPeriod() | ResetSequence():
-            return replace(command, accept=frozenset(Acceptance) if needs is None else command.accept | {*needs.accept})
+    if isinstance(command, Skipping):
+        limit = ENOUGH if needs is None or needs.max_skipped is None else needs.max_skipped
+        return replace(command, max_skipped=limit)
+    if isinstance(command, Ending | Beginning):
+        return replace(command, accept=frozenset(Acceptance) if needs is None else command.accept | {*needs.accept})
     return command
 
 
