@@ -28,7 +28,7 @@ from tests.simulation.loop import Deadlock, OutOfSteps, simulate
 from tests.simulation.stops import Damage, run_stop
 from tests.simulation.world import Result, run_seed
 
-SEEDS = range(rounds(48, thorough=400))
+SEEDS = range(rounds(70, thorough=400))
 STOP_SEEDS = range(rounds(2, thorough=50))
 ROOT = Path(__file__).parents[1]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from ledger.domain.acceptance import Acceptance
 from ledger.domain.commands import (
     AdjustSequence,
     Assign,
@@ -108,7 +109,7 @@ COMMANDS: tuple[Command, ...] = (
     Link("INV-0002", "D-9", "it came late"),
     Assign("INV-0008", "D-8", "by hand"),
     AdjustSequence("INV:-", 12, "by hand"),
-    ClosePeriod("INV:-"),
+    ClosePeriod("INV:-", accept=frozenset(Acceptance)),
 )
 
 # Type, actor, numbers, documents: of all events behind the definition, in order.
