@@ -86,8 +86,9 @@ _OPENINGS = {
 class Stop(NamedTuple):
     """One reason for which every process refuses to write; several can stand at once.
 
-    `detail` goes on where its kind's opening ends. `position` and `hash` name the event that the log must hold again
-    before it may be lifted; None where the kind alone decides. `stopped_at` is the database's time in microseconds.
+    `detail` goes on where its kind's opening ends. `position` and `hash` name the event that the log must hold, and go
+    on from: then the stop ends by itself. None where the kind alone decides, and nothing ends it but an operator.
+    `stopped_at` is the database's time in microseconds.
     """
 
     kind: StopKind

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -21,7 +22,7 @@ from projections.mirror.relay import Relay
 from projections.mirror.stream import Connect, Stream
 from projections.projector import Projector
 from projections.reading import Projections
-from replay.guard import guard
+from replay.guard import guard, last_of_archive
 from replay.verifier import Verifier
 
 __all__ = ["Node", "log_and_mirror", "opened_store"]
@@ -81,6 +82,10 @@ class Node:
         self.relay = self._relay(settings, verified=start_unverified) if settings.redis_url and not only_reads else None
         is_guarded = settings.archive and not start_unverified and not only_reads
         self._archive = Path(settings.archive) if is_guarded else None
+        if self.relay:
+            self.ledger.writer.copies.append(self.relay.last)
+        if settings.archive and not only_reads:
+            self.ledger.writer.copies.append(partial(last_of_archive, self.store, Path(settings.archive)))
         self._projects = projects
         self._stack = AsyncExitStack()
 

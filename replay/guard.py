@@ -1,13 +1,17 @@
 """The log beside its archive, before anything is written: one that is behind it, or forked from it, is a stale copy."""
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.ports import NO_LEDGER, Head, Stop, StopKind, Store
+from ledger.continuity import Seen
+from ledger.domain.rejection import Rejection
+from ledger.ports import NO_LEDGER, Fault, Head, Stop, StopKind, Store
+from ledger.writer.follower import stopped
 from replay.archive.manifest import BadArchive, Manifest, is_archive
 from replay.sources import apart
 
-__all__ = ["Standing", "guard", "standing"]
+__all__ = ["Standing", "guard", "last_of_archive", "standing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,22 @@ async def guard(store: Store, directory: Path) -> None:
         await _stop(store, found.manifest, directory)
 
 
+async def last_of_archive(store: Store, directory: Path) -> Seen | None:
+    """Compare the log with its archive now, and give the archive's last event, if it holds any: the writer's `Copy`."""
+    try:
+        found = await standing(store, directory)
+    except Rejection as why:  # it is no archive, or that of another ledger
+        raise Fault(why.code, why.detail) from why
+    if found.stop:
+        raise stopped(found.stop.text)
+    return Seen(found.manifest.position, found.manifest.hash) if found.manifest.position else None
+
+
 async def standing(store: Store, directory: Path) -> Standing:
     """Compare a log with its archive: the archive is read first, for the log only grows."""
     if not is_archive(directory):
         raise BadArchive(f"{directory} is no archive: run `numbering archive {directory}` once, or mount it")
-    manifest = Manifest.read(directory)
+    manifest = await asyncio.to_thread(Manifest.read, directory)  # its disk may be slow, or away
     head = await store.head()
     if head.ledger_id != manifest.ledger_id:
         raise apart(f"{directory} is the archive of ledger {manifest.ledger_id}, and this is {head.ledger_id}")
@@ -69,7 +84,9 @@ async def _stop(store: Store, manifest: Manifest, directory: Path) -> None:
     transaction = await store.begin()
     try:
         stop = await _reason(store, transaction.head, manifest, directory)
-        is_ledger = not any(each.kind in NO_LEDGER for each in await transaction.stops())
+        is_ledger = transaction.head.ledger_id == manifest.ledger_id and not any(
+            each.kind in NO_LEDGER for each in await transaction.stops()
+        )
         if stop and is_ledger and await transaction.stop(stop):
             await transaction.commit()
     finally:

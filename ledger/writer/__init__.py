@@ -2,6 +2,6 @@
 
 from ledger.writer.snapshotter import Snapshotter
 from ledger.writer.waiting import Outcome, Together
-from ledger.writer.writer import Limits, Writer
+from ledger.writer.writer import Copy, Limits, Writer
 
-__all__ = ["Limits", "Outcome", "Snapshotter", "Together", "Writer"]
+__all__ = ["Copy", "Limits", "Outcome", "Snapshotter", "Together", "Writer"]

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 from ledger import chain, snapshots
 from ledger.codec import UnknownEvent
+from ledger.continuity import Seen, break_at_head, break_behind, found_break
 from ledger.domain.rejection import Code
 from ledger.domain.state import FOLD_VERSION
 from ledger.feed import Feed
 from ledger.fold import BrokenChain, Fold
-from ledger.ports import Fault, Head, Record, Snapshot, Stop, StopKind, Store, StoreFault, Transaction, reasons
+from ledger.ports import Fault, Head, Record, Snapshot, Stop, Store, StoreFault, Transaction, reasons
 from ledger.snapshots import Unusable
 from ledger.writer.clocks import Clocks
 
@@ -86,6 +87,13 @@ class Follower:
             _check(head, fold)
         return self.fold
 
+    async def broken(self, head: Head, log: Store | Transaction) -> BrokenChain | None:
+        """Say how the log is not the one that was folded; None when it is, and goes on from there."""
+        fold = self.fold
+        if fold is None:
+            return None
+        return _break_of_ledger(head, fold) or await found_break(Seen(fold.position, fold.hash), head, log)
+
     async def _begun(self, head: Head) -> Fold:
         # Who may not read why writing is stopped could not say why it must be, either: that is told now, not then.
         await self._store.stops()
@@ -131,6 +139,9 @@ class Follower:
     def _take(self, fold: Fold, records: Sequence[Record]) -> None:
         try:
             fold.take(records)
+        except BrokenChain:
+            self._hand_on([record for record in records if record.position <= fold.position])
+            raise
         except UnknownEvent as why:
             if not (fold.is_spoilt and self.began_at):
                 raise
@@ -138,14 +149,19 @@ class Follower:
             _ignore(f"the snapshot at position {self.began_at}", why)
             self.fold, self.began_at, self._attempts = None, 0, 0
             return
+        self._hand_on(records)
+
+    def _hand_on(self, records: Sequence[Record]) -> None:
+        """Give what was folded to those who follow the log, without a hole: the log may be whole again later."""
         self._feed.put([record for record in records if record.position > self._feed.position])
 
     async def _next_events(self, head: Head, fold: Fold) -> Sequence[Record]:
         limit = min(self._chunk, head.position - fold.position)
         records = await self._store.events(after=fold.position, limit=limit)
         if not records:
-            detail = f"the head says {head.position}, but the log ends at position {fold.position}"
-            raise BrokenChain(detail, StopKind.LOG_BEHIND)
+            found = break_behind(Seen(fold.position, fold.hash), head, [])
+            assert found is not None, "the head is ahead, and there is no event"
+            raise found
         return records
 
 
@@ -154,13 +170,12 @@ def _ignore(what: str, why: Exception) -> None:
 
 
 def _check(head: Head, fold: Fold) -> None:
-    if head.ledger_id != fold.ledger_id:
-        raise BrokenChain(f"the database now holds ledger {head.ledger_id}, not {fold.ledger_id}")
-    if head.position < fold.position:
-        raise BrokenChain(
-            f"the log ends at position {head.position}, but this process has seen {fold.position}: "
-            "an older copy of the database was put in its place",
-            StopKind.LOG_BEHIND,
-        )
-    if head.position == fold.position and head.hash != fold.hash:
-        raise BrokenChain(f"the event at position {head.position} is not the one that this process has seen")
+    found = _break_of_ledger(head, fold) or break_at_head(Seen(fold.position, fold.hash), head)
+    if found:
+        raise found
+
+
+def _break_of_ledger(head: Head, fold: Fold) -> BrokenChain | None:
+    if head.ledger_id == fold.ledger_id:
+        return None
+    return BrokenChain(f"the database now holds ledger {head.ledger_id}, not {fold.ledger_id}")

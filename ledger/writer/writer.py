@@ -7,6 +7,7 @@ While a transaction is in flight, commands gather; the next transaction takes th
 - nothing is written by a clock that may be wrong (`ledger/domain/clocks`);
 - what failed before COMMIT was sent did not happen; what is in doubt is looked up in the log by command id;
 - it stops rather than write after a head that is behind it, forked from it, or marked as stopped, or while it is held;
+- it marks the head as stopped only for what is true under the head's lock, and ends there what is true no more;
 - a request task never touches a connection: cancelling a request cancels no COMMIT.
 """
 
@@ -14,11 +15,12 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from ledger import codec
 from ledger.codec import Entry, UnknownEvent
+from ledger.continuity import Seen, ended, lift_ended
 from ledger.domain.clocks import TOLERANCE_SECONDS
 from ledger.domain.commands import Decidable, Envelope
 from ledger.domain.rejection import Code, Hint
@@ -43,11 +45,16 @@ from ledger.writer.clocks import Clocks
 from ledger.writer.follower import Follower, stopped, stopped_by
 from ledger.writer.waiting import Answer, Outcome, Queue, Together, Waiting
 
-__all__ = ["Limits", "Writer"]
+__all__ = ["Copy", "Limits", "Writer"]
 
 _log = logging.getLogger(__name__)
 
 ALARM_GRACE_SECONDS = 0.1
+
+# Compares a copy of the log with it, and returns the last event that the copy holds, if it holds any; raises a Fault
+# when the two disagree, or when they cannot be compared now.
+Copy = Callable[[], Awaitable[Seen | None]]
+
 ANSWER_SHARES = 6  # about as many turns of the event loop as the next transaction's round trips take
 
 
@@ -74,7 +81,7 @@ class Limits:
     lock_timeout_seconds: float = 5.0
     outcome_seconds: float = 15.0
     shutdown_seconds: float = 20.0
-    idle_seconds: float = 1.0
+    idle_seconds: float = 1.0  # also between two looks at whether a stop has ended
     backoff_seconds: float = 0.05
     max_backoff_seconds: float = 1.0
     clock_tolerance_seconds: float = TOLERANCE_SECONDS
@@ -83,7 +90,8 @@ class Limits:
 class Writer:
     """Submit commands with `submit` or `enqueue`; follow the log with `fresh`. `start` once, `stop` once.
 
-    With `self_check`, the audit rules judge each command before it is committed.
+    With `self_check`, the audit rules judge each command before it is committed. `copies` are compared before a stop is
+    ended: add each mirror and archive that is configured.
     """
 
     def __init__(
@@ -91,6 +99,7 @@ class Writer:
     ) -> None:
         self.feed = Feed(store)
         self.clocks = Clocks(clock, tolerance_seconds=limits.clock_tolerance_seconds)
+        self.copies: list[Copy] = []
         self._store = store
         self._clock = clock
         self._spawn = spawn
@@ -112,7 +121,9 @@ class Writer:
         self._may_be_mended = False
         self._held: Fault | None = None
         self._held_since = 0.0
-        self._to_mark: list[tuple[Stop, int | None]] = []
+        self._to_mark: list[tuple[Stop, int]] = []
+        self._tells_break = False  # whether the head is yet to be marked for what this process found of the log itself
+        self._looks_at = 0.0  # when it may look again whether a stop has ended
         self._backoff = 0.0
         self._behind = True
         self._more_due = False
@@ -207,7 +218,7 @@ class Writer:
 
     def release(self) -> None:
         self._held = None
-        self._to_mark = [(stop, at) for stop, at in self._to_mark if at is None]  # what the log itself says stands
+        self._to_mark = []
         self._wake.set()
 
     def witness(self, position: int) -> None:
@@ -216,7 +227,7 @@ class Writer:
 
     def forbid(self, stop: Stop, *, at: int) -> None:
         """Write nothing until `release`, and stop every process at the head, if it still is at the position `at`."""
-        self._to_mark = [*((each, its) for each, its in self._to_mark if its is None), (stop, at)]
+        self._to_mark = [(stop, at)]
         others = [each for each in self._follower.stops if not each.is_as(stop)]
         self.refuse(stopped_by([*others, stop]))
 
@@ -325,10 +336,12 @@ class Writer:
         self._set_alarm()
 
     async def _serve(self) -> None:
-        if self._to_mark and self.fold:
+        if (self._to_mark or self._tells_break) and self.fold:
             await self._mark_head()
         if self._stopped and not await self._is_mended():
             raise self._stopped.again()
+        if self._follower.stops and not self._held and self._clock.monotonic() >= self._looks_at:
+            await self._lift_ended()
         if self._behind or self._readers or self._held or not (self._queue or self._is_due()):
             await self._catch_up()
         if self._has_caught_up():
@@ -552,47 +565,75 @@ class Writer:
         # What it could not fold has spoilt the state; and a newer process knows the event that this one does not.
         self._may_be_mended = isinstance(why, BrokenChain)
         _log.critical("%s", self._stopped.detail)
-        if isinstance(why, BrokenChain):
-            position, hash = (self.fold.position, self.fold.hash) if self.fold else (None, None)
-            self._to_mark.append((Stop(why.kind, str(why), position, hash), None))
+        if self._may_be_mended:
+            self._tells_break = True
             await self._mark_head()
         self._fail_all(self._stopped)
 
     async def _is_mended(self) -> bool:
-        """See whether the log is again the one that was folded, and nobody forbids to write: then go on."""
+        """See whether the log is again the one that was folded: then follow it again."""
         if self.fold is None or not self._may_be_mended:
             return False
-        head, last = await self._store.head(), await self._store.events_at([self.fold.position])
-        if head.is_stopped or not last or last[0].hash != self.fold.hash:
+        head = await self._store.head()
+        if await self._follower.broken(head, self._store):
             return False
-        _log.warning("the log is whole again, up to position %d: writing goes on", head.position)
-        self._stopped = None
+        _log.warning("the log is whole again, up to position %d", head.position)
+        self._stopped, self._tells_break, self._behind = None, False, True
         return True
 
-    async def _mark_head(self) -> None:
-        """Write into the log's database why writing must stop, so that every process sees it under the lock.
+    async def _lift_ended(self) -> None:
+        """End the stops whose event the log holds again, if each copy of the log agrees with it."""
+        self._looks_at = self._clock.monotonic() + self._limits.idle_seconds
+        self._behind = True
+        if not await ended(self._follower.stops, await self._store.head(), self._store):
+            return
+        try:
+            copies = [last for copy in self.copies if (last := await copy())]
+        except Fault as why:
+            _log.warning("a reason to stop writing is over, but a copy of the log does not agree: %s", why)
+            return
+        self._is_writing = True
+        transaction = await self._store.begin()
+        try:
+            lifted = await lift_ended(transaction, copies)
+            if lifted:
+                await transaction.commit()
+        finally:
+            await transaction.rollback()
+        for stop in lifted:
+            _log.warning("a reason to stop writing is over, and was lifted: %s", stop.text)
 
-        Unless the head has left the position `at` meanwhile: then what was found of it there is not true of it any
-        more. Nor while there is only half of a ledger.
-        """
+    async def _mark_head(self) -> None:
+        """Write into the log's database why writing must stop, so that every process sees it under the lock."""
         try:
             transaction = await self._store.begin()
             try:
+                marks = self._to_mark
                 if await self._mark(transaction):
                     await transaction.commit()
             finally:
                 await transaction.rollback()
-            self._to_mark = []
+            self._tells_break = False
+            if self._to_mark is marks:  # else there is another one since
+                self._to_mark = []
         except (StoreFault, OutcomeUnknown) as error:
             _log.error("the head could not be marked as stopped, trying again: %s", error)
 
     async def _mark(self, transaction: Transaction) -> bool:
-        """Say whether there was something to mark."""
-        head = transaction.head
-        is_ours = self.fold is not None and head.ledger_id == self.fold.ledger_id
-        if not is_ours or any(stop.kind in NO_LEDGER for stop in await transaction.stops()):
+        """Mark what is true of the locked head; says whether that was anything.
+
+        What was found of the log before is judged again. What was found beside it is not true of another head than the
+        one it was found of, and nothing is true of half a ledger.
+        """
+        head, fold = transaction.head, self.fold
+        is_ours = fold is not None and head.ledger_id == fold.ledger_id
+        if fold is None or not is_ours or any(stop.kind in NO_LEDGER for stop in await transaction.stops()):
             return False
-        return any([await transaction.stop(stop) for stop, at in self._to_mark if at in (None, head.position)])
+        true = [stop for stop, at in self._to_mark if at == head.position]
+        why = await self._follower.broken(head, transaction) if self._tells_break else None
+        if why is not None:
+            true.append(Stop(why.kind, str(why), fold.position, fold.hash))
+        return any([await transaction.stop(stop) for stop in true])
 
     def _drop_overdue(self) -> None:
         now = self._clock.monotonic()

@@ -108,8 +108,15 @@ class Comparison:
 
     @property
     def stop(self) -> Stop:
-        """The reason for which writing must be stopped, when it `forbids_writing`."""
-        return Stop(_STOPS[self.verdict], f"{self._what}; {self.advice}")
+        """The reason for which writing must be stopped, when it `forbids_writing`.
+
+        It ends when the log holds the mirror's last event: the log may only have been behind. No event ends it that the
+        ledger was restored since.
+        """
+        kind, detail, last = _STOPS[self.verdict], f"{self._what}; {self.advice}", self.tail
+        if self.verdict is Verdict.SUPERSEDED or not last.hash:
+            return Stop(kind, detail)
+        return Stop(kind, detail, last.position, last.hash)
 
 
 _STOPS = {

@@ -13,13 +13,14 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 
+from ledger.continuity import Seen
 from ledger.domain.rejection import Code
 from ledger.log import generation
 from ledger.ports import Clock, Fault, Spawn, StopKind, Store, StoreFault
 from ledger.system import end
 from ledger.writer import Writer
 from ledger.writer.follower import stopped
-from projections.mirror.comparison import Comparison, Verdict
+from projections.mirror.comparison import Comparison, Verdict, compare
 from projections.mirror.copier import Copier
 from projections.mirror.stream import EMPTY, Connect, Stream, StreamFault
 
@@ -127,6 +128,25 @@ class Relay:
         assert self._task is not None
         await end(self._task)
         await self._flush()
+
+    async def last(self) -> Seen | None:
+        """Compare the mirror with the log now, and give its last event, if it holds any: the writer's `Copy`.
+
+        This takes a connection of its own, beside that of the task.
+        """
+        try:
+            stream = self._connect(*await self._named())
+            try:
+                found = await compare(stream, self._store)
+            finally:
+                await stream.close()
+        except _Unfinished as why:
+            raise stopped(str(why)) from why
+        except StreamFault as fault:
+            raise _not_compared(str(fault)) from fault
+        if found.forbids_writing:
+            raise stopped(found.stop.text)
+        return Seen(found.tail.position, found.tail.hash) if found.tail.hash else None
 
     async def _run(self) -> None:
         while True:

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from ledger import codec
 from ledger.chain import link
-from ledger.ports import NO_LEDGER, Head, Record, Stop, StopKind, Store, reasons
+from ledger.continuity import ended
+from ledger.ports import NO_LEDGER, Head, Record, StopKind, Store, reasons
 from projections.mirror.comparison import Comparison, Verdict, compare
 from projections.mirror.copier import Copier
 from projections.mirror.stream import Entry, Stream, StreamFault
@@ -208,31 +209,21 @@ def _record(entry: Entry) -> Record:
 
 async def _let_write(store: Store, *, whatever_stopped_it: bool = False) -> None:
     """Lift the stops that are mended: the mirror is in order now, and what was lost may be there again."""
-    stops = await store.stops()
-    mended = [stop for stop in stops if await _is_mended(store, stop, whatever_stopped_it=whatever_stopped_it)]
-    left = await _lifted(store, mended) if mended else stops
-    if left:
-        raise Refused(f"writing stays stopped, for what the mirror does not hold: {reasons(left)}; restore the ledger")
-
-
-async def _lifted(store: Store, mended: Sequence[Stop]) -> Sequence[Stop]:
-    """Lift some; gives those that stand."""
+    if not await store.stops():
+        return
     transaction = await store.begin()
     try:
-        left = await transaction.lift(lambda stop: stop in mended)
+        stops = await transaction.stops()
+        if any(stop.kind in NO_LEDGER for stop in stops):
+            raise Refused(reasons(stops))
+        over = await ended(stops, transaction.head, transaction)
+        left = await transaction.lift(
+            lambda stop: (
+                stop.kind is not StopKind.OPENING and (whatever_stopped_it or stop.kind in OF_MIRROR or stop in over)
+            )
+        )
         await transaction.commit()
-        return left
     finally:
         await transaction.rollback()
-
-
-async def _is_mended(store: Store, stop: Stop, *, whatever_stopped_it: bool) -> bool:
-    """Say whether a stop came from the mirror, or the log holds the event again that was seen when it was made."""
-    if stop.kind is StopKind.OPENING:
-        return False  # other copies may not know that the ledger was opened
-    if whatever_stopped_it or stop.kind in OF_MIRROR:
-        return True
-    if stop.position is None:
-        return False
-    records = await store.events_at([stop.position])
-    return bool(records) and records[0].hash == stop.hash
+    if left:
+        raise Refused(f"writing stays stopped, for what the mirror does not hold: {reasons(left)}; restore the ledger")
