@@ -45,6 +45,7 @@ from ledger.domain.commands import (
     WithOriginal,
 )
 from ledger.domain.decide import decide
+from ledger.domain.decisions import sequences
 from ledger.domain.decisions.acts import accepting
 from ledger.domain.events import Event
 from ledger.domain.formats import NEWEST_FORMAT
@@ -261,10 +262,10 @@ def _link(ledger: Audited, step: Step) -> Iterator[Decidable]:
 
 def _numbers(ledger: Audited, step: Step) -> list[str]:
     """Print numbers of some sequence by some version of its series, given out or not."""
-    sequences = ledger.state.sequences()
+    known = ledger.state.sequences()
     numbers = []
     for turn in range(step.many):
-        chosen = sequences[(step.which + turn) % len(sequences)]
+        chosen = known[(step.which + turn) % len(known)]
         versions = [each for each in ledger.state.printing(chosen.series) if each.era == chosen.era]
         version = versions[step.way % len(versions)]
         attributes = tuple((name, "A") for name in sorted(version.definition.attributes))
@@ -314,6 +315,14 @@ def _of_sequence(make: Callable[[str, int, Step], Decidable]) -> Callable[[Audit
     return ask
 
 
+def _adjust_far(ledger: Audited, step: Step) -> Iterator[Decidable]:
+    """Leave nothing, or next to nothing, of a sequence."""
+    found = [each for each in ledger.state.sequences() if not ledger.state.is_over(each)]
+    if found:
+        chosen = found[step.which % len(found)]
+        yield AdjustSequence(chosen.id, ledger.state.series_now(chosen.series).max_value - step.many // 2, REASON)
+
+
 def _maximum(ledger: Audited, step: Step) -> Iterator[Decidable]:
     yield AdjustMaximum(CODES[step.which % 2], [3, 5, 9, 12, 30, 99][step.way % 6], REASON)
 
@@ -359,6 +368,7 @@ COMMANDS: dict[str, Callable[[Any, Step], Iterator[Decidable]]] = {
     "assign elsewhere": _assign_elsewhere,
     "take over": _take_over,
     "adjust": _of_sequence(lambda id, high, step: AdjustSequence(id, high + 1 + step.many, REASON)),
+    "adjust far": _adjust_far,
     "reset": _of_sequence(lambda id, high, step: ResetSequence(id)),
     "close": _of_sequence(lambda id, high, step: ClosePeriod(id)),
     "maximum": _maximum,
@@ -474,6 +484,9 @@ def test_what_was_written_about_an_earlier_version_is_legal(history: list[Decida
 
 
 @settings(max_examples=rounds(60, thorough=1500), deadline=None)
-@given(steps=STEPS)
-def test_what_is_decided_is_legal(steps: list[Step]) -> None:
-    audited(steps)
+@given(steps=STEPS, ranges=st.sampled_from([sequences.MAX_CLOSED_RANGES, 2]))
+def test_what_is_decided_is_legal(steps: list[Step], ranges: int) -> None:
+    """Where an account has more than so many ranges, its period is not closed, and a fence goes beyond the maximum."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sequences, "MAX_CLOSED_RANGES", ranges)
+        audited(steps)
