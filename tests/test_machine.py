@@ -817,7 +817,7 @@ CAUSES = {
         "SequenceFenced",
         "ReservationFenced",
     },
-    ValueState.PRE_CONTROL: {"NumbersImported"},
+    ValueState.PRE_CONTROL: {"NumbersImported", "StartLowered"},
 }
 
 
