@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ledger import chain, snapshots
 from ledger.codec import UnknownEvent
-from ledger.continuity import Seen, break_at_head, break_behind, found_break
+from ledger.continuity import NOT_ITS_OWN, Seen, break_at_head, break_behind, found_break
 from ledger.domain.rejection import Code
 from ledger.domain.state import FOLD_VERSION
 from ledger.feed import Feed
@@ -30,7 +30,9 @@ def stopped(why: str) -> Fault:
 
 
 def stopped_by(stops: Sequence[Stop]) -> Fault:
-    return stopped(reasons(stops))
+    is_elsewhere = any(stop.kind in NOT_ITS_OWN for stop in stops)
+    advice = None if is_elsewhere else "an operator runs `numbering resume`, which says what ends this"
+    return Fault(Code.LEDGER_STOPPED, f"writing is stopped: {reasons(stops)}", advice=advice)
 
 
 class Follower:

@@ -140,7 +140,7 @@ def stopped(check: str, stops: Sequence[Stop]) -> Finding:
     return error(
         check,
         f"writing is stopped: {reasons(stops)}",
-        "fix each reason, see docs/recovery.md; until then no number is issued",
+        "run `numbering resume`, which says what ends each; until then no number is issued",
     )
 
 

@@ -73,13 +73,14 @@ READING: dict[str, Sequence[str]] = {
     "export verify": ("{beside}/export",),
     "archive": ("{written}/archive",),
     "restore": ("--dry-run",),
+    "resume": ("--dry-run",),
     "mirror status": (),
     "projections status": (),
     "projections check": (),
     "upgrade": ("--dry-run",),
     "doctor": (),
 }
-FINDS = {"doctor", "mirror status"}  # an account that can only read is a finding, and so is a stop
+FINDS = {"doctor", "mirror status", "resume"}  # an account that can only read is a finding, and so is a stop
 
 
 @pytest.fixture(scope="session")
