@@ -191,7 +191,9 @@ async def _missing(store: Store, head: Head, stops: Sequence[Stop]) -> dict[Stop
         if stop.position is None or stop.hash is None:
             continue
         if head.position < stop.position:
-            found[stop] = f"the log ends at position {head.position}, and lacks what came after it, up to {stop.position}"
+            found[stop] = (
+                f"the log ends at position {head.position}, and lacks what came after it, up to {stop.position}"
+            )
         elif broken := await found_break(Seen(stop.position, stop.hash), head, store):
             found[stop] = str(broken).replace("this process has seen", "was seen")
     return found
