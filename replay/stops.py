@@ -224,11 +224,11 @@ def _dated_ahead(stop: Stop, evidence: Evidence) -> Judgement:
     if evidence.now >= evidence.head.recorded_at:
         return Judgement(stop, Way.OVER, f"the clocks have caught up with the last event, which is of {last}")
     found = f"the last event is of {last}, and the clocks say {instant_text(evidence.now)}"
-    cut = f"--to {evidence.before} " if evidence.before else ""
-    restore = f"`numbering restore --from THIS_DATABASE {cut}--into …`" if evidence.before else "an empty ledger"
+    command = f"`numbering restore --from THIS_DATABASE --to {evidence.before} --into …`"
+    restore = f"or restore to before it, {command}; " if evidence.before else ""
     return _accept(
         stop,
         found,
-        f"wait until {last}; or restore to before it, {restore}; or go on at the time of the last event, at which "
+        f"wait until {last}; {restore}or go on at the time of the last event, at which "
         "every event is dated until the clocks have caught up, and nothing expires before",
     )
