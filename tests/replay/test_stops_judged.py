@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def stop(kind: StopKind, *, named: bool = True, detail: str = "so it was found")
     return Stop(kind, detail, 9 if is_named else None, HASH if is_named else None)
 
 
-def evidence(*missing: Stop, dated: int = NOW - HOUR, **known: object) -> Evidence:
+def evidence(*missing: Stop, dated: int = NOW - HOUR, **known: Any) -> Evidence:
     head = Head(8, HASH, dated, "ledger", None, 1)
     return replace(Evidence(head, NOW, missing=dict.fromkeys(missing, LACKS)), **known)
 
