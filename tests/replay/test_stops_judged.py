@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,3 +162,8 @@ def test_a_text_that_an_earlier_build_wrote_is_read_by_migrate() -> None:
     about = stop(StopKind.EARLIER_BUILD, detail=f"{words} (seen: position 9, hash {HASH.hex()})")
     found = one(about, evidence())
     assert (found.way, found.needs) == (Way.OTHER, "run `numbering migrate`, which reads it")
+
+
+def test_the_operator_s_page_names_each_kind() -> None:
+    text = Path("docs/recovery.md").read_text(encoding="utf-8")
+    assert [kind for kind in StopKind if f"| `{kind.value}` |" not in text] == []
