@@ -28,7 +28,7 @@ from replay.guard import standing
 from replay.sources import apart
 from replay.stops import CopyReport, Evidence, Judgement, Way, judge
 
-__all__ = ["Acceptance", "Beside", "accept", "judged", "lift_over"]
+__all__ = ["AcceptedStops", "Beside", "accept", "judged", "lift_over"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
-class Acceptance:
+class AcceptedStops:
     """What an operator accepts: exactly these stops, by whom, and why; `fence` where events may be lost."""
 
     stops: Sequence[Stop]
@@ -86,7 +86,7 @@ async def lift_over(store: Store, beside: Beside) -> list[Stop]:
         await transaction.rollback()
 
 
-async def accept(store: Store, fold: Fold, acceptance: Acceptance, beside: Beside, ids: Ids) -> Head:
+async def accept(store: Store, fold: Fold, acceptance: AcceptedStops, beside: Beside, ids: Ids) -> Head:
     """Write what is accepted behind the fold, which reaches to the head, and lift it; gives the head behind that.
 
     LEDGER_STOPPED when other stops stand than those that were judged, HISTORIES_DIFFER when the log is another one by
@@ -120,7 +120,7 @@ def _check_same(standing: Sequence[Stop], accepted: Sequence[Stop]) -> None:
         raise Rejection(Code.LEDGER_STOPPED, "a reason to stop writing was lifted meanwhile: run it again")
 
 
-def _commands(state: State, acceptance: Acceptance) -> list[Decidable]:
+def _commands(state: State, acceptance: AcceptedStops) -> list[Decidable]:
     """Give the commands, in order: a fence stands last, as the first of what the ledger goes on with."""
     commands: list[Decidable] = []
     if state.format < StopAccepted.format:
@@ -136,7 +136,7 @@ def _accepted(stop: Stop) -> StopAccepted:
     return StopAccepted(stop.kind.value, stop.detail, stop.position if hash else None, hash)
 
 
-def _records(state: State, head: Head, acceptance: Acceptance, ids: Ids, now: int) -> list[Record]:
+def _records(state: State, head: Head, acceptance: AcceptedStops, ids: Ids, now: int) -> list[Record]:
     """Give the rows of the commands' events, which follow the head; folds them into `state`, and audits each."""
     records: list[Record] = []
     position, previous, judge = head.position, head.hash, Judge()

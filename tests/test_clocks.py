@@ -17,7 +17,7 @@ from ledger.stores.memory import MemoryLog
 from ledger.system import RandomIds, SystemClock
 from ledger.writer import Outcome
 from ledger.writer.clocks import ClockFault, Clocks
-from replay.resumption import Acceptance, Beside, accept, judged
+from replay.resumption import AcceptedStops, Beside, accept, judged
 from replay.stops import Way
 from tests.given import SECOND
 from tests.test_writer import Bench, answer, ledger, simulated
@@ -227,7 +227,7 @@ async def test_what_an_operator_accepted_is_not_stopped_again() -> None:
     (found,) = await judged(bench.store, beside := Beside(Clocks(bench.clock)))
     assert (found.stop.kind, found.way, found.is_fenced) == (StopKind.DATED_AHEAD, Way.ACCEPT, False)
     assert bench.writer.fold is not None
-    acceptance = Acceptance([found.stop], "operator", "the clock was set right")
+    acceptance = AcceptedStops([found.stop], "operator", "the clock was set right")
     accepted = (await accept(bench.store, bench.writer.fold, acceptance, beside, RandomIds())).recorded_at
     assert accepted == dated
     await asyncio.sleep(IDLE_SECONDS)

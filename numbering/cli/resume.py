@@ -30,7 +30,7 @@ from numbering.wiring import log_and_mirror, opened_store
 from projections.mirror.stream import Stream
 from replay.forecast import Forecast
 from replay.restore import Plan, foresee
-from replay.resumption import Acceptance, Beside, accept, judged, lift_over
+from replay.resumption import AcceptedStops, Beside, accept, judged, lift_over
 from replay.sources import DatabaseSource
 from replay.stops import ACCEPTABLE, Judgement, Way
 
@@ -143,7 +143,7 @@ async def _resumed(session: Session, wish: _Wish) -> Answer:
         await reader.fresh()
         assert reader.fold is not None
         stops = [each.stop for each in found]
-        acceptance = Acceptance(stops, wish.plan.actor, wish.plan.reason, forecast.fence if forecast else None)
+        acceptance = AcceptedStops(stops, wish.plan.actor, wish.plan.reason, forecast.fence if forecast else None)
         head = await accept(store, reader.fold, acceptance, beside, RandomIds())
         told = {"accepted": [stop.kind.value for stop in stops], "head": f"{head.position}:{head.hash.hex()}"}
         return _answer([], lifted) | told | {"fence": _told(forecast)}

@@ -24,7 +24,7 @@ from projections.mirror.relay import Limits, Relay
 from projections.mirror.stream import Entry, StreamFault, Tail
 from replay.fence import records_of
 from replay.restore import RESTORING
-from replay.resumption import Acceptance, Beside, accept
+from replay.resumption import AcceptedStops, Beside, accept
 from tests.mirror.test_upkeep import Place
 from tests.simulation.database import SECOND
 from tests.simulation.scripted import simulated_now
@@ -393,7 +393,7 @@ async def test_a_fence_that_an_operator_accepted_begins_another_stream_too() -> 
         assert reader.fold is not None
         end = reader.fold
         fence = Fence(end.position, end.recorded_at, 10, "lost")
-        acceptance = Acceptance(await bench.store.stops(), "operator", "lost", fence)
+        acceptance = AcceptedStops(await bench.store.stops(), "operator", "lost", fence)
         await accept(bench.store, end, acceptance, Beside(Clocks(bench.clock)), RandomIds())
         await until(lambda: 1 in streams.held and streams.held[1].entries == entries(bench.log))
         assert streams.held[0].entries == entries(bench.log)[: len(before)]

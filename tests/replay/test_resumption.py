@@ -17,7 +17,7 @@ from ledger.system import RandomIds, SystemClock
 from ledger.writer.clocks import Clocks
 from projections.mirror.stream import StreamFault
 from replay.archive.writing import archive
-from replay.resumption import Acceptance, Beside, accept, judged, lift_over
+from replay.resumption import AcceptedStops, Beside, accept, judged, lift_over
 from replay.sources import Extent
 from replay.stops import Way
 from tests.invariants import check_store, read_log
@@ -72,7 +72,7 @@ async def resumed(store: Store, *, fence: bool, clock: Any = None, stops: Any = 
     end = reader.fold
     command = Fence(end.position, end.recorded_at, 30, "it was lost") if fence else None
     standing = await store.stops() if stops is None else stops
-    acceptance = Acceptance(standing, "operator", "it was lost", command)
+    acceptance = AcceptedStops(standing, "operator", "it was lost", command)
     return await accept(store, end, acceptance, beside(clock=clock), RandomIds())
 
 
@@ -181,7 +181,7 @@ class TestAccepted:
         assert reader.fold
         await resumed(store, fence=True)
         await stopped(store, BEHIND)
-        acceptance = Acceptance(await store.stops(), "operator", "late", None)
+        acceptance = AcceptedStops(await store.stops(), "operator", "late", None)
         before = await written(store)
         refused = await refusal(accept(store, reader.fold, acceptance, beside(), RandomIds()))
         assert refused.code is Code.HISTORIES_DIFFER
@@ -201,7 +201,7 @@ class TestAccepted:
         await reader.fresh()
         assert reader.fold
         for reason in ("", "\n", "x" * 5_000):
-            acceptance = Acceptance(await store.stops(), "operator", reason)
+            acceptance = AcceptedStops(await store.stops(), "operator", reason)
             with pytest.raises(Rejection):
                 await accept(store, reader.fold, acceptance, beside(), RandomIds())
         assert await kinds(store) == [StopKind.EARLIER_BUILD]
