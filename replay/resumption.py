@@ -4,7 +4,7 @@ Everything is written under the head's lock, and only if what was judged is stil
 while writing is stopped. It may be interrupted anywhere, and run again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from replay.guard import standing
 from replay.sources import apart
 from replay.stops import CopyReport, Evidence, Judgement, Way, judge
 
-__all__ = ["AcceptedStops", "Beside", "accept", "judged", "lift_over"]
+__all__ = ["AcceptedStops", "Beside", "Report", "accept", "examined", "judged", "lift_over"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +59,37 @@ class _Compared:
     last: list[Seen] = field(default_factory=list)
 
 
-async def judged(store: Store, beside: Beside) -> list[Judgement]:
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A judgement of each stop, and `notes` on what else may keep processes from writing, each a sentence."""
+
+    judgements: Sequence[Judgement]
+    notes: Sequence[str]
+
+
+async def examined(store: Store, beside: Beside) -> Report:
     """Judge every reason for which writing is stopped, without the lock; nothing is written."""
-    return (await _judged(store, beside))[0]
+    stops, evidence, _ = await _gathered(store, beside)
+    return Report(judge(stops, evidence), list(_notes(evidence)))
+
+
+async def judged(store: Store, beside: Beside) -> Sequence[Judgement]:
+    return (await examined(store, beside)).judgements
+
+
+def _notes(evidence: Evidence) -> Iterator[str]:
+    for copy in evidence.troubled:
+        yield f"{copy.trouble}; {copy.advice}"
+    if evidence.clock_doubt is not None:
+        yield f"{evidence.clock_doubt}; set the wrong clock right, with NTP"
+    if evidence.is_closed:
+        yield "the ledger is closed, and nothing is written until it is opened; `numbering open-ledger` opens it"
 
 
 async def lift_over(store: Store, beside: Beside) -> list[Stop]:
     """Lift the stops that are over, under the lock, and give them; none while a copy does not agree with the log."""
-    found, compared = await _judged(store, beside)
-    over = [each.stop for each in found if each.way is Way.OVER]
+    stops, evidence, compared = await _gathered(store, beside)
+    over = [each.stop for each in judge(stops, evidence) if each.way is Way.OVER]
     if not over:
         return []
     before = beside.clocks.instant()
@@ -162,10 +184,8 @@ def _records(state: State, head: Head, acceptance: AcceptedStops, ids: Ids, now:
 # What is known of the log and its copies
 
 
-async def _judged(store: Store, beside: Beside) -> tuple[list[Judgement], _Compared]:
+async def _gathered(store: Store, beside: Beside) -> tuple[Sequence[Stop], Evidence, _Compared]:
     stops = await store.stops()
-    if not stops:
-        return [], _Compared()
     compared = await _compared(store, beside)
     before = beside.clocks.instant()
     head, now = await store.head_and_now()
@@ -181,7 +201,7 @@ async def _judged(store: Store, beside: Beside) -> tuple[list[Judgement], _Compa
         archive=compared.archive,
         is_closed=await _is_closed(store),
     )
-    return judge(stops, evidence), compared
+    return stops, evidence, compared
 
 
 async def _missing(store: Store, head: Head, stops: Sequence[Stop]) -> dict[Stop, str]:

@@ -30,7 +30,7 @@ from numbering.wiring import log_and_mirror, opened_store
 from projections.mirror.stream import Stream
 from replay.forecast import Forecast
 from replay.restore import Plan, foresee
-from replay.resumption import AcceptedStops, Beside, accept, judged, lift_over
+from replay.resumption import AcceptedStops, Beside, Report, accept, examined, lift_over
 from replay.sources import DatabaseSource
 from replay.stops import ACCEPTABLE, Judgement, Way
 
@@ -121,20 +121,21 @@ async def _format(settings: Settings) -> int:
 async def _looked(session: Session, wish: _Wish) -> Answer:
     """Say what is found, and what accepting it would cost; nothing is written."""
     async with _opened(session.settings, reads_only=True) as (store, beside):
-        found = await judged(store, beside)
-        answer: Answer = {"dry_run": True} | _answer(found, [])
-        if wish.kinds and found:
-            _check_accepted(found, wish.kinds)
-            answer |= {"fence": _told(await _foreseen(store, found, wish))}
+        report = await examined(store, beside)
+        answer: Answer = {"dry_run": True} | _answer(report, [])
+        if wish.kinds and report.judgements:
+            _check_accepted(report.judgements, wish.kinds)
+            answer |= {"fence": _told(await _foreseen(store, report.judgements, wish))}
         return answer
 
 
 async def _resumed(session: Session, wish: _Wish) -> Answer:
     async with _opened(session.settings) as (store, beside):
         lifted = await lift_over(store, beside)
-        found = await judged(store, beside)
+        report = await examined(store, beside)
+        found = report.judgements
         if not wish.kinds or not found:
-            return _answer(found, lifted)
+            return _answer(report, lifted)
         _check_accepted(found, wish.kinds)
         forecast = await _foreseen(store, found, wish)
         if forecast:
@@ -146,7 +147,8 @@ async def _resumed(session: Session, wish: _Wish) -> Answer:
         acceptance = AcceptedStops(stops, wish.plan.actor, wish.plan.reason, forecast.fence if forecast else None)
         head = await accept(store, reader.fold, acceptance, beside, RandomIds())
         told = {"accepted": [stop.kind.value for stop in stops], "head": f"{head.position}:{head.hash.hex()}"}
-        return _answer([], lifted) | told | {"fence": _told(forecast)}
+        # The mirror goes on in another stream after a fence: what was compared says nothing of that.
+        return _answer(Report((), ()), lifted) | told | {"fence": _told(forecast)}
 
 
 def _check_accepted(found: Sequence[Judgement], kinds: Sequence[str]) -> None:
@@ -175,8 +177,12 @@ def _told(forecast: Forecast | None) -> Answer | None:
     return None if forecast is None else forecast_answer(forecast)
 
 
-def _answer(found: Sequence[Judgement], lifted: Sequence[Stop]) -> Answer:
-    return {"stopped": [_judgement(each) for each in found], "lifted": [stop.kind.value for stop in lifted]}
+def _answer(report: Report, lifted: Sequence[Stop]) -> Answer:
+    return {
+        "stopped": [_judgement(each) for each in report.judgements],
+        "lifted": [stop.kind.value for stop in lifted],
+        "notes": list(report.notes),
+    }
 
 
 def _judgement(of: Judgement) -> Answer:
@@ -206,3 +212,5 @@ def _show(answer: Answer) -> None:
         say_line("nothing was written")
     elif not answer["stopped"]:
         say_line("writing is not stopped")
+    for each in answer["notes"]:
+        note(each)

@@ -34,6 +34,7 @@ reuse = "gapless"
 template = "X-{SEQ:6}"
 """
 WHY = ("--reason", "the replica lost its last second")
+NOTHING: dict[str, Any] = {"stopped": [], "lifted": [], "notes": []}
 BY_HAND = Stop(StopKind.EARLIER_BUILD, "หยุดเพื่อบำรุงรักษา")
 
 
@@ -102,10 +103,21 @@ def kinds(answer: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def test_where_nothing_is_stopped_there_is_nothing_to_do(ledger: Path) -> None:
-    assert asked("resume") == {"stopped": [], "lifted": []}
+    assert asked("resume") == NOTHING
     assert said("resume") == "writing is not stopped\n"
     assert asked("resume", "--accept", "LOG_BEHIND", *WHY)["stopped"] == []
-    assert asked("resume", "--dry-run") == {"dry_run": True, "stopped": [], "lifted": []}
+    assert asked("resume", "--dry-run") == {"dry_run": True} | NOTHING
+
+
+def test_what_else_keeps_processes_from_writing_is_noted(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said("close-ledger", "--copy", "archive-a", *WHY)
+    monkeypatch.setenv("NUMBERING_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("NUMBERING_ARCHIVE", "none")
+    mirror, archive, closed = asked("resume")["notes"]
+    assert mirror.startswith("the mirror cannot be looked at: ")
+    assert archive.startswith("the archive cannot be compared: none is no archive")
+    assert closed.startswith("the ledger is closed")
+    assert closed in said("resume")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +143,7 @@ def test_what_is_over_is_lifted(ledger: Path) -> None:
     last = log()[-1]
     stop(Stop(StopKind.LOG_BEHIND, "the log ends too early", last.position, last.hash))
     assert kinds(asked("resume", "--dry-run", exit_code=1)) == [("LOG_BEHIND", "OVER")]
-    assert asked("resume") == {"stopped": [], "lifted": ["LOG_BEHIND"]}
+    assert asked("resume") == NOTHING | {"lifted": ["LOG_BEHIND"]}
     assert issue() == ["B-0003"]
 
 
@@ -156,7 +168,7 @@ def test_a_log_that_lost_its_end_goes_on_behind_a_fence(ledger: Path) -> None:
     assert "B-0012" not in lost
     assert asked("verify")["whole"]
     check()
-    assert asked("resume", "--accept", "LOG_BEHIND", *WHY) == {"stopped": [], "lifted": []}
+    assert asked("resume", "--accept", "LOG_BEHIND", *WHY) == NOTHING
 
 
 def test_a_margin_of_a_series_and_a_series_that_is_none(ledger: Path) -> None:
@@ -281,7 +293,7 @@ class TestMirror:
         (found,) = asked("resume", exit_code=1)["stopped"]
         assert "run `numbering mirror adopt`, which loses nothing" in found["needs"]
         said("mirror", "adopt", "--yes")
-        assert asked("resume") == {"stopped": [], "lifted": []}
+        assert asked("resume") == NOTHING
         assert issue() == ["B-0006"]
 
     def test_or_it_is_given_up_and_the_ledger_mirrors_to_a_new_stream(
