@@ -64,7 +64,8 @@ class Follower:
         self._clocks.see(before, now)
         fold = self.fold = self.fold or await self._begun(head)
         _check(head, fold)
-        self.stops = await self._store.stops() if head.is_stopped else ()
+        # The head's count may be gone: a replica that still applies what it received overwrites it, and not the rows.
+        self.stops = await self._store.stops() if head.is_stopped or self.stops else ()
         if fold.position < head.position:
             self._take(fold, await self._next_events(head, fold))
         return None if fold.position < head.position else fold
@@ -72,7 +73,7 @@ class Follower:
     async def join(self, transaction: Transaction) -> Fold | None:
         """Fold up to the locked head; None when it is too far ahead to keep the lock for so long."""
         head, fold = transaction.head, self.fold
-        self.stops = await transaction.stops() if head.is_stopped else ()
+        self.stops = await transaction.stops() if head.is_stopped or self.stops else ()
         if self.stops:
             raise stopped_by(self.stops)
         if head.position < self.witnessed:
@@ -98,7 +99,7 @@ class Follower:
 
     async def _begun(self, head: Head) -> Fold:
         # Who may not read why writing is stopped could not say why it must be, either: that is told now, not then.
-        await self._store.stops()
+        self.stops = await self._store.stops()
         snapshot = await self._newest(head)
         if snapshot is not None:
             try:
