@@ -11,6 +11,7 @@ from ledger.domain.rejection import Code, Rejection
 from ledger.fold import Fold
 from ledger.log import MAX_POSITION
 from ledger.ports import Fault, OutcomeUnknown, Record, Stop, StopKind, Store, Transaction, reasons
+from ledger.writer.clocks import Clocks
 from replay.fence import records_of
 from replay.sources import apart
 
@@ -22,11 +23,17 @@ OPENING = Stop(
 )
 
 
-async def append_opened(store: Store, fold: Fold, command: OpenLedger, envelope: Envelope) -> None:
-    """Append LedgerOpened behind a fold that reaches to the head; nobody writes before `let_write`."""
+async def append_opened(store: Store, fold: Fold, command: OpenLedger, envelope: Envelope, clocks: Clocks) -> None:
+    """Append LedgerOpened behind a fold that reaches to the head; nobody writes before `let_write`.
+
+    CLOCK_UNSURE while the clocks may not date it.
+    """
+    before = clocks.instant()
     transaction = await store.begin()
     try:
         head = transaction.head
+        if doubt := clocks.doubt(before, transaction.now):
+            raise doubt
         if stops := await transaction.stops():
             raise Rejection(Code.LEDGER_STOPPED, f"what is stopped is not opened: {reasons(stops)}")
         if (head.position, head.hash) != (fold.position, fold.hash):

@@ -8,6 +8,7 @@ from alembic.script import ScriptDirectory
 
 from ledger import chain
 from ledger.domain.clocks import TOLERANCE_SECONDS
+from ledger.domain.events import CLOSING_STREAM, LedgerClosed
 from ledger.domain.formats import FIRST_FORMAT, FORMAT_STREAM, NEWEST_FORMAT
 from ledger.ports import Head, Stop, reasons
 from ledger.stores.migration import FOUNDATION_TABLE, migrations
@@ -16,6 +17,7 @@ from ledger.stores.stops import all_stops, stop_of
 from numbering.doctor.findings import Finding, error, ok, span, warning
 
 __all__ = [
+    "CLOSING",
     "FORMAT",
     "FOUNDATION_TABLE",
     "HEAD_AND_LAST",
@@ -23,6 +25,7 @@ __all__ = [
     "IS_EMPTY",
     "STEP_TABLE",
     "State",
+    "closing",
     "findings",
     "format",
     "head",
@@ -51,6 +54,9 @@ HEAD_AND_STOPS = """
 
 # The newest event that raised the format, if there is one.
 FORMAT = f"SELECT body FROM events WHERE stream = '{FORMAT_STREAM}' ORDER BY position DESC LIMIT 1"
+
+# The newest event by which the ledger was closed or opened, if there is one.
+CLOSING = f"SELECT type, position, body FROM events WHERE stream = '{CLOSING_STREAM}' ORDER BY position DESC LIMIT 1"
 
 IS_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM events)"
 
@@ -155,6 +161,16 @@ def format(check: str, bodies: Sequence[str | bytes], *, is_empty: bool) -> Find
         later = f"`numbering upgrade` raises it to {NEWEST_FORMAT} when no process of an earlier build is left"
         return ok(check, f"{present}, so that earlier builds can write: {later}")
     return error(check, f"{present} is newer than {NEWEST_FORMAT}, the newest that this version knows", UPGRADE)
+
+
+def closing(check: str, rows: Sequence[Sequence[Any]]) -> Finding:
+    """Judge the row of CLOSING, if there is one."""
+    if not rows or rows[0][0] != LedgerClosed.__name__:
+        return ok(check, "open")
+    _, position, body = rows[0]
+    copies = ", ".join(orjson.loads(body)["data"]["copies"])
+    detail = f"closed at position {position}, as {copies} shall hold: nothing is written"
+    return warning(check, detail, "`numbering open-ledger` opens it; if it was moved, serve the restored one")
 
 
 def last_time(
