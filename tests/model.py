@@ -541,19 +541,16 @@ class Model:
                 continue
             printed, day, said = read
             value, period = int(said["SEQ"]), printed.period(day)
-            new = Seq(code, version.era, tuple(said[name] for name in version.key), period)
-            sequence, rows = good.setdefault(new.id, (self.sequences.get(new.id, new), {}))
-            today = self.today(version)
-            ahead = day > today and period > version.period(today)
+            try:
+                self.active(code)
+                sequence = self.begun(code, version, tuple(said[name] for name in version.key), period)
+            except Refused:
+                bad += 1
+                continue
+            _, rows = good.setdefault(sequence.id, (sequence, {}))
             is_late = printed is not version and value not in sequence.states
-            start = max(version.made.start, sequence.start if new.id in self.sequences else 0)
-            if (
-                ahead
-                or is_late
-                or value in rows
-                or not start <= value <= version.max_value
-                or sequence.states.get(value, "SKIPPED") not in FREE
-            ):
+            is_out = not sequence.start <= value <= version.max_value
+            if is_late or is_out or value in rows or sequence.states.get(value, "SKIPPED") not in FREE:
                 bad += 1
                 continue
             attributes = {name: said[name] for name in printed.made.attributes}
@@ -563,7 +560,6 @@ class Model:
         skips = []
         for _, (new, rows) in sorted(good.items()):
             if rows:
-                self.active(code)
                 sequence = self.begun(code, version, new.key, new.period)
                 if sequence.high >= sequence.start:
                     holes = max(max(rows) - sequence.high, 0) - sum(value > sequence.high for value in rows)

@@ -14,7 +14,15 @@ from typing import NamedTuple
 from pyroaring import BitMap
 
 from ledger.domain.commands import BadRow, Import, ImportedSequence, Slice
-from ledger.domain.decisions.guards import check_document, check_era, check_form, dated
+from ledger.domain.decisions.guards import (
+    active_series,
+    begun,
+    check_document,
+    check_era,
+    check_form,
+    dated,
+    period_not_begun,
+)
 from ledger.domain.events import Print
 from ledger.domain.ranges import ranges_of
 from ledger.domain.reading import Reading, days_of, readings_of_all
@@ -109,6 +117,7 @@ class Register:
             raise Rejection.invalid("series", "must name each series that the numbers may be of, once")
         self._present = {each.code: each for each in series}
         self._versions = (*replaced, *series)
+        self._now = now
         self._today = days_of(self._versions, now)
         self._sequences: dict[str, _Sequence] = {}
         named = ", ".join(codes[:MAX_NAMED]) + (" and others" if len(codes) > MAX_NAMED else "")
@@ -139,27 +148,46 @@ class Register:
         """Find the rows that do not fit the state; a Rejection when the others leave too many holes."""
         holes = 0
         for id, mine in self._sequences.items():
-            theirs = state.sequence(id)
+            try:
+                active_series(state, mine.series.code)
+                theirs, _ = begun(state, mine.series, mine.key, mine.period, self._now)
+            except Rejection as flaw:  # it is retired, say, or closed, or its period has not begun
+                self._drop_all(mine, flaw)
+                continue
             self._drop_misfits(mine, theirs)
-            if theirs:
-                self._drop(id, theirs.held(BitMap(mine.rows)))
-            high_water = theirs.high_water if theirs else mine.series.definition.start - 1
-            holes += max(max(mine.rows, default=0) - high_water, 0)
+            self._drop(id, theirs.held(BitMap(mine.rows)))
+            holes += max(max(mine.rows, default=0) - theirs.high_water, 0)
             if holes > MAX_PASSED:
                 raise _passed_too_many(id, mine.rows[max(mine.rows)])
 
     def drop_all_but(self, imported: Mapping[str, BitMap]) -> None:
-        """Leave the rows that an earlier delivery of this register imported; the others were held then."""
+        """Leave the rows that an earlier delivery of this register imported; the others did not fit, or were held."""
         for id, mine in self._sequences.items():
+            for value in BitMap(mine.rows) - imported.get(id, BitMap()):
+                if flaw := self._flaw_at_first(mine, mine.rows[value].reading):
+                    self._bad.append(_bad_row(mine.rows.pop(value), flaw))
             self._drop(id, BitMap(mine.rows) - imported.get(id, BitMap()))
 
-    def _drop_misfits(self, mine: _Sequence, theirs: Counter | None) -> None:
+    def _flaw_at_first(self, mine: _Sequence, reading: Reading) -> Rejection | None:
+        """Say what was wrong with a row by its series alone, whatever its sequence was like then."""
+        series, today = mine.series, self._today[mine.series.definition.timezone]
+        if reading.period > series.period(today):
+            return period_not_begun(series, reading.period, today)
+        if not series.definition.start <= reading.value <= series.max_value:
+            return _out_of_range(reading.sequence, series.definition.start, series)
+        return None
+
+    def _drop_all(self, mine: _Sequence, flaw: Rejection) -> None:
+        self._bad += [_bad_row(row, flaw) for row in mine.rows.values()]
+        mine.rows.clear()
+
+    def _drop_misfits(self, mine: _Sequence, theirs: Counter) -> None:
         for value, row in list(mine.rows.items()):
             try:
                 _check_fits(row, mine.series, theirs)
             except Rejection as flaw:
                 del mine.rows[value]
-                self._bad.append(BadRow(row.line, row.number, flaw.code, flaw.detail))
+                self._bad.append(_bad_row(row, flaw))
 
     def _drop(self, id: str, values: BitMap) -> None:
         rows = self._sequences[id].rows
@@ -192,11 +220,6 @@ class Register:
         reading = row.reading
         series, value = self._present[reading.series.code], reading.value
         check_era(series, reading.series.era)
-        if reading.series.version == series.version:
-            _check_range(series, value)
-        today = self._today[series.definition.timezone]
-        if reading.document_date > today and reading.period > series.period(today):
-            raise Rejection(Code.PERIOD_NOT_BEGUN, f"it is of period {reading.period}, which has not begun on {today}")
         mine = self._sequence(series, reading)
         first = mine.rows.get(value)
         if first is not None:
@@ -225,20 +248,20 @@ def _day(text: str) -> date | None:
     raise Rejection.invalid("document_date", f"is {text[:MAX_TOLD_LENGTH]!r}; write a date as 2025-03-31")
 
 
-def _check_fits(row: _Row, series: Series, sequence: Counter | None) -> None:
+def _bad_row(row: _Row, flaw: Rejection) -> BadRow:
+    return BadRow(row.line, row.number, flaw.code, flaw.detail)
+
+
+def _check_fits(row: _Row, series: Series, sequence: Counter) -> None:
     """Refuse a row that the ledger could not take, whoever holds its value."""
     value = row.reading.value
     check_form(row.reading, series, sequence, row.number)
-    _check_range(series, value)
-    if sequence and value < sequence.start:
-        raise Rejection(Code.OUT_OF_RANGE, f"sequence {sequence.id} begins at {sequence.start}")
+    if not sequence.start <= value <= series.max_value:  # it may have begun at another start than that of the series
+        raise _out_of_range(sequence.id, sequence.start, series)
 
 
-def _check_range(series: Series, value: int) -> None:
-    if not series.definition.start <= value <= series.max_value:
-        raise Rejection(
-            Code.OUT_OF_RANGE, f"series {series.code} counts from {series.definition.start} to {series.max_value}"
-        )
+def _out_of_range(id: str, start: int, series: Series) -> Rejection:
+    return Rejection(Code.OUT_OF_RANGE, f"sequence {id} counts from {start} to {series.max_value}")
 
 
 def _passed_too_many(id: str, row: _Row) -> Rejection:

@@ -36,6 +36,7 @@ __all__ = [
     "no_sequence",
     "numbering_of",
     "period_at",
+    "period_not_begun",
     "place_of",
     "present_series",
     "reading_of",
@@ -274,11 +275,12 @@ def _check_period(state: State, series: Series, period: str, now: int) -> None:
     """Refuse a period that has not begun in the series' zone and was not opened."""
     today = calendar.date_at(now, series.definition.timezone)
     if period > series.period(today) and not state.is_opened(series, period):
-        raise Rejection(
-            Code.PERIOD_NOT_BEGUN,
-            f"period {period} has not begun in {series.definition.timezone}, where it is {today.isoformat()}; open it "
-            "first",
-        )
+        raise period_not_begun(series, period, today)
+
+
+def period_not_begun(series: Series, period: str, today: date) -> Rejection:
+    where = f"{series.definition.timezone}, where it is {today.isoformat()}"
+    return Rejection(Code.PERIOD_NOT_BEGUN, f"period {period} has not begun in {where}; open it first")
 
 
 # Numbers
@@ -323,12 +325,12 @@ def dated(reading: Reading, day: date | None, number: str) -> Reading:
     return replace(reading, document_date=day)
 
 
-def check_form(reading: Reading, series: Series, sequence: Sequence | None, number: str) -> None:
+def check_form(reading: Reading, series: Series, sequence: Sequence, number: str) -> None:
     """Refuse a number that only a replaced version of `series` prints, unless the sequence has passed its value.
 
     What was passed may be on paper as it was printed then. From there on numbers are written as they are printed now.
     """
-    if reading.series.version == series.version or (sequence and sequence.state_of(reading.value) is not None):
+    if reading.series.version == series.version or sequence.state_of(reading.value) is not None:
         return
     raise Rejection(
         Code.NO_TEMPLATE,
