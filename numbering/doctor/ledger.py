@@ -8,6 +8,7 @@ from alembic.script import ScriptDirectory
 
 from ledger import chain
 from ledger.domain.clocks import TOLERANCE_SECONDS
+from ledger.domain.events import CLOSING_STREAM, LedgerClosed
 from ledger.domain.formats import FIRST_FORMAT, FORMAT_STREAM, NEWEST_FORMAT
 from ledger.ports import Head, Stop, reasons
 from ledger.stores.migration import FOUNDATION_TABLE, migrations
@@ -16,6 +17,7 @@ from ledger.stores.stops import all_stops, stop_of
 from numbering.doctor.findings import Finding, error, ok, span, warning
 
 __all__ = [
+    "CLOSING",
     "FORMAT",
     "FOUNDATION_TABLE",
     "HEAD_AND_LAST",
@@ -23,6 +25,7 @@ __all__ = [
     "IS_EMPTY",
     "STEP_TABLE",
     "State",
+    "closed",
     "findings",
     "format",
     "head",
@@ -51,6 +54,9 @@ HEAD_AND_STOPS = """
 
 # The newest event that raised the format, if there is one.
 FORMAT = f"SELECT body FROM events WHERE stream = '{FORMAT_STREAM}' ORDER BY position DESC LIMIT 1"
+
+# The newest event that closed or opened the ledger, if there is one.
+CLOSING = f"SELECT position, type, body FROM events WHERE stream = '{CLOSING_STREAM}' ORDER BY position DESC LIMIT 1"
 
 IS_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM events)"
 
@@ -142,6 +148,17 @@ def stopped(check: str, stops: Sequence[Stop]) -> Finding:
         f"writing is stopped: {reasons(stops)}",
         "fix each reason, see docs/recovery.md; until then no number is issued",
     )
+
+
+def closed(check: str, rows: Sequence[tuple[int, str, str | bytes]]) -> Finding:
+    """Judge the row of CLOSING, if there is one."""
+    match rows:
+        case [(position, LedgerClosed.__name__, body)]:
+            copies = ", ".join(orjson.loads(body)["data"]["copies"])
+            detail = f"the ledger was closed at position {position}, for {copies}: nothing is written"
+            return warning(check, detail, "`numbering open-ledger` lets processes write again")
+        case _:
+            return ok(check, "the ledger is open")
 
 
 def format(check: str, bodies: Sequence[str | bytes], *, is_empty: bool) -> Finding:

@@ -138,6 +138,7 @@ def _checks(server: Server) -> Iterator[Check]:
         ("triggers", _triggers, False),
         ("head", _head, False),
         ("format", _format, False),
+        ("closed", _closed, False),
     ):
         yield Check(f"mariadb {name}", partial(_said, f"mariadb {name}", look, server), gate)
 
@@ -287,6 +288,10 @@ async def _format(check: str, server: Server) -> Iterable[Finding]:
     ((is_empty,),) = await server.ask(ledger.IS_EMPTY)
     bodies = [body for (body,) in await server.ask(ledger.FORMAT)]
     return [ledger.format(check, bodies, is_empty=bool(is_empty))]
+
+
+async def _closed(check: str, server: Server) -> Iterable[Finding]:
+    return [ledger.closed(check, [(position, type, body) for position, type, body in await server.ask(ledger.CLOSING)])]
 
 
 async def _head(check: str, server: Server) -> Iterable[Finding]:

@@ -84,6 +84,7 @@ def _checks(file: Path, tolerance_seconds: float = TOLERANCE_SECONDS) -> Iterato
         ("triggers", _triggers, False),
         ("head", partial(_head, tolerance_seconds), False),
         ("format", _format, False),
+        ("closed", _closed, False),
     ):
         yield Check(f"sqlite {name}", partial(in_thread, partial(_said, f"sqlite {name}", look, file)), gate)
 
@@ -207,6 +208,10 @@ def _format(check: str, file: Path) -> Iterable[Finding]:
     ((is_empty,),) = _ask(file, ledger.IS_EMPTY)
     bodies = [body for (body,) in _ask(file, ledger.FORMAT)]
     return [ledger.format(check, bodies, is_empty=bool(is_empty))]
+
+
+def _closed(check: str, file: Path) -> Iterable[Finding]:
+    return [ledger.closed(check, [(position, type, body) for position, type, body in _ask(file, ledger.CLOSING)])]
 
 
 def _head(tolerance_seconds: float, _: str, file: Path) -> Iterable[Finding]:

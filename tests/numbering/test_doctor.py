@@ -593,7 +593,7 @@ class TestMariaDB:
         found = await findings(mariadb.new_database().admin_url)
         assert bad(found)["mariadb migrations"] is ERROR
         assert found["mariadb migrations"].advice == "run `numbering migrate`"
-        assert found["mariadb checks"].detail == "skipped: engine, collation, triggers, head, format"
+        assert found["mariadb checks"].detail == "skipped: engine, collation, triggers, head, format, closed"
 
     async def test_a_dead_server(self) -> None:
         found = await findings(f"mariadb+asyncmy://u:pass-word@{HOST}:{free_port()}/ledger")
