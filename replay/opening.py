@@ -11,6 +11,7 @@ from ledger.domain.rejection import Code, Rejection
 from ledger.fold import Fold
 from ledger.log import MAX_POSITION
 from ledger.ports import Fault, OutcomeUnknown, Record, Stop, StopKind, Store, Transaction, reasons
+from ledger.writer.clocks import Clocks
 from replay.fence import records_of
 from replay.sources import apart
 
@@ -22,10 +23,16 @@ OPENING = Stop(
 )
 
 
-async def append_opened(store: Store, fold: Fold, command: OpenLedger, envelope: Envelope) -> None:
-    """Append LedgerOpened behind a fold that reaches to the head; nobody writes before `let_write`."""
+async def append_opened(store: Store, clocks: Clocks, fold: Fold, command: OpenLedger, envelope: Envelope) -> None:
+    """Append LedgerOpened behind a fold that reaches to the head; nobody writes before `let_write`.
+
+    A wrong clock dates it no more than any batch of the writer.
+    """
+    before = clocks.instant()
     transaction = await store.begin()
     try:
+        if doubt := clocks.doubt(before, transaction.now):
+            raise doubt
         head = transaction.head
         if stops := await transaction.stops():
             raise Rejection(Code.LEDGER_STOPPED, f"what is stopped is not opened: {reasons(stops)}")

@@ -79,7 +79,8 @@ def open_ledger(session: Session, copies: Sequence[str], without: Sequence[str],
                 places = _places(settings, copies) if copies else _reached(settings, names)
                 await _bring_all(settings, places)
                 command = OpenLedger(tuple(places), lost, reason)
-                await append_opened(store, fold, command, session.envelope("open-ledger", {}))
+                envelope = session.envelope("open-ledger", {})
+                await append_opened(store, ledger.writer.clocks, fold, command, envelope)
             found = await last_opened(store)
             if not any(stop.kind is StopKind.OPENING for stop in await store.stops()) or found is None:
                 return {"opened": False, "detail": "the ledger is open: there is nothing to do"}
