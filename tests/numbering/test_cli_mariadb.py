@@ -114,3 +114,25 @@ def test_no_act_on_a_whole_ledger_is_dated_by_a_wrong_clock(
     assert fences() == before
     asked(*words)
     assert fences() > before
+
+
+def test_an_empty_ledger_is_restored_and_used(
+    mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Into MariaDB and into SQLite; the forecast knows of no time that has passed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "letters.toml").write_text(LETTERS, encoding="utf-8")
+    empty, second = (f"sqlite+aiosqlite:///{tmp_path}/{name}.db" for name in ("empty", "second"))
+    made = mariadb.new_database()
+    for url in (empty, second, made.admin_url):
+        assert run("migrate", "--database-url", url, cwd=tmp_path).returncode == 0
+    foretold = asked("restore", "--from", empty, "--dry-run")
+    assert (foretold["restored"], foretold["until"], foretold["skipped"]) == (0, None, 0)
+    assert foretold["margin"]["window_seconds"] is None
+    assert "holds no event" in foretold["margin"]["because"]
+    for target in (made.admin_url, second):
+        asked("restore", "--from", empty, "--into", target)
+        asked("series", "apply", "letters.toml", "--database-url", target)
+        # Its key may have been used in the lost tail: it skips the margin.
+        assert asked("reserve", "LETTER", *LETTER_KEY, "--database-url", target)["numbers"][0]["value"] == 11
+        assert asked("verify", target)["whole"]
