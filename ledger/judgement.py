@@ -29,6 +29,7 @@ from ledger.domain.events import (
     SeriesDefined,
     SeriesEvent,
     SeriesReopened,
+    StopAccepted,
 )
 from ledger.domain.evolve import evolve
 from ledger.domain.judgements.numbers import begins, is_replacement
@@ -129,7 +130,7 @@ class Judge:
                 self._reopened = entry.position
             case ReservationEvent() | NumberEvent() | SequenceEvent() | SeriesEvent() | PeriodOpened() | FormatRaised():
                 pass  # promises nothing
-            case LedgerClosed() | LedgerOpened():
+            case LedgerClosed() | LedgerOpened() | StopAccepted():
                 pass
             case _:
                 assert_never(entry.event)

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass, replace
 from time import perf_counter
 from typing import Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Table, and_, func, select
+from sqlalchemy import ColumnElement, Table, and_, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from ledger import chain, codec
@@ -20,6 +20,7 @@ from ledger.domain.events import NumbersConfirmed, NumberVoided
 from ledger.domain.results import MAX_VOID_EVENTS
 from ledger.ports import Record, StoreFault
 from ledger.stores import SqlStore
+from ledger.stores.schema import events, ledger_head, stops
 from projections.apply import Change, Interval, Needs, Unit, needs, values_in
 from projections.checkpoints import ALL, LOCK, LOCK_ALL, MOVE, SWAP, Checkpoint, beside, checkpoints, live
 from projections.clearing import Clearing
@@ -44,6 +45,13 @@ TURN = 50
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# What the database holds at the end of a batch, where its log ends, and how far somebody has seen it who stopped it.
+HELD = (
+    select(ledger_head.c.position, events.c.hash, select(func.max(stops.c.position)).scalar_subquery().label("seen"))
+    .select_from(ledger_head.outerjoin(events, events.c.position == bindparam("at")))
+    .where(ledger_head.c.id == 1)
+)
 
 
 class Read(Protocol):
@@ -70,6 +78,7 @@ class Folding:
     store: SqlStore
     checkpoint: Checkpoint
     decoded: Callable[[Record], Entry] = codec.decode
+    seen: Callable[[], int] = lambda: 0  # the position up to which this process has seen the log
     without_torn: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: whole(records)
     limit: int = FIRST_EVENTS
     is_behind: bool = True
@@ -112,8 +121,9 @@ class Folding:
         if not await self._is_mine(line):
             await line.rollback()
             return 0
-        await self._write(line, unit)
         last = records[len(entries) - 1]
+        await self._check_held(line, last)
+        await self._write(line, unit)
         to = {"to": last.position, "last_hash": last.hash, "last_recorded_at": last.recorded_at}
         await line.execute(MOVE, of_slot=self.checkpoint.slot, **to)
         await line.commit()
@@ -183,6 +193,19 @@ class Folding:
         """Lock the checkpoint, and see whether it is where it was."""
         (now,) = checkpoints(await line.fetch(LOCK, of_slot=self.checkpoint.slot))
         return now.is_present and now.place == self.checkpoint.place
+
+    async def _check_held(self, line: Line, last: Record) -> None:
+        """Raise LogIsBehind unless this database's log holds the batch, and all that this process has seen.
+
+        The events may come from memory, and the database may be another by now: a replica that was promoted, and has
+        still to apply what it received. Rows that were written there would stand in the way of that.
+        """
+        (held,) = await line.fetch(HELD, at=last.position)
+        seen = max(self.seen(), last.position, held.seen or 0)
+        if held.position < seen:
+            raise LogIsBehind(f"the log ends at position {held.position}, and was seen up to {seen}")
+        if held.hash != last.hash:
+            raise LogIsBehind(f"the log has another event at position {last.position} than was seen there")
 
     def _moved(self, last: Record, seconds: float, count: int) -> None:
         self.checkpoint = replace(self.checkpoint, position=last.position, hash=last.hash, recorded_at=last.recorded_at)

@@ -83,6 +83,7 @@ class Projector:
         self.position = 0
         self._activity = Activity.STARTING
         self._why: str | None = None
+        self._waited_for: str | None = None  # what the log was told last
         self._disagreement: str | None = None
         self._look_at = 0.0
 
@@ -153,7 +154,7 @@ class Projector:
             async with line(self._store) as connection:
                 folding = await opened(self._store, connection)
                 if folding is not None:
-                    folding.decoded = self._feed.decoded
+                    folding.decoded, folding.seen = self._feed.decoded, lambda: self._feed.position
                     self._is(Activity.WORKING if folding.checkpoint.live else Activity.REBUILDING)
                     await self._fold_on(folding, connection)
         except (UnknownEvent, LogIsBehind):
@@ -197,7 +198,7 @@ class Projector:
             self._disagreement = present.disagreement if present else None
 
     def _moved(self, folding: Folding) -> None:
-        self._backoff = FIRST_BACKOFF_SECONDS
+        self._backoff, self._waited_for = FIRST_BACKOFF_SECONDS, None
         if folding.checkpoint.live:
             self.position = folding.position
 
@@ -215,8 +216,9 @@ class Projector:
             await connection.commit()
 
     async def _wait_out(self, why: Exception) -> None:
-        if self._activity is not Activity.WAITING or self._why != str(why):
+        if self._waited_for != str(why):
             _log.warning("the projection waits: %s", why, exc_info=not isinstance(why, EXPECTED))
+        self._waited_for = str(why)
         self._is(Activity.WAITING, str(why))
         await asyncio.sleep(self._backoff)
         self._backoff = min(2 * self._backoff, MAX_BACKOFF_SECONDS)

@@ -23,17 +23,17 @@ OPENING = Stop(
 )
 
 
-async def append_opened(store: Store, clocks: Clocks, fold: Fold, command: OpenLedger, envelope: Envelope) -> None:
+async def append_opened(store: Store, fold: Fold, command: OpenLedger, envelope: Envelope, clocks: Clocks) -> None:
     """Append LedgerOpened behind a fold that reaches to the head; nobody writes before `let_write`.
 
-    A wrong clock dates it no more than any batch of the writer.
+    CLOCK_UNSURE while the clocks may not date it.
     """
     before = clocks.instant()
     transaction = await store.begin()
     try:
+        head = transaction.head
         if doubt := clocks.doubt(before, transaction.now):
             raise doubt
-        head = transaction.head
         if stops := await transaction.stops():
             raise Rejection(Code.LEDGER_STOPPED, f"what is stopped is not opened: {reasons(stops)}")
         if (head.position, head.hash) != (fold.position, fold.hash):

@@ -249,6 +249,7 @@ FORMATS = {
     "PeriodReopened": 3,
     "SeriesReopened": 3,
     "StartLowered": 3,
+    "StopAccepted": 3,
 }  # in which a type of event is written, where that is not the first
 
 
@@ -317,7 +318,7 @@ class Model:
                 self._reopen_series(data["series"], position)
             case "PeriodReopened":
                 self._reopen_period(record.stream, position)
-            case "MaximumAdjusted" | "PeriodOpened":
+            case "MaximumAdjusted" | "PeriodOpened" | "StopAccepted":
                 pass
             case "NumberAssigned":
                 skipped = _values(data.get("skipped", []))

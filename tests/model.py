@@ -298,11 +298,14 @@ class Model:
     def _lower(self, code: str, new: Version) -> None:
         """Open what lies below the later starts of sequences that go on with this version."""
         for sequence in self.sequences.values():
-            goes_on = sequence.code == code and sequence.era == new.era and not sequence.closed
-            if goes_on and new.made.start < sequence.start:
-                opened = range(new.made.start, sequence.start)
-                sequence.states = dict.fromkeys(opened, "PRE_CONTROL") | sequence.states
-                sequence.start = new.made.start
+            if sequence.code == code and sequence.era == new.era and not sequence.closed:
+                self._begin_at(sequence, new)
+
+    def _begin_at(self, sequence: Seq, version: Version) -> None:
+        if version.made.start < sequence.start:
+            opened = range(version.made.start, sequence.start)
+            sequence.states = dict.fromkeys(opened, "PRE_CONTROL") | sequence.states
+            sequence.start = version.made.start
 
     def _highest(self, code: str, counting: object) -> int:
         eras = {each.era for each in self.in_use(code) if each.counting == counting}
@@ -688,3 +691,4 @@ class Model:
         sequence.frozen = {}
         if owed:
             self.pass_margin(sequence, owed)
+        self._begin_at(sequence, version)

@@ -245,11 +245,12 @@ class Server(ABC):
 
 
 class MariaDB(Server):
-    """A private MariaDB with a binary log and a flush at every commit."""
+    """A private MariaDB with a binary log and a flush at every commit; a replica has another `server_id`."""
 
-    def __init__(self, *, buffer_pool_megabytes: int = 128) -> None:
+    def __init__(self, *, buffer_pool_megabytes: int = 128, server_id: int = 1) -> None:
         super().__init__()
         self._buffer_pool = buffer_pool_megabytes
+        self._server_id = server_id
         self.socket = self.directory / "socket"
         self._data = self.directory / "data"
         # Its own: servers that share the machine's would put their temporary tables, of the same names, side by side.
@@ -350,7 +351,7 @@ class MariaDB(Server):
             f"--pid-file={self.directory / 'pid'}",
             f"--bind-address={HOST}",
             f"--port={self.port}",
-            "--server-id=1",
+            f"--server-id={self._server_id}",
             "--log-bin=binlog",
             "--binlog-format=ROW",
             "--sync-binlog=1",

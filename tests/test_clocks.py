@@ -14,9 +14,11 @@ from ledger.domain.commands import Confirm
 from ledger.domain.rejection import Code
 from ledger.ports import StopKind
 from ledger.stores.memory import MemoryLog
-from ledger.system import SystemClock
+from ledger.system import RandomIds, SystemClock
 from ledger.writer import Outcome
-from ledger.writer.clocks import ClockFault
+from ledger.writer.clocks import ClockFault, Clocks
+from replay.resumption import AcceptedStops, Beside, accept, judged
+from replay.stops import Way
 from tests.given import SECOND
 from tests.test_writer import Bench, answer, ledger, simulated
 
@@ -218,10 +220,17 @@ async def test_what_an_operator_accepted_is_not_stopped_again() -> None:
     """The ledger goes on at the head's time, until the clocks have caught up; a later leap is another matter."""
     log = MemoryLog("test")
     await begun_under_a_wrong_clock(log, HOUR)
-    accepted = log.head.recorded_at
+    dated = log.head.recorded_at
     bench = Bench(log)
     bench.writer.start()
-    (await bench.writer.fresh()).put_dated_until(accepted)
+    await asyncio.sleep(IDLE_SECONDS)
+    (found,) = await judged(bench.store, beside := Beside(Clocks(bench.clock)))
+    assert (found.stop.kind, found.way, found.is_fenced) == (StopKind.DATED_AHEAD, Way.ACCEPT, False)
+    assert bench.writer.fold is not None
+    acceptance = AcceptedStops([found.stop], "operator", "the clock was set right")
+    accepted = (await accept(bench.store, bench.writer.fold, acceptance, beside, RandomIds())).recorded_at
+    assert accepted == dated
+    await asyncio.sleep(IDLE_SECONDS)
     for _ in range(3):
         await bench.do(bench.reserve())
         await asyncio.sleep(IDLE_SECONDS)

@@ -19,6 +19,7 @@ from ledger.domain.commands import Envelope
 from ledger.domain.decisions.sequences import MAX_CLOSED_RANGES
 from ledger.domain.events import (
     CLOSING_STREAM,
+    STOPS_STREAM,
     DocumentLinked,
     Event,
     FormatRaised,
@@ -48,6 +49,7 @@ from ledger.domain.events import (
     SeriesReopened,
     SeriesRetired,
     StartLowered,
+    StopAccepted,
 )
 from ledger.domain.formats import FIRST_FORMAT, NEWEST_FORMAT
 from ledger.domain.ranges import ranges_of
@@ -178,6 +180,7 @@ KINDS: dict[type[Any], st.SearchStrategy[Event]] = {
     ReservationFenced: st.builds(ReservationFenced, NUMBERINGS, TEXT, RANGES),
     LedgerClosed: st.builds(LedgerClosed, KEYS),
     LedgerOpened: st.builds(LedgerOpened, KEYS, st.just(()) | KEYS),
+    StopAccepted: st.builds(StopAccepted, TEXT, TEXT, st.none() | NUMBERS, st.none() | TEXT),
     FormatRaised: st.builds(FormatRaised, st.integers(FIRST_FORMAT, NEWEST_FORMAT)),
 }
 OPTIONAL = st.none() | TEXT
@@ -304,6 +307,7 @@ def test_half_a_character_is_refused() -> None:
         ("RestoreFenced-1", LEDGER_STREAM),
         ("LedgerClosed-1", CLOSING_STREAM),
         ("LedgerOpened-1", CLOSING_STREAM),
+        ("StopAccepted-1", STOPS_STREAM),
         ("SequenceFenced-1", "LETTER:คคง.:สคฉ.3-01:2025"),
         ("ReservationFenced-1", "LCBP3-RFA:TER:RPT:-"),
     ],

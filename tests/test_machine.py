@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import date
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -63,16 +64,20 @@ from ledger.domain.sequence import ValueState
 from ledger.domain.series import Attribute, DateOrder, Definition, Dimension, Overflow, Reuse, Series
 from ledger.domain.state import State
 from ledger.domain.trial import Trial
-from ledger.ports import Head, Record, Store
+from ledger.ports import Head, Record, Stop, StopKind, Store
+from ledger.queries import Reader
 from ledger.service import Ledger
 from ledger.stores import MemoryLog, MemoryStore, SqlStore, open_store
 from ledger.system import RandomIds, aside, spawn
 from ledger.writer import Outcome
+from ledger.writer.clocks import Clocks
 from replay.archive.source import ArchiveSource
 from replay.archive.writing import archive
 from replay.examination import Examination
-from replay.restore import Plan, restore
+from replay.restore import Plan, foresee, restore
+from replay.resumption import AcceptedStops, Beside, accept, judged
 from replay.sources import DatabaseSource
+from replay.stops import Way
 from replay.verify import verify
 from tests.api.client import Time
 from tests.given import at, dump
@@ -747,6 +752,37 @@ class Restored(Machine):
             await ledger.writer.fresh()
         return margins
 
+    @precondition(lambda self: self.restores < self.most)
+    @rule(data=st.data(), margin=st.sampled_from([1, 2, None]))
+    def resume(self, data: st.DataObject, margin: int | None) -> None:
+        """An operator accepts that events are lost: the same processes go on, with the same databases, fenced."""
+        self.restores += 1
+        opened = data.draw(st.lists(st.tuples(CODES, PERIODS), max_size=2).map(tuple))
+        ids = [self.envelope().command_id for _ in range(2)]
+        plan = Plan("tester", REASON, margin=margin, opened=opened)
+        margins = [self.run(self._resumed(store, plan, SameIds(*ids))) for store in self.stores]
+        assert len(set(margins)) == 1
+        for ledger in self.ledgers:
+            self.run(ledger.writer.fresh())
+        self.model.fence(margins[0], opened, {})
+        self.model.recorded = self.model.now
+
+    async def _resumed(self, store: Store, plan: Plan, ids: RandomIds) -> int:
+        source = DatabaseSource(cast(SqlStore, timed := Timed(store, self.clock)))
+        transaction = await store.begin()
+        await transaction.stop(Stop(StopKind.LOG_FORKED, "the log has another event", 1, bytes(32)))
+        await transaction.commit()
+        (found,) = await judged(cast(Store, timed), beside := Beside(Clocks(self.clock)))
+        assert (found.way, found.is_fenced) == (Way.ACCEPT, True)
+        fence = (await foresee(source, plan, clock=self.clock)).fence
+        assert fence
+        reader = Reader(store)
+        await reader.fresh()
+        assert reader.fold is not None
+        acceptance = AcceptedStops([found.stop], plan.actor, plan.reason, fence)
+        await accept(cast(Store, timed), reader.fold, acceptance, beside, ids)
+        return fence.margin
+
     async def _archived(self, store: Store) -> ArchiveSource:
         """Archive a ledger, and verify what the archive holds."""
         directory = self.directory / uuid4().hex
@@ -794,14 +830,14 @@ def confirmed(model: Model, token: str) -> None:
 
 
 class SameIds(RandomIds):
-    """Ids that are the same for every store of a step."""
+    """Ids that are the same for every store of a step, one for each of its commands."""
 
-    def __init__(self, command_id: bytes) -> None:
+    def __init__(self, *command_ids: bytes) -> None:
         super().__init__()
-        self._command_id = command_id
+        self._command_ids = cycle(command_ids)
 
     def command_id(self) -> bytes:
-        return self._command_id
+        return next(self._command_ids)
 
 
 CAUSES = {

@@ -1489,6 +1489,27 @@ class TestTransientBreaks:
             assert values(await bench.do(bench.reserve())) == [3]
 
     @simulated
+    @pytest.mark.parametrize("is_over", [True, False])
+    @pytest.mark.parametrize("begins_anew", [True, False])
+    async def test_a_mark_that_the_head_does_not_count_any_more(self, is_over: bool, begins_anew: bool) -> None:
+        """A replica that applies what it received overwrites the head, and leaves the rows that were written beside."""
+        async with ledger(sound=False) as bench:
+            await bench.do(bench.reserve())
+            last = bench.log.records[-1]
+            hash = last.hash if is_over else bytes(32)
+            await mark(bench, Stop(StopKind.LOG_FORKED, MISSING, last.position, hash))
+            if not begins_anew:
+                bench.store.steps["begin"] = [DOWN] * 2
+                await asyncio.sleep(1.2)
+            bench.log.head = bench.log.head._replace(stops=0, stopped=None)
+            async with another(bench) as other:
+                await asyncio.sleep(10)
+                assert await standing(bench) == ([] if is_over else [StopKind.LOG_FORKED])
+                assert bench.log.head.is_stopped is not is_over
+                found = await answer(other.do(other.reserve()))
+                assert (found is Code.LEDGER_STOPPED) is not is_over
+
+    @simulated
     async def test_it_ends_in_a_process_that_was_begun_since(self) -> None:
         async with ledger() as bench:
             await bench.do(bench.reserve())

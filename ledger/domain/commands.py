@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pyroaring import BitMap
 
 from ledger.domain.acceptance import Acceptance
+from ledger.domain.events import StopAccepted
 from ledger.domain.places import Original, Print
 from ledger.domain.ranges import Ranges
 from ledger.domain.rejection import Code
@@ -18,6 +19,7 @@ from ledger.domain.series import Series
 
 __all__ = [
     "MAX_COUNT",
+    "AcceptStops",
     "AdjustMaximum",
     "AdjustSequence",
     "Assign",
@@ -378,6 +380,14 @@ class OpenLedger(BaseCommand):
     reason: str = field()
 
 
+@dataclass(frozen=True, slots=True)
+class AcceptStops(BaseCommand):
+    """Lift stops by an operator's decision: the log keeps each, with its kind and words."""
+
+    stops: tuple[StopAccepted, ...]
+    reason: str = field()
+
+
 _Complete = (
     DefineSeries
     | AdjustMaximum
@@ -400,6 +410,7 @@ _Complete = (
     | RaiseFormat
     | CloseLedger
     | OpenLedger
+    | AcceptStops
 )
 
 Command = _Complete | Correction  # as it is asked for

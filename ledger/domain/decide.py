@@ -8,6 +8,7 @@ and tests hold that order.
 from typing import assert_never
 
 from ledger.domain.commands import (
+    AcceptStops,
     AdjustMaximum,
     AdjustSequence,
     Assign,
@@ -42,6 +43,7 @@ from ledger.domain.decisions import (
     restores,
     sequences,
     series,
+    stops,
 )
 from ledger.domain.decisions.acts import accepted
 from ledger.domain.events import Event
@@ -106,5 +108,7 @@ def _events(state: State, command: Decidable, now: int) -> list[Event]:
             return closing.close_ledger(state, command)
         case OpenLedger():
             return closing.open_ledger(state, command)
+        case AcceptStops():
+            return stops.accept_stops(command)
         case _:
             assert_never(command)

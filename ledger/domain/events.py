@@ -21,8 +21,10 @@ from ledger.domain.series import Series
 
 __all__ = [
     "CLOSING_STREAM",
+    "DATED_AHEAD",
     "EVENT_TYPES",
     "LEDGER_STREAM",
+    "STOPS_STREAM",
     "BaseEvent",
     "Change",
     "DocumentLinked",
@@ -63,11 +65,15 @@ __all__ = [
     "SeriesReopened",
     "SeriesRetired",
     "StartLowered",
+    "StopAccepted",
 ]
 
 # The stream of what belongs to no series; no series' code and no sequence's id is written so.
 LEDGER_STREAM = "*"
 CLOSING_STREAM = "*closed"  # one of its own: the newest event of `*` says which generation the ledger is of
+STOPS_STREAM = "*stops"
+
+DATED_AHEAD = "DATED_AHEAD"  # the kind of the stop of a log that ends after the present; to accept it moves the clock
 
 Change = tuple[ValueState, Ranges]
 
@@ -601,6 +607,26 @@ class LedgerOpened(LedgerEvent):
         return CLOSING_STREAM
 
 
+@dataclass(frozen=True, slots=True)
+class StopAccepted(LedgerEvent):
+    """An operator judged a stop and lifted it: why writing was stopped, in the stop's own kind and words.
+
+    `position` and `hash` (64 hexadecimal digits) name the event that the log must hold for the stop to end by itself;
+    None where the stop names none. Where the log lost events, a RestoreFenced follows.
+    """
+
+    format = 3
+
+    kind: str
+    detail: str
+    position: int | None = None
+    hash: str | None = None
+
+    @property
+    def stream(self) -> str:
+        return STOPS_STREAM
+
+
 Event = (
     SeriesDefined
     | SeriesAmended
@@ -626,6 +652,7 @@ Event = (
     | FormatRaised
     | LedgerClosed
     | LedgerOpened
+    | StopAccepted
     | SequenceFenced
     | ReservationFenced
 )

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from ledger.domain.events import (
+    DATED_AHEAD,
     DocumentLinked,
     Event,
     FormatRaised,
@@ -30,6 +31,7 @@ from ledger.domain.events import (
     SeriesReopened,
     SeriesRetired,
     StartLowered,
+    StopAccepted,
 )
 from ledger.domain.ranges import Ranges, without
 from ledger.domain.sequence import Sequence, ValueState
@@ -78,6 +80,9 @@ def evolve(state: State, event: Event, recorded_at: int) -> None:
             state.put_closed(copies)
         case LedgerOpened():
             state.put_closed(None)
+        case StopAccepted(kind=kind):
+            if kind == DATED_AHEAD:
+                state.put_dated_until(recorded_at)
         case SequenceReset():
             _begin(state, event, event.start)
         case PeriodClosed():

@@ -27,8 +27,9 @@ from ledger.domain.events import (
     SequenceEvent,
     SequenceFenced,
     SeriesEvent,
+    StopAccepted,
 )
-from ledger.domain.judgements import closing, fences, formats, numbers, reservations, sequences, series
+from ledger.domain.judgements import closing, fences, formats, numbers, reservations, sequences, series, stops
 from ledger.domain.state import State
 
 __all__ = ["flaw"]
@@ -57,6 +58,8 @@ def _flaw(state: State, event: Event, recorded_at: int) -> str | None:
             return sequences.flaw_of_event(state, event)
         case SeriesEvent():
             return series.flaw_of_event(state, event)
+        case StopAccepted():
+            return stops.flaw_of_event(event)
         case FormatRaised() | LedgerClosed() | LedgerOpened():
             return None  # judged before
         case _:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ledger import chain, snapshots
 from ledger.codec import UnknownEvent
-from ledger.continuity import Seen, break_at_head, break_behind, found_break
+from ledger.continuity import NOT_ITS_OWN, Seen, break_at_head, break_behind, found_break
 from ledger.domain.rejection import Code
 from ledger.domain.state import FOLD_VERSION
 from ledger.feed import Feed
@@ -30,7 +30,9 @@ def stopped(why: str) -> Fault:
 
 
 def stopped_by(stops: Sequence[Stop]) -> Fault:
-    return stopped(reasons(stops))
+    is_elsewhere = any(stop.kind in NOT_ITS_OWN for stop in stops)
+    advice = None if is_elsewhere else "an operator runs `numbering resume`, which says what ends this"
+    return Fault(Code.LEDGER_STOPPED, f"writing is stopped: {reasons(stops)}", advice=advice)
 
 
 class Follower:
@@ -62,7 +64,8 @@ class Follower:
         self._clocks.see(before, now)
         fold = self.fold = self.fold or await self._begun(head)
         _check(head, fold)
-        self.stops = await self._store.stops() if head.is_stopped else ()
+        # The head's count may be gone: a replica that still applies what it received overwrites it, and not the rows.
+        self.stops = await self._store.stops() if head.is_stopped or self.stops else ()
         if fold.position < head.position:
             self._take(fold, await self._next_events(head, fold))
         return None if fold.position < head.position else fold
@@ -70,7 +73,7 @@ class Follower:
     async def join(self, transaction: Transaction) -> Fold | None:
         """Fold up to the locked head; None when it is too far ahead to keep the lock for so long."""
         head, fold = transaction.head, self.fold
-        self.stops = await transaction.stops() if head.is_stopped else ()
+        self.stops = await transaction.stops() if head.is_stopped or self.stops else ()
         if self.stops:
             raise stopped_by(self.stops)
         if head.position < self.witnessed:
@@ -96,7 +99,7 @@ class Follower:
 
     async def _begun(self, head: Head) -> Fold:
         # Who may not read why writing is stopped could not say why it must be, either: that is told now, not then.
-        await self._store.stops()
+        self.stops = await self._store.stops()
         snapshot = await self._newest(head)
         if snapshot is not None:
             try:

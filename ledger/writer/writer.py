@@ -582,26 +582,35 @@ class Writer:
         return True
 
     async def _lift_ended(self) -> None:
-        """End the stops whose event the log holds again, if each copy of the log agrees with it."""
+        """End the stops whose event the log holds again, if each copy of the log agrees with it.
+
+        Those that stand, and that the head does not count any more, are counted again.
+        """
         self._looks_at = self._clock.monotonic() + self._limits.idle_seconds
         self._behind = True
-        if not await ended(self._follower.stops, await self._store.head(), self._store):
-            return
-        try:
-            copies = [last for copy in self.copies if (last := await copy())]
-        except Fault as why:
-            _log.warning("a reason to stop writing is over, but a copy of the log does not agree: %s", why)
+        head = await self._store.head()
+        copies = await self._agreeing() if await ended(self._follower.stops, head, self._store) else None
+        if copies is None and head.is_stopped:
             return
         self._is_writing = True
         transaction = await self._store.begin()
         try:
-            lifted = await lift_ended(transaction, copies)
-            if lifted:
+            lifted = [] if copies is None else await lift_ended(transaction, copies)
+            counted = () if head.is_stopped else await transaction.lift(lambda _: False)
+            if lifted or counted:
                 await transaction.commit()
         finally:
             await transaction.rollback()
         for stop in lifted:
             _log.warning("a reason to stop writing is over, and was lifted: %s", stop.text)
+
+    async def _agreeing(self) -> Sequence[Seen] | None:
+        """Give the last event of each copy of the log; None when one does not agree with it, or cannot be asked."""
+        try:
+            return [last for copy in self.copies if (last := await copy())]
+        except Fault as why:
+            _log.warning("a reason to stop writing is over, but a copy of the log does not agree: %s", why)
+            return None
 
     async def _mark_head(self) -> None:
         """Write into the log's database why writing must stop, so that every process sees it under the lock."""
@@ -610,7 +619,9 @@ class Writer:
             try:
                 marks = self._to_mark
                 if await self._mark(transaction):
+                    standing = await transaction.stops()
                     await transaction.commit()
+                    self._follower.stops = standing  # it looks at them again, whatever the head says by then
             finally:
                 await transaction.rollback()
             self._tells_break = False

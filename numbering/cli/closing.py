@@ -80,7 +80,7 @@ def open_ledger(session: Session, copies: Sequence[str], without: Sequence[str],
                 await _bring_all(settings, places)
                 command = OpenLedger(tuple(places), lost, reason)
                 envelope = session.envelope("open-ledger", {})
-                await append_opened(store, ledger.writer.clocks, fold, command, envelope)
+                await append_opened(store, fold, command, envelope, ledger.writer.clocks)
             found = await last_opened(store)
             if not any(stop.kind is StopKind.OPENING for stop in await store.stops()) or found is None:
                 return {"opened": False, "detail": "the ledger is open: there is nothing to do"}

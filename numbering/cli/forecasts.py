@@ -67,7 +67,6 @@ def show_forecast(answer: Answer) -> None:
             ("sequence", "high water"), [[each["sequence"], each["high_water"]] for each in answer["closed"]],
             right=["high water"],
         )  # fmt: skip
-    say_line("\nnothing was written")
 
 
 def question(gapless: Sequence[Skip]) -> Iterator[str]:

@@ -58,6 +58,8 @@ def status(as_json: bool, **options: str | None) -> None:
     with told(json=as_json):
         found, answer = _on_mirror(settings, looked, reads_only=True)
     say_json(answer) if as_json else _show_status(answer)
+    if answer["stopped"] and not as_json:
+        note("`numbering resume` says what ends this")
     if found.needs_operator or answer["stopped"]:
         raise SystemExit(REJECTED)
 

@@ -13,7 +13,7 @@ from ledger.stores import migrate, open_store
 from ledger.system import RandomIds, SystemClock
 from numbering.cli.caller import actor, read_settings
 from numbering.cli.forecasts import forecast_answer, question, show_forecast
-from numbering.cli.output import Answer, note, progress, say_facts, say_json, told
+from numbering.cli.output import Answer, note, progress, say_facts, say_json, say_line, told
 from numbering.exits import REJECTED
 from numbering.settings import Settings
 from numbering.sources import left_out, opened_sources, place_name
@@ -24,17 +24,17 @@ from replay.restore import Plan, Restored, foresee
 from replay.restore import restore as restore_log
 from replay.sources import DatabaseSource, Source
 
-__all__ = ["is_terminal", "restore"]
+__all__ = ["MARGIN", "OPENED", "DeclinedError", "asking", "is_terminal", "margins_of", "period_of", "restore"]
 
 _FROM = "An archive's directory, a Redis or database URL; may be repeated."
-_OPENED = "A coming period that may have been opened in what was lost; may be repeated."
-_MARGIN = "Values that each sequence skips, or that those of SERIES skip; may be repeated.  [default: computed]"
+OPENED = "A coming period that may have been opened in what was lost; may be repeated."
+MARGIN = "Values that each sequence skips, or that those of SERIES skip; may be repeated.  [default: computed]"
 
 TARGET_TIMEOUT_MS = 60_000  # for a statement: nobody waits for this database yet
 MAX_DIGITS = 18
 
 
-class _DeclinedError(Exception):
+class DeclinedError(Exception):
     """Gapless sequences shall not skip values."""
 
 
@@ -65,12 +65,12 @@ docs/recovery.md says for each disaster what to type."""
     "--complete", is_flag=True, help="SOURCE is a copy that LedgerClosed names, at another place: do not fence."
 )
 @click.option("--move", is_flag=True, help="SOURCE is a database that is given up: stop it, and do not fence.")
-@click.option("--margin", "margins", multiple=True, metavar="[SERIES=]N", help=_MARGIN)
+@click.option("--margin", "margins", multiple=True, metavar="[SERIES=]N", help=MARGIN)
 @click.option(
     "--opened",
     multiple=True,
     metavar="SERIES:PERIOD",
-    help=_OPENED,
+    help=OPENED,
 )
 @click.option("--reason", default="restored", show_default=True, metavar="TEXT", help="Kept in the log with the fence.")
 @click.option("--yes", is_flag=True, help="Do not ask before gapless sequences skip values.")
@@ -92,12 +92,16 @@ def restore(places: Sequence[str], into: str | None, dry_run: bool, yes: bool, a
         if dry_run:
             found = asyncio.run(_foreseen(places, settings, plan))
             answer = forecast_answer(found)
-            say_json({"dry_run": True} | answer) if as_json else show_forecast(answer)
+            if as_json:
+                say_json({"dry_run": True} | answer)
+            else:
+                show_forecast(answer)
+                say_line("\nnothing was written")
             _say_unused(plan, found)
             return
         try:
             restored = asyncio.run(_restored(places, settings, plan, yes=yes or as_json))
-        except _DeclinedError:
+        except DeclinedError:
             note(
                 "not restored: run it again with --margin SERIES=N, into the same database, which holds the events now"
             )
@@ -119,13 +123,13 @@ def _plan(
         raise click.UsageError("--move takes one database, and all of it.")
     if (complete or move) and (margins or opened):
         raise click.UsageError("--margin and --opened are of the fence, which --complete and --move leave out.")
-    margin, of_series = _margins(margins)
-    pairs = tuple(map(_pair, opened))
+    margin, of_series = margins_of(margins)
+    pairs = tuple(map(period_of, opened))
     names = tuple(map(place_name, places))
     return Plan(actor(), reason, to, complete, move, margin, pairs, of_series, names)
 
 
-def _margins(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:
+def margins_of(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:
     """Read `N`, which is of all series, and `SERIES=N`."""
     found: dict[str, int] = {}
     for text in texts:
@@ -141,7 +145,7 @@ def _margins(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:
     return margin, found
 
 
-def _pair(text: str) -> tuple[str, str]:
+def period_of(text: str) -> tuple[str, str]:
     series, colon, period = text.partition(":")
     if not series or not colon or not period:
         raise click.UsageError(f"--opened {text!r} is not of the form SERIES:PERIOD.")
@@ -174,13 +178,13 @@ async def _restored(places: Sequence[str], settings: Settings, plan: Plan, *, ye
                 show: Progress = bar.enter_context(progress("restoring"))
                 return await restore_log(
                     source, store, plan, clock=SystemClock(), ids=RandomIds(), progress=show,
-                    agree=_asking(bar.close, yes=yes), tolerance_seconds=settings.clock_tolerance,
+                    agree=asking(bar.close, yes=yes), tolerance_seconds=settings.clock_tolerance,
                 )  # fmt: skip
         finally:
             await store.close()
 
 
-def _asking(before: Callable[[], None], *, yes: bool) -> Callable[[Forecast], None]:
+def asking(before: Callable[[], None], *, yes: bool) -> Callable[[Forecast], None]:
     """Ask whether gapless sequences may skip values; where nobody can be asked, tell of it and go on."""
 
     def asked(found: Forecast) -> None:
@@ -193,7 +197,7 @@ def _asking(before: Callable[[], None], *, yes: bool) -> Callable[[Forecast], No
         if yes or not is_terminal():
             note("--margin SERIES=N sets another margin; --dry-run tells of all of this beforehand")
         elif not click.confirm("Shall these sequences skip so?", err=True):
-            raise _DeclinedError
+            raise DeclinedError
 
     return asked
 

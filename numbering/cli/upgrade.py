@@ -17,7 +17,7 @@ from numbering.cli.output import Answer, progress, say_facts, say_line, say_tabl
 from numbering.cli.session import Session
 from numbering.presence import build
 
-__all__ = ["upgrade"]
+__all__ = ["check_no_older", "upgrade"]
 
 COLUMNS = ("host", "pid", "build", "format", "started_at", "seen_at")
 HEADINGS = [name.replace("_", " ") for name in COLUMNS]
@@ -36,9 +36,7 @@ def upgrade(session: Session, dry_run: bool, force: bool) -> None:
     """
     format = session.read(_format)
     is_newest = format >= NEWEST_FORMAT
-    seconds = 0 if is_newest or force else PATIENCE_SECONDS
-    with progress("waiting for unknown processes to end or to say what they are") as show:
-        census = asyncio.run(taken(session.settings, seconds=seconds, show=show))
+    census = _taken(session, seconds=0 if is_newest or force else PATIENCE_SECONDS)
     answer = _answer(format, census)
     why = None if is_newest else _refusal(census, answer, force=force)
     if why is not None:
@@ -53,6 +51,19 @@ def upgrade(session: Session, dry_run: bool, force: bool) -> None:
             lambda outcome, state: {"format": state.format, "raised": True, "position": outcome.position},
         )
     session.tell(answer, _show)
+
+
+def check_no_older(session: Session, format: int, *, force: bool) -> None:
+    """Raise OLDER_PROCESSES while a process may be there that does not know the newest format."""
+    if format < NEWEST_FORMAT:
+        census = _taken(session, seconds=0 if force else PATIENCE_SECONDS)
+        if why := _refusal(census, _answer(format, census), force=force):
+            raise why
+
+
+def _taken(session: Session, *, seconds: float) -> Census:
+    with progress("waiting for unknown processes to end or to say what they are") as show:
+        return asyncio.run(taken(session.settings, seconds=seconds, show=show))
 
 
 async def _format(ledger: Queries) -> int:

@@ -25,7 +25,7 @@ __all__ = [
     "IS_EMPTY",
     "STEP_TABLE",
     "State",
-    "closed",
+    "closing",
     "findings",
     "format",
     "head",
@@ -55,8 +55,8 @@ HEAD_AND_STOPS = """
 # The newest event that raised the format, if there is one.
 FORMAT = f"SELECT body FROM events WHERE stream = '{FORMAT_STREAM}' ORDER BY position DESC LIMIT 1"
 
-# The newest event that closed or opened the ledger, if there is one.
-CLOSING = f"SELECT position, type, body FROM events WHERE stream = '{CLOSING_STREAM}' ORDER BY position DESC LIMIT 1"
+# The newest event by which the ledger was closed or opened, if there is one.
+CLOSING = f"SELECT type, position, body FROM events WHERE stream = '{CLOSING_STREAM}' ORDER BY position DESC LIMIT 1"
 
 IS_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM events)"
 
@@ -146,19 +146,8 @@ def stopped(check: str, stops: Sequence[Stop]) -> Finding:
     return error(
         check,
         f"writing is stopped: {reasons(stops)}",
-        "fix each reason, see docs/recovery.md; until then no number is issued",
+        "run `numbering resume`, which says what ends each; until then no number is issued",
     )
-
-
-def closed(check: str, rows: Sequence[tuple[int, str, str | bytes]]) -> Finding:
-    """Judge the row of CLOSING, if there is one."""
-    match rows:
-        case [(position, LedgerClosed.__name__, body)]:
-            copies = ", ".join(orjson.loads(body)["data"]["copies"])
-            detail = f"the ledger was closed at position {position}, for {copies}: nothing is written"
-            return warning(check, detail, "`numbering open-ledger` lets processes write again")
-        case _:
-            return ok(check, "the ledger is open")
 
 
 def format(check: str, bodies: Sequence[str | bytes], *, is_empty: bool) -> Finding:
@@ -172,6 +161,16 @@ def format(check: str, bodies: Sequence[str | bytes], *, is_empty: bool) -> Find
         later = f"`numbering upgrade` raises it to {NEWEST_FORMAT} when no process of an earlier build is left"
         return ok(check, f"{present}, so that earlier builds can write: {later}")
     return error(check, f"{present} is newer than {NEWEST_FORMAT}, the newest that this version knows", UPGRADE)
+
+
+def closing(check: str, rows: Sequence[Sequence[Any]]) -> Finding:
+    """Judge the row of CLOSING, if there is one."""
+    if not rows or rows[0][0] != LedgerClosed.__name__:
+        return ok(check, "open")
+    _, position, body = rows[0]
+    copies = ", ".join(orjson.loads(body)["data"]["copies"])
+    detail = f"closed at position {position}, as {copies} shall hold: nothing is written"
+    return warning(check, detail, "`numbering open-ledger` opens it; if it was moved, serve the restored one")
 
 
 def last_time(

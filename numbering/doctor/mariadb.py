@@ -138,7 +138,7 @@ def _checks(server: Server) -> Iterator[Check]:
         ("triggers", _triggers, False),
         ("head", _head, False),
         ("format", _format, False),
-        ("closed", _closed, False),
+        ("closed", _closing, False),
     ):
         yield Check(f"mariadb {name}", partial(_said, f"mariadb {name}", look, server), gate)
 
@@ -290,8 +290,8 @@ async def _format(check: str, server: Server) -> Iterable[Finding]:
     return [ledger.format(check, bodies, is_empty=bool(is_empty))]
 
 
-async def _closed(check: str, server: Server) -> Iterable[Finding]:
-    return [ledger.closed(check, [(position, type, body) for position, type, body in await server.ask(ledger.CLOSING)])]
+async def _closing(check: str, server: Server) -> Iterable[Finding]:
+    return [ledger.closing(check, await server.ask(ledger.CLOSING))]
 
 
 async def _head(check: str, server: Server) -> Iterable[Finding]:

@@ -84,7 +84,7 @@ def _checks(file: Path, tolerance_seconds: float = TOLERANCE_SECONDS) -> Iterato
         ("triggers", _triggers, False),
         ("head", partial(_head, tolerance_seconds), False),
         ("format", _format, False),
-        ("closed", _closed, False),
+        ("closed", _closing, False),
     ):
         yield Check(f"sqlite {name}", partial(in_thread, partial(_said, f"sqlite {name}", look, file)), gate)
 
@@ -210,8 +210,8 @@ def _format(check: str, file: Path) -> Iterable[Finding]:
     return [ledger.format(check, bodies, is_empty=bool(is_empty))]
 
 
-def _closed(check: str, file: Path) -> Iterable[Finding]:
-    return [ledger.closed(check, [(position, type, body) for position, type, body in _ask(file, ledger.CLOSING)])]
+def _closing(check: str, file: Path) -> Iterable[Finding]:
+    return [ledger.closing(check, _ask(file, ledger.CLOSING))]
 
 
 def _head(tolerance_seconds: float, _: str, file: Path) -> Iterable[Finding]:

@@ -212,10 +212,17 @@ class Relay:
         while True:
             if self._clock.monotonic() >= self._probe_at and not await self._probe(copier):
                 return
+            self._check_generation()
             if self._cursor.position >= self._log_end:
                 await self._rest(copier.stream)
             elif not await self._copy(copier):
                 return
+
+    def _check_generation(self) -> None:
+        """See that the log, as far as it is known, is still of the stream's generation: a fence begins another."""
+        fold = self._writer.fold
+        if fold is not None and fold.state.generation > self._name[1]:
+            raise _Disagreement("the ledger was fenced: it goes on in another stream")
 
     async def _copy(self, copier: Copier) -> bool:
         """Append some; as long as the mirror is far behind, leave as much of the time to others."""

@@ -226,4 +226,6 @@ async def _let_write(store: Store, *, whatever_stopped_it: bool = False) -> None
     finally:
         await transaction.rollback()
     if left:
-        raise Refused(f"writing stays stopped, for what the mirror does not hold: {reasons(left)}; restore the ledger")
+        raise Refused(
+            f"writing stays stopped, for what the mirror does not hold: {reasons(left)}; see `numbering resume`"
+        )

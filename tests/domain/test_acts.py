@@ -28,7 +28,15 @@ from ledger.domain.commands import (
 from ledger.domain.decide import decide
 from ledger.domain.decisions.acts import accepting, needs_in
 from ledger.domain.effects import Effect
-from ledger.domain.events import NumbersReserved, PeriodClosed, PeriodReopened, SequenceFenced, SeriesReopened
+from ledger.domain.events import (
+    NumbersReserved,
+    PeriodClosed,
+    PeriodReopened,
+    SequenceFenced,
+    SeriesAmended,
+    SeriesReopened,
+    StartLowered,
+)
 from ledger.domain.formats import FIRST_FORMAT, NEWEST_FORMAT
 from ledger.domain.register import Register
 from ledger.domain.rejection import Code, Rejection
@@ -472,6 +480,25 @@ def test_a_reopened_period_skips_the_margins_of_the_restores_that_left_it_out() 
     (reserved,) = story.when(Reserve("S", "T"))
     assert isinstance(reserved, NumbersReserved)
     assert story.numbers(reserved) == ["0011/2025"]
+
+
+@pytest.mark.parametrize("margin", [0, 3])
+def test_a_reopened_period_begins_where_its_series_does_by_then(margin: int) -> None:
+    """It was closed while the start was lowered, which leaves closed periods as they are."""
+    story = upgraded(series("{SEQ:4}/{YYYY}", **YEAR, start=124))
+    story.when(ClosePeriod("S:2025"))
+    (amended,) = story.when(DefineSeries((series("{SEQ:4}/{YYYY}", **YEAR, start=24),)))
+    assert isinstance(amended, SeriesAmended)
+    if margin:
+        story.when(Fence(1, story.now, margin, REASON))
+    reopened, *fenced, lowered = story.when(ReopenPeriod("S:2025", REASON))
+    assert isinstance(reopened, PeriodReopened)
+    assert [each.skipped for each in fenced if isinstance(each, SequenceFenced)] == ([((124, 126),)] if margin else [])
+    assert lowered == StartLowered("S:2025", "S", 2, (), "2025", 24, ((24, 123),))
+    story.when(Assign("0024/2025", "D", "found in an old binder"))
+    (reserved,) = story.when(Reserve("S", "T"))
+    assert isinstance(reserved, NumbersReserved)
+    assert story.numbers(reserved) == [f"{124 + margin:04}/2025"]
 
 
 def test_a_reopened_period_is_not_left_without_a_value() -> None:

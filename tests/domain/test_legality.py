@@ -14,6 +14,7 @@ import pytest
 
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
+    AcceptStops,
     AdjustMaximum,
     AdjustSequence,
     Assign,
@@ -43,7 +44,7 @@ from ledger.domain.commands import (
 )
 from ledger.domain.decide import decide
 from ledger.domain.decisions.acts import accepting
-from ledger.domain.events import Print
+from ledger.domain.events import Print, StopAccepted
 from ledger.domain.evolve import evolve
 from ledger.domain.formats import FIRST_FORMAT, NEWEST_FORMAT
 from ledger.domain.judgements.series import unproved
@@ -387,6 +388,7 @@ BY_KEY = [
 
 COPIES = ("/srv/archive", "redis://backup:6379/0")
 CLOSE, OPEN = CloseLedger(COPIES, REASON), OpenLedger(COPIES[:1], COPIES[1:], REASON)
+ACCEPT = AcceptStops((StopAccepted("LOG_BEHIND", "it ends too early", 9, "0f" * 32),), REASON)
 ONLY_OPENED = "the ledger is closed, and only LedgerOpened may follow"
 BY_CLOSING = [
     Case("it names no copy", PLAIN, CLOSE, changed(copies=()), (RAISED,)),
@@ -396,9 +398,18 @@ BY_CLOSING = [
     Case("it opens the ledger, which is open", PLAIN, OPEN, before=(RAISED, CLOSE), meanwhile=(OPEN,)),
     Case("it opens the ledger without redis://backup", PLAIN, OPEN, changed(without=()), (RAISED, CLOSE)),
     Case("it opens the ledger without /srv/archive", PLAIN, OPEN, changed(copies=()), (RAISED, CLOSE)),
+    Case(ONLY_OPENED, PLAIN, ACCEPT, before=(RAISED,), meanwhile=(CLOSE,)),
 ]
 
-CASES = [*RESERVED, *ENDED, *BY_HAND, *BY_SEQUENCE, *BY_SERIES, *BY_RESTORE, *BY_KEY, *BY_CLOSING]
+BY_ACCEPTING = [
+    Case("a stop of kind 'no kind'", PLAIN, ACCEPT, changed(kind="no kind"), (RAISED,)),
+    Case("it names half of an event", PLAIN, ACCEPT, changed(hash=None), (RAISED,)),
+    Case("it names half of an event", PLAIN, ACCEPT, changed(position=None), (RAISED,)),
+    Case("it names position -1", PLAIN, ACCEPT, changed(position=-1), (RAISED,)),
+    Case("it names an event by what is no hash", PLAIN, ACCEPT, changed(hash="0F" * 32), (RAISED,)),
+]
+
+CASES = [*RESERVED, *ENDED, *BY_HAND, *BY_SEQUENCE, *BY_SERIES, *BY_RESTORE, *BY_KEY, *BY_CLOSING, *BY_ACCEPTING]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{type(case.command).__name__}: {case.words}")

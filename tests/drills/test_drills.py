@@ -221,6 +221,7 @@ def test_a_wrong_clock_has_dated_the_log(site: Site, note: Note) -> None:
     assert "DATED_AHEAD" in site.numbering("doctor", exit_code=1)
     now = f"{datetime.now(UTC):%FT%TZ}"
     position = orjson.loads(site.numbering("replay", "--at", now, "--json"))["position"]
+    assert f"--to {position} --into" in site.numbering("resume", exit_code=1)
     later = site.directory / "later"
     site.numbering("export", "events", "--since", now, "--out", str(later))
     assert any("early" in each.read_text() for each in later.rglob("*.csv"))
@@ -234,6 +235,28 @@ def test_a_wrong_clock_has_dated_the_log(site: Site, note: Note) -> None:
         status, answer = service.post("/v1/assign", {"number": dated, "document": "early", "reason": "dated ahead"})
         assert status == 201, answer
     assert "whole" in site.numbering("verify")
+
+
+def test_a_wrong_clock_has_dated_the_log_and_that_is_accepted(site: Site, note: Note) -> None:
+    """The ledger goes on at the time of its last event, under the processes that run."""
+    with site.service() as service:
+        clients = Clients(service)
+        clients.define()
+        clients.issue(5)
+    dated = site.write_ahead(YEARS_AHEAD)
+    disaster = time.monotonic()
+    with site.service(until="/health/live") as service:
+        clients.service = service
+        until(lambda: "was recorded at" in service.get("/health")[1]["checks"]["database"].get("detail", ""))
+        site.numbering("resume", "--accept", "DATED_AHEAD", "--reason", "the clock was set right")
+        recovery = clients.recovered(disaster)
+        note("a wrong clock has dated the log (accepted)", "1 h", recovery, "0", None)
+        assert dated not in clients.issue(ROUNDS)
+    with site.service() as service:  # and under those that begin later
+        clients.service = service
+        clients.issue(5)
+    assert site.redis is not None
+    assert "whole" in site.numbering("verify", "--against", site.redis.url)
 
 
 def test_the_database_of_before_a_restore_refuses_to_write(site: Site) -> None:

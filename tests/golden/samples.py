@@ -16,6 +16,7 @@ from ledger import chain
 from ledger.codec import Entry, decode, encode
 from ledger.domain.calendar import Reset
 from ledger.domain.commands import (
+    AcceptStops,
     AdjustMaximum,
     AdjustSequence,
     Assign,
@@ -46,6 +47,7 @@ from ledger.domain.commands import (
     WithOriginal,
 )
 from ledger.domain.events import (
+    DATED_AHEAD,
     DocumentLinked,
     FormatRaised,
     LedgerClosed,
@@ -75,6 +77,7 @@ from ledger.domain.events import (
     SeriesReopened,
     SeriesRetired,
     StartLowered,
+    StopAccepted,
 )
 from ledger.domain.register import Register
 from ledger.domain.sequence import ValueState
@@ -259,6 +262,14 @@ SAMPLES = {
     "LedgerClosed-1": Entry(31, LedgerClosed(("/srv/archive", "redis://backup:6379/0")), _ENVELOPE, 0, NOW),
     "LedgerOpened-1": Entry(32, LedgerOpened(("/srv/archive",), ("redis://backup:6379/0",)), _ENVELOPE, 0, NOW),
     "LedgerOpened-1-all": Entry(33, LedgerOpened(("/srv/archive",)), _ANONYMOUS, 0, NOW),
+    "StopAccepted-1": Entry(
+        37,
+        StopAccepted("LOG_BEHIND", "the log ends at position 36, but this process has seen 40", 40, "1f" * 32),
+        _ENVELOPE,
+        0,
+        NOW,
+    ),
+    "StopAccepted-1-alone": Entry(38, StopAccepted("EARLIER_BUILD", "หยุดเพื่อบำรุงรักษา"), _ANONYMOUS, 1, NOW),
     "FormatRaised-1": Entry(28, FormatRaised(2), _ENVELOPE, 0, NOW),
     "NumbersReserved-1-derived": Entry(30, NumbersReserved(_DERIVED, _TOKEN, ((3, 3),), NOW + 1), _ENVELOPE, 1, NOW),
     "NumbersConfirmed-1-derived": Entry(31, NumbersConfirmed(_DERIVED, _TOKEN, ((3, 3),), "D-1"), _ENVELOPE, 2, NOW),
@@ -368,6 +379,7 @@ _COMMANDS: list[tuple[int, Decidable]] = [
     (1, OpenPeriod("LETTER", "2030", LETTER_KEY)),
     (1, ClosePeriod("LETTER:คคง.:สคฉ.3-01:2030")),
     (1, ReopenPeriod("LETTER:คคง.:สคฉ.3-01:2030", "closed by mistake")),
+    (1, AcceptStops((StopAccepted(DATED_AHEAD, "a clock was wrong"),), "the clock was set right")),
 ]
 
 

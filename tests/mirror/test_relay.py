@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
-from ledger.domain.commands import Fence
+from ledger.domain.commands import Fence, RaiseFormat
+from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.rejection import Code
 from ledger.fold import Fold
-from ledger.ports import Record, StopKind
+from ledger.ports import Record, Stop, StopKind
+from ledger.queries import Reader
 from ledger.stores.memory import MemoryLog
+from ledger.system import RandomIds
 from ledger.writer import Outcome
+from ledger.writer.clocks import Clocks
 from projections.mirror.copier import EVENTS
 from projections.mirror.memory import MemoryEntries, MemoryStream
 from projections.mirror.redis import ANSWER_SECONDS
@@ -20,11 +24,12 @@ from projections.mirror.relay import Limits, Relay
 from projections.mirror.stream import Entry, StreamFault, Tail
 from replay.fence import records_of
 from replay.restore import RESTORING
+from replay.resumption import AcceptedStops, Beside, accept
 from tests.mirror.test_upkeep import Place
 from tests.simulation.database import SECOND
 from tests.simulation.scripted import simulated_now
 from tests.simulation.surgery import put
-from tests.test_writer import Bench, LoopClock, answer, envelope, ledger, now, simulated, spawn
+from tests.test_writer import Bench, LoopClock, answer, envelope, ledger, mark, now, simulated, spawn, values
 
 
 class Line(MemoryStream):
@@ -370,6 +375,31 @@ async def test_a_fence_begins_another_stream() -> None:
         await until(lambda: bench.log.head.stops == 1)
         assert bench.log.stops[0].kind is StopKind.MIRROR_AHEAD
         assert bench.log.head.position == whole - 2
+
+
+@simulated
+async def test_a_fence_that_an_operator_accepted_begins_another_stream_too() -> None:
+    """Under a process that runs on, and that nobody asks for anything: it follows the log, and the log its fence."""
+    streams = Streams()
+    async with ledger() as bench, relayed(bench, streams) as relay:
+        await until(lambda: not relay.status.fallback_mode)
+        await bench.do(RaiseFormat(NEWEST_FORMAT, "by a test"))
+        await bench.do(bench.reserve())
+        await until(lambda: streams.held[0].entries == entries(bench.log))
+        before = list(bench.log.records)
+        await mark(bench, Stop(StopKind.EARLIER_BUILD, "an operator looks at it"))
+        reader = Reader(bench.store)
+        await reader.fresh()
+        assert reader.fold is not None
+        end = reader.fold
+        fence = Fence(end.position, end.recorded_at, 10, "lost")
+        acceptance = AcceptedStops(await bench.store.stops(), "operator", "lost", fence)
+        await accept(bench.store, end, acceptance, Beside(Clocks(bench.clock)), RandomIds())
+        await until(lambda: 1 in streams.held and streams.held[1].entries == entries(bench.log))
+        assert streams.held[0].entries == entries(bench.log)[: len(before)]
+        await until(lambda: not relay.status.fallback_mode)
+        assert values(await bench.do(bench.reserve())) == [12]
+    assert streams.held[1].entries == entries(bench.log)
 
 
 @pytest.mark.parametrize("held", [0, 4, 10])

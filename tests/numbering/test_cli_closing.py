@@ -9,6 +9,7 @@ import pytest
 from ledger.domain.rejection import Code
 from ledger.ports import Fault, OutcomeUnknown, Stop, StopKind
 from ledger.stores.sql import SqlTransaction
+from ledger.system import SystemClock
 from numbering.sources import place_name
 from projections.mirror.redis import persist
 from projections.mirror.stream import StreamFault
@@ -248,3 +249,25 @@ async def test_what_redis_has_on_its_disk_is_waited_for(shared_redis: Redis) -> 
 )
 def test_a_copy_is_named_without_what_is_secret(place: str, name: str) -> None:
     assert place_name(place) == name
+
+
+def test_doctor_says_that_the_ledger_is_closed(ledger: Path) -> None:
+    def found() -> dict[str, Any]:
+        return next(each for each in asked("doctor")["findings"] if each["check"] == "sqlite closed")
+
+    assert found()["detail"] == "open"
+    told = asked("close-ledger", "--copy", "archive-a", *WHY)
+    assert (found()["level"], "numbering open-ledger" in found()["advice"]) == ("WARNING", True)
+    assert f"closed at position {told['position']}, as {ledger / 'archive-a'}" in found()["detail"]
+    asked("open-ledger", *WHY)
+    assert found()["detail"] == "open"
+
+
+def test_no_clock_that_may_be_wrong_dates_the_opening(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked("close-ledger", "--copy", "archive-a", *WHY)
+    real = SystemClock.now
+    monkeypatch.setattr(SystemClock, "now", staticmethod(lambda: real() + 3_600_000_000))
+    assert fault("open-ledger", *WHY).startswith("NB069 CLOCK_UNSURE")
+    monkeypatch.setattr(SystemClock, "now", staticmethod(real))
+    assert asked("open-ledger", *WHY)["opened"]
+    assert issue() == ["B-0003"]

@@ -73,13 +73,14 @@ READING: dict[str, Sequence[str]] = {
     "export verify": ("{beside}/export",),
     "archive": ("{written}/archive",),
     "restore": ("--dry-run",),
+    "resume": ("--dry-run",),
     "mirror status": (),
     "projections status": (),
     "projections check": (),
     "upgrade": ("--dry-run",),
     "doctor": (),
 }
-FINDS = {"doctor", "mirror status"}  # an account that can only read is a finding, and so is a stop
+FINDS = {"doctor", "mirror status", "resume"}  # an account that can only read is a finding, and so is a stop
 
 
 @pytest.fixture(scope="session")
@@ -212,7 +213,7 @@ def test_a_copy_on_a_read_only_file_system_says_that_it_is_one(place: Path, redi
         read_all(place, there, url, redis, lambda: looked_at(here))
         head = asked("gaps", SEQUENCE, "--database-url", url)["copy"]
         assert head["position"] == asked("sequences", "--database-url", url)["position"] > 4
-        others = {"doctor", "mirror status", "upgrade", "verify", "export verify", "archive", "restore"}
+        others = {*FINDS, "upgrade", "verify", "export verify", "archive", "restore"}
         for name in set(READING) - others:
             words = [word.replace(WRITTEN, "again") for word in words_of(name, place, there)]
             with elsewhere_in(place / WRITTEN):

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from ledger import chain
 from ledger.domain.commands import Cancel, Confirm, DefineSeries, Envelope, Reserve, Void
-from ledger.ports import StoreFault
+from ledger.ports import Record, Stop, StopKind, StoreFault
 from ledger.service import Ledger as Service
 from ledger.stores import SqlStore
 from ledger.system import RandomIds, SystemClock, aside, spawn
@@ -16,7 +17,7 @@ from projections import folding
 from projections import line as line_module
 from projections import rebuild as rebuild_module
 from projections.apply import Unit
-from projections.folding import whole
+from projections.folding import LogIsBehind, whole
 from projections.line import Line, line
 from projections.projector import opened
 from projections.rows import SequenceRow
@@ -272,3 +273,37 @@ async def test_rows_of_two_moments_are_no_failure_of_the_projection(
             await second.fold(other, await store.events(after=second.position, limit=50))
         monkeypatch.undo()
     await check_projections(store)
+
+
+@pytest.mark.parametrize("how", ["from memory", "seen", "named by a stop"])
+async def test_a_log_that_is_behind_for_a_moment_gets_no_rows(sql_ledger: Ledger, how: str) -> None:
+    """As that of a replica which still applies what it received: rows of ours would stand in the way of its own."""
+    store: Any = sql_ledger.open()
+    await carried_out(store, DefineSeries((PLAIN,)), *used(2))
+    await catch_up(store)
+    await carried_out(store, *used(4)[4:])
+    head = await store.head()
+    records = list(await store.events(after=head.position - 2, limit=2))
+    before = await rows_of(store)
+    if how == "named by a stop":
+        transaction = await store.begin()
+        await transaction.stop(Stop(StopKind.LOG_BEHIND, "it ends too early", head.position + 1, bytes(32)))
+        await transaction.commit()
+    async with line(store) as connection:
+        work = await opened(store, connection)
+        assert work is not None
+        if how == "seen":
+            work.seen = lambda: head.position + 1
+        if how == "from memory":
+            last = records[-1]
+            body = last.body.replace(b'"position":%d' % last.position, b'"position":%d' % (last.position + 1))
+            later = last._replace(position=last.position + 1, body=body, hash=chain.link(last.hash, body))
+            records.append(later)
+
+        async def read(*, after: int, limit: int) -> list[Record]:
+            return [*await store.events(after=after, limit=limit), *records[2:]]
+
+        with pytest.raises(LogIsBehind):
+            await work.fold_next(connection, read)
+        await connection.rollback()
+    assert await rows_of(store) == before

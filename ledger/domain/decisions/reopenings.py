@@ -7,6 +7,7 @@ have reopened them, so each that goes on now first skips the margins of the rest
 from ledger.domain.commands import ReopenPeriod, ReopenSeries
 from ledger.domain.decisions.guards import check_reason, known_series, no_sequence, present_series
 from ledger.domain.decisions.restores import passed
+from ledger.domain.decisions.series import start_lowered
 from ledger.domain.events import Event, PeriodReopened, SequenceFenced, SeriesReopened
 from ledger.domain.rejection import Code, Rejection
 from ledger.domain.sequence import Sequence
@@ -23,9 +24,11 @@ def reopen_period(state: State, command: ReopenPeriod) -> list[Event]:
     series = present_series(state, state.series_of(sequence))
     _check_closed(sequence)
     place = (sequence.id, series.code, series.version, sequence.key, sequence.period)
+    # Closed sequences keep their start when that of the series is lowered; one that goes on does not.
+    lowered = [start_lowered(sequence, series)] if series.definition.start < sequence.start else []
     owed = state.owed(sequence)
     if not owed:
-        return [PeriodReopened(*place)]
+        return [PeriodReopened(*place), *lowered]
     last = sequence.start + owed - 1
     if last >= series.max_value:
         raise Rejection(
@@ -33,7 +36,7 @@ def reopen_period(state: State, command: ReopenPeriod) -> list[Event]:
             f"sequence {sequence.id} would first skip {owed} values for the restores since it was closed, which "
             f"leaves none up to its maximum {series.max_value}; raise the maximum first",
         )
-    return [PeriodReopened(*place), SequenceFenced(*place, ((sequence.start, last),))]
+    return [PeriodReopened(*place), SequenceFenced(*place, ((sequence.start, last),)), *lowered]
 
 
 def _check_closed(sequence: Sequence) -> None:

@@ -11,10 +11,11 @@ from ledger.domain.decisions.guards import active_series, check_reason
 from ledger.domain.events import Event, MaximumAdjusted, SeriesAmended, SeriesDefined, SeriesRetired, StartLowered
 from ledger.domain.proof import prove
 from ledger.domain.rejection import Code, Rejection
+from ledger.domain.sequence import Sequence as Counter
 from ledger.domain.series import Series
 from ledger.domain.state import State
 
-__all__ = ["MAX_DEFINED", "adjust_maximum", "as_next", "define", "proofs", "retire"]
+__all__ = ["MAX_DEFINED", "adjust_maximum", "as_next", "define", "proofs", "retire", "start_lowered"]
 
 MAX_LOWERED = 10_000  # sequences whose start one amendment lowers, each by an event
 MAX_OPENED = 1_000_000_000  # values that it opens
@@ -89,10 +90,14 @@ def _lowered(state: State, present: Series, new: Series) -> list[Event]:
             f"{MAX_OPENED} values in up to {MAX_LOWERED}; close those that are over, or choose a later start",
             [("start", "opens too many values")],
         )
-    return [
-        StartLowered(each.id, new.code, new.version, each.key, each.period, start, ((start, each.start - 1),))
-        for each in sorted(later, key=lambda each: each.id)
-    ]
+    return [start_lowered(each, new) for each in sorted(later, key=lambda each: each.id)]
+
+
+def start_lowered(sequence: Counter, series: Series) -> StartLowered:
+    """Open the values below the start of a sequence, down to that of its series, which is earlier."""
+    start = series.definition.start
+    opened = ((start, sequence.start - 1),)
+    return StartLowered(sequence.id, series.code, series.version, sequence.key, sequence.period, start, opened)
 
 
 def _check_maximum(state: State, series: Series) -> None:
