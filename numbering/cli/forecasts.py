@@ -10,6 +10,7 @@ from replay.forecast import Forecast, Skip
 
 __all__ = ["forecast_answer", "question", "show_forecast"]
 
+EMPTY = f"the least there is ({MIN_MARGIN}); the source holds no event, so nothing tells how long ago the last one was"
 SECOND = 1_000_000
 COLUMNS = ("sequence", "from", "to", "count", "left", "gapless", "numbers")
 RIGHT = ("from", "to", "count", "left")
@@ -22,7 +23,7 @@ def forecast_answer(found: Forecast) -> Answer:
         "until": instant_text(found.cut_time) if found.cut else None,
         "fence": found.fence is not None,
         "complete": found.complete,
-        "margin": _margin(found.margin) if found.margin else None,
+        "margin": _margin(found.margin, is_empty=not found.cut) if found.margin else None,
         "margins": dict(found.margins),
         "skipped": sum(each.count for each in found.skips),
         "sequences": [_skip(each) for each in found.skips if not each.is_closed],
@@ -96,14 +97,16 @@ def _skip(skip: Skip) -> Answer:
     }
 
 
-def _margin(margin: Margin) -> Answer:
+def _margin(margin: Margin, *, is_empty: bool) -> Answer:
+    """A source that is empty has no last event, so no window tells what may be lost."""
+    has_window = margin.window is not None and not is_empty
     return {
         "values": margin.values,
         "given": margin.is_given,
-        "because": _because(margin),
+        "because": _because(margin) if has_window or margin.is_given else EMPTY,
         "sequence": margin.sequence,
         "issued": None if margin.is_given else margin.most,
-        "window_seconds": None if margin.window is None else margin.window // SECOND,
+        "window_seconds": margin.window // SECOND if margin.window is not None and not is_empty else None,
     }
 
 

@@ -72,6 +72,19 @@ def test_a_closed_ledger_is_restored_whole_and_goes_on_with_the_next_number(ledg
     asyncio.run(check("new.db"))
 
 
+def test_the_doctor_says_that_a_ledger_is_closed_until_it_is_opened(ledger: Path) -> None:
+    def told() -> tuple[str, str]:
+        (finding,) = (each for each in asked("doctor")["findings"] if each["check"] == "sqlite closed")
+        return finding["level"], f"{finding['detail']} {finding['advice']}"
+
+    assert told()[0] == "OK"
+    asked("close-ledger", "--copy", "archive-a", *WHY)
+    level, text = told()
+    assert (level, str(ledger / "archive-a") in text, "numbering open-ledger" in text) == ("WARNING", True, True)
+    asked("open-ledger", *WHY)
+    assert told()[0] == "OK"
+
+
 async def check(file: str) -> None:
     async with opened(Path(file)) as (store,):
         await check_store(store)

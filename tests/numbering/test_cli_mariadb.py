@@ -78,3 +78,61 @@ def test_a_command_compares_the_clocks_before_it_writes(
         assert told["title"] == "CLOCK_UNSURE"
         assert told["clocks"]["database"] != told["clocks"]["process"]
     assert asked(*words)["numbers"][0]["value"] == 1
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+@pytest.mark.parametrize("act", ["close-ledger", "open-ledger", "restore"])
+def test_no_act_on_a_whole_ledger_is_dated_by_a_wrong_clock(
+    database: Database, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, act: str, seconds: int
+) -> None:
+    """`open-ledger` and `restore` append their events themselves; `close-ledger` asks the writer, as `upgrade` does."""
+    monkeypatch.chdir(tmp_path)
+    target, true = database, SystemClock.now
+    here = ("--database-url", database.service_url)
+    words: tuple[str, ...] = (act, "--reason", "a move", *here)
+    match act:
+        case "close-ledger":
+            words = (*words, "--copy", "./copy")
+        case "open-ledger":
+            asked("close-ledger", "--copy", "./copy", "--reason", "a move", *here)
+        case _:
+            asked("archive", "copy", *here)
+            target = mariadb.new_database()
+            assert run("migrate", "--database-url", target.admin_url, cwd=tmp_path).returncode == 0
+            words = (act, "--from", "copy", "--into", target.admin_url, "--margin", "1")
+
+    def fences() -> int:
+        where = "stream LIKE '*%' AND stream <> '*format'"
+        return int(mariadb.execute(f"SELECT count(*) FROM {target.name}.events WHERE {where}"))
+
+    before = fences()
+    with monkeypatch.context() as wrong:
+        wrong.setattr(SystemClock, "now", lambda *_: true() + seconds * 1_000_000)
+        told = asked(*words, exit_code=3)
+        assert told["title"] == "CLOCK_UNSURE"
+        assert told["clocks"]["database"] != told["clocks"]["process"]
+    assert fences() == before
+    asked(*words)
+    assert fences() > before
+
+
+def test_an_empty_ledger_is_restored_and_used(
+    mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Into MariaDB and into SQLite; the forecast knows of no time that has passed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "letters.toml").write_text(LETTERS, encoding="utf-8")
+    empty, second = (f"sqlite+aiosqlite:///{tmp_path}/{name}.db" for name in ("empty", "second"))
+    made = mariadb.new_database()
+    for url in (empty, second, made.admin_url):
+        assert run("migrate", "--database-url", url, cwd=tmp_path).returncode == 0
+    foretold = asked("restore", "--from", empty, "--dry-run")
+    assert (foretold["restored"], foretold["until"], foretold["skipped"]) == (0, None, 0)
+    assert foretold["margin"]["window_seconds"] is None
+    assert "holds no event" in foretold["margin"]["because"]
+    for target in (made.admin_url, second):
+        asked("restore", "--from", empty, "--into", target)
+        asked("series", "apply", "letters.toml", "--database-url", target)
+        # Its key may have been used in the lost tail: it skips the margin.
+        assert asked("reserve", "LETTER", *LETTER_KEY, "--database-url", target)["numbers"][0]["value"] == 11
+        assert asked("verify", target)["whole"]
