@@ -251,18 +251,6 @@ def test_a_copy_is_named_without_what_is_secret(place: str, name: str) -> None:
     assert place_name(place) == name
 
 
-def test_doctor_says_that_the_ledger_is_closed(ledger: Path) -> None:
-    def found() -> dict[str, Any]:
-        return next(each for each in asked("doctor")["findings"] if each["check"] == "sqlite closed")
-
-    assert found()["detail"] == "open"
-    told = asked("close-ledger", "--copy", "archive-a", *WHY)
-    assert (found()["level"], "numbering open-ledger" in found()["advice"]) == ("WARNING", True)
-    assert f"closed at position {told['position']}, as {ledger / 'archive-a'}" in found()["detail"]
-    asked("open-ledger", *WHY)
-    assert found()["detail"] == "open"
-
-
 def test_no_clock_that_may_be_wrong_dates_the_opening(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked("close-ledger", "--copy", "archive-a", *WHY)
     real = SystemClock.now
