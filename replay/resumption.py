@@ -143,14 +143,13 @@ def _check_same(standing: Sequence[Stop], accepted: Sequence[Stop]) -> None:
 
 
 def _commands(state: State, acceptance: AcceptedStops) -> list[Decidable]:
-    """Give the commands, in order: a fence stands last, as the first of what the ledger goes on with."""
-    commands: list[Decidable] = []
-    if state.format < StopAccepted.format:
-        commands.append(RaiseFormat(NEWEST_FORMAT, acceptance.reason))
-    commands.append(AcceptStops(tuple(map(_accepted, acceptance.stops)), acceptance.reason))
-    if acceptance.fence:
-        commands.append(acceptance.fence)
-    return commands
+    """Give the commands, in order: a fence stands first, because the log may end within a command."""
+    raising = [RaiseFormat(NEWEST_FORMAT, acceptance.reason)] if state.format < StopAccepted.format else []
+    accepting = AcceptStops(tuple(map(_accepted, acceptance.stops)), acceptance.reason)
+    fence = acceptance.fence
+    if fence is None:
+        return [*raising, accepting]
+    return [*raising, fence, accepting] if fence.margins else [fence, *raising, accepting]
 
 
 def _accepted(stop: Stop) -> StopAccepted:

@@ -612,7 +612,7 @@ class StopAccepted(LedgerEvent):
     """An operator judged a stop and lifted it: why writing was stopped, in the stop's own kind and words.
 
     `position` and `hash` (64 hexadecimal digits) name the event that the log must hold for the stop to end by itself;
-    None where the stop names none. Where the log lost events, a RestoreFenced follows.
+    None where the stop names none. Where the log lost events, a fence stands in front of it.
     """
 
     format = 3

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ledger.chain import link
 from ledger.ports import Record
-from projections.mirror.macs import Authenticator, Keys
+from projections.mirror.macs import Keys
 from projections.mirror.memory import MemoryEntries, MemoryStream
 from projections.mirror.stream import Entry, Later, Overview, StreamFault, Tail
 from tests.simulation.scripted import simulated_now
@@ -36,7 +36,7 @@ class MirrorServer:
     """The server: what it holds, whether it is there, and what it has held before."""
 
     def __init__(self, random: Random, seen: Counter[str]) -> None:
-        self.held = MemoryEntries(simulated_now)
+        self.generations = {0: MemoryEntries(simulated_now)}
         self.random = random
         self.seen = seen
         self.failing = 0.0
@@ -45,9 +45,16 @@ class MirrorServer:
         self.seen[f"mirror: {self.keys.value}"] += 1
         self._dump: list[Entry] = []
 
+    @property
+    def held(self) -> MemoryEntries:
+        """The entries of the ledger's present generation."""
+        return self.generations[max(self.generations)]
+
     def connect(self, ledger_id: str, generation: int, /) -> "FaultyStream":
+        held = self.generations.setdefault(generation, MemoryEntries(simulated_now))
         has_key = self.keys is HavingKeys.ALL or (self.keys is HavingKeys.SOME and self.random.random() < 0.5)
-        return FaultyStream(self, KEYS.of(ledger_id, generation) if has_key else None)
+        later = {number: entries for number, entries in self.generations.items() if number > generation}
+        return FaultyStream(self, MemoryStream(held, KEYS.of(ledger_id, generation) if has_key else None, later))
 
     def draw_weather(self) -> None:
         self.failing = self.random.choice([0.0, 0.02, 0.2])
@@ -89,10 +96,10 @@ class MirrorServer:
 class FaultyStream:
     """A line to the server on which a question, or the answer to it, may be lost."""
 
-    def __init__(self, server: MirrorServer, authenticator: Authenticator | None) -> None:
+    def __init__(self, server: MirrorServer, stream: MemoryStream) -> None:
         self._server = server
-        self._stream = MemoryStream(server.held, authenticator)
-        self.authenticator = self._stream.authenticator
+        self._stream = stream
+        self.authenticator = stream.authenticator
 
     async def tail(self) -> Tail:
         return await self._asked(self._stream.tail)
