@@ -9,7 +9,7 @@ from enum import StrEnum
 from random import Random
 
 from ledger.domain.commands import Fence, Issue, Reserve
-from ledger.domain.rejection import Code
+from ledger.domain.rejection import Code, Rejection
 from ledger.fold import Fold
 from ledger.ports import Fault, OutcomeUnknown, Record, Stop, StopKind
 from ledger.queries import Reader
@@ -111,7 +111,7 @@ class StopWorld(World):
                 if not await store.stops():
                     break
                 await self._accept(store, beside, ids)
-            except (Fault, OutcomeUnknown):
+            except (Fault, OutcomeUnknown, Rejection):  # or what was in doubt has happened meanwhile
                 self.seen["resume: asked again"] += 1
                 await asyncio.sleep(1.0)
         await self.calm_down()
