@@ -16,11 +16,10 @@ from ledger.queries import Reader
 from ledger.stores import SqlStore
 from ledger.system import RandomIds, SystemClock
 from ledger.writer.clocks import Clocks
-from numbering.cli.caller import actor
+from numbering.cli.caller import actor, read_settings, settings_options
 from numbering.cli.forecasts import forecast_answer, show_forecast
 from numbering.cli.logs import mark_copy
-from numbering.cli.options import on_ledger
-from numbering.cli.output import Answer, note, progress, say_facts, say_line
+from numbering.cli.output import Answer, note, progress, say_facts, say_line, told
 from numbering.cli.restore import MARGIN, OPENED, DeclinedError, asking, margins_of, period_of
 from numbering.cli.session import Session
 from numbering.cli.upgrade import check_no_older
@@ -69,10 +68,11 @@ docs/recovery.md has each kind of stop by name."""
 @click.option("--dry-run", is_flag=True, help="Say what is found and needed, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before gapless sequences skip values.")
 @click.option("--force", is_flag=True, help="Ignore unknown processes where the ledger's format must be raised.")
-@on_ledger()
+@settings_options("database_url", "redis_url", "mirror_key_file", "archive")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, errors too.")
 def resume(
-    session: Session, kinds: Sequence[str], reason: str | None, margins: Sequence[str], opened: Sequence[str],
-    dry_run: bool, yes: bool, force: bool,
+    kinds: Sequence[str], reason: str | None, margins: Sequence[str], opened: Sequence[str],
+    dry_run: bool, yes: bool, force: bool, as_json: bool, **options: str | None,
 ) -> None:  # fmt: skip
     """Judge why writing is stopped, and let processes write again.
 
@@ -87,17 +87,25 @@ def resume(
         raise click.UsageError("--reason, --margin, --opened and --force go with --accept.")
     margin, of_series = margins_of(margins)
     plan = Plan(actor(), reason or "", margin=margin, opened=tuple(map(period_of, opened)), margins=of_series)
-    wish = _Wish(kinds, plan, yes or session.json)
-    if kinds and not dry_run:
-        check_no_older(session, asyncio.run(_format(session.settings)), force=force)
-    try:
-        answer = asyncio.run(_looked(session, wish) if dry_run else _resumed(session, wish))
-    except DeclinedError:
-        note("nothing was accepted: run it again with --margin SERIES=N")
-        raise SystemExit(REJECTED) from None
+    wish = _Wish(kinds, plan, yes or as_json)
+    session = Session(read_settings(options), json=as_json)
+    with told(json=as_json):
+        answer = _carried_out(session, wish, dry_run=dry_run, force=force)
     session.tell(answer, _show)
     if answer["stopped"]:
         raise SystemExit(REJECTED)
+
+
+def _carried_out(session: Session, wish: _Wish, *, dry_run: bool, force: bool) -> Answer:
+    if dry_run:
+        return asyncio.run(_looked(session, wish))
+    if wish.kinds:
+        check_no_older(session, asyncio.run(_format(session.settings)), force=force)
+    try:
+        return asyncio.run(_resumed(session, wish))
+    except DeclinedError:
+        note("nothing was accepted: run it again with --margin SERIES=N")
+        raise SystemExit(REJECTED) from None
 
 
 @asynccontextmanager

@@ -160,7 +160,8 @@ def _check_running(state: State, command: Ending, events: list[Event], now: int,
     effect = effect_of(state, events, now)
     lost = f"the {effect.left[0] - effect.left[1]} values that are left in it"
     if isinstance(command, RetireSeries):
-        lost = f"{lost}, in {len(effect.sequences)} sequences, and those of sequences that have not begun,"
+        count = len(effect.sequences)
+        lost = f"{lost}, in {count} sequence{'s' * (count != 1)}, and those of sequences that have not begun,"
     happened = f"{running}: {lost} could not be issued any more; nothing was done"
     needs = Needs((Acceptance.RUNNING_PERIOD,))
     raise _Needed(Code.ACCEPTANCE_NEEDED, happened, Hint.ACCEPT_RUNNING_PERIOD, needs, effect)
