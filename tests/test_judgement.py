@@ -38,6 +38,7 @@ from ledger.domain.events import (
     PeriodReopened,
     ReservationExtended,
     SeriesReopened,
+    StopAccepted,
 )
 from ledger.domain.formats import NEWEST_FORMAT
 from ledger.domain.register import MAX_IMPORTED, Register
@@ -347,11 +348,11 @@ def test_the_golden_log_is_legal() -> None:
 
 @pytest.mark.parametrize("position", range(1, len(GOLDEN) + 1))
 def test_an_event_that_comes_twice_is_told(position: int) -> None:
-    """But for an extension and a maximum: they say how far, not by how much."""
+    """But for an extension and a maximum, which say how far and not by how much, and a stop, which may come again."""
     entry = GOLDEN[position - 1]
     again = entry._replace(position=position + 1, ordinal=0, envelope=OTHER)
     found = judged([*GOLDEN[:position], again])
-    assert (found is None) == isinstance(entry.event, ReservationExtended | MaximumAdjusted)
+    assert (found is None) == isinstance(entry.event, ReservationExtended | MaximumAdjusted | StopAccepted)
 
 
 def test_an_examination_holds_the_state_and_goes_as_far_as_the_last_good_row() -> None:

@@ -213,12 +213,15 @@ async def test_an_import_tells_its_effect_and_takes_an_upper_bound_in_the_query(
     assert answer(await send("&skip_bad=true&max_skipped=4998"), 200)["fit"] == 1
 
 
-async def test_a_dry_run_of_an_import_is_refused_as_the_import_is(memory_api: Api) -> None:
+async def test_a_dry_run_of_an_import_tells_the_rows_that_the_import_is_refused_for(memory_api: Api) -> None:
     await begin(memory_api)
     answer(await memory_api.post("/v1/sequences/YEARLY:2024/close", {}), 200)
     register = {"series": ["YEARLY"], "numbers": ["Y2024-005"]}
-    for more in ({}, {"dry_run": True}):
-        problem(await memory_api.post("/v1/imports", register | more), Code.PERIOD_CLOSED)
+    refused = problem(await memory_api.post("/v1/imports", register), Code.IMPORT_REFUSED)
+    told = answer(await memory_api.post("/v1/imports", register | {"dry_run": True}), 200)
+    assert (
+        [row["title"] for row in refused["rejected"]] == [row["title"] for row in told["rejected"]] == ["PERIOD_CLOSED"]
+    )
 
 
 # Reopening

@@ -94,8 +94,8 @@ class Pair:
 
     def stand_still(self) -> None:
         """Apply nothing more than what was applied by now."""
-        wanted = self.primary.execute("SELECT @@gtid_binlog_pos")
-        until(lambda: self.replica.execute("SELECT @@gtid_slave_pos") == wanted)
+        wanted = _transactions(self.primary.execute("SELECT @@gtid_binlog_pos"))
+        until(lambda: _transactions(self.replica.execute("SELECT @@gtid_slave_pos")) >= wanted)
         self.replica.execute("STOP SLAVE SQL_THREAD")
 
     def lose(self) -> None:
@@ -109,6 +109,11 @@ class Pair:
         done = run(*words, cwd=self._directory, database_url=self.url, redis_url=redis_url)
         assert done.returncode == exit_code, (done.stdout, done.stderr)
         return done.stdout
+
+
+def _transactions(gtid: str) -> int:
+    """Read how many transactions the primary has done: `domain-server-number`."""
+    return int(gtid.rpartition("-")[2])
 
 
 def _place(columns: list[str]) -> tuple[str, int]:
