@@ -202,10 +202,15 @@ def _of_event(stop: Stop, evidence: Evidence) -> Judgement:
 
 
 def _of_event_that_is_there(stop: Stop, evidence: Evidence) -> Judgement:
-    if evidence.troubled:
-        trouble = evidence.troubled[0]
-        return Judgement(stop, Way.OTHER, f"the log holds its event again, but {trouble.trouble}", trouble.advice)
-    return Judgement(stop, Way.OVER, "the log holds its event, and goes on from it")
+    archive, mirror = evidence.archive, evidence.mirror
+    if archive and archive.trouble is not None:
+        return Judgement(stop, Way.OTHER, f"the log holds its event again, but {archive.trouble}", archive.advice)
+    if mirror is None or mirror.trouble is None:
+        return Judgement(stop, Way.OVER, "the log holds its event, and goes on from it")
+    found = f"the log holds its event again, but {mirror.trouble}"
+    if mirror.verdict in (Verdict.AHEAD, Verdict.FORKED):  # after a fence that mirror counts no more
+        return _accept(stop, found, f"{mirror.advice}; or, to give up what the mirror holds", is_fenced=True)
+    return Judgement(stop, Way.OTHER, found, mirror.advice)
 
 
 def _superseded(stop: Stop, evidence: Evidence) -> Judgement:
