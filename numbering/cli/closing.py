@@ -55,7 +55,12 @@ def close_ledger(session: Session, copies: Sequence[str], reason: str) -> None:
 
 @click.command("open-ledger", epilog=_CLOSE)
 @click.option("--copy", "copies", multiple=True, metavar="COPY", help=f"{_COPY}  [default: those that were named]")
-@click.option("--without", multiple=True, metavar="COPY", help="A copy that is no more: nobody will restore from it.")
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="COPY",
+    help="A copy that is no more: nobody goes on from it, or from a database that was restored from it.",
+)
 @click.option("--reason", required=True, metavar="TEXT", help="Kept in the log.")
 @on_ledger()
 def open_ledger(session: Session, copies: Sequence[str], without: Sequence[str], reason: str) -> None:

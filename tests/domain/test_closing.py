@@ -186,13 +186,17 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(data=st.data(), is_interrupted=st.booleans())
     def open(self, data: st.DataObject, is_interrupted: bool) -> None:
-        """Nobody writes where a copy holds what another database has written; one that is no more is left out."""
+        """Nobody writes where a copy holds what another database has written; one that is no more is left out.
+
+        Who leaves one out says that nobody goes on from it: also in no database that was restored from it before.
+        """
         place = self.drawn(data)
         names = place.story.state.closed or ()
         lost = tuple(name for name in names if name not in self.copies)
         kept = tuple(name for name in names if name in self.copies)
         if names and place.do(OpenLedger(kept, lost, REASON)):
             place.is_stopped = True
+            self.places = [place] if lost else self.places
         last = place.log[-1]
         if place.is_stopped and isinstance(last, LedgerOpened) and not is_interrupted:
             held = [name not in self.copies or self.brought(name, place) for name in last.copies]
