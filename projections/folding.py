@@ -72,13 +72,15 @@ class ForeignHistory(Exception):
 class Folding:
     """A slot, as this process last saw its checkpoint, with what it remembers of its rows.
 
-    `limit` is how many events make a batch, `is_behind` whether there was much left to fold behind the last one.
+    `seen` gives the position up to which this process has seen the log; None where an operator asks for the rows, of
+    whatever the database holds. `limit` is how many events make a batch, `is_behind` whether there was much left to
+    fold behind the last one.
     """
 
     store: SqlStore
     checkpoint: Checkpoint
     decoded: Callable[[Record], Entry] = codec.decode
-    seen: Callable[[], int] = lambda: 0  # the position up to which this process has seen the log
+    seen: Callable[[], int] | None = None
     without_torn: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: whole(records)
     limit: int = FIRST_EVENTS
     is_behind: bool = True
@@ -200,6 +202,8 @@ class Folding:
         The events may come from memory, and the database may be another by now: a replica that was promoted, and has
         still to apply what it received. Rows that were written there would stand in the way of that.
         """
+        if self.seen is None:
+            return
         (held,) = await line.fetch(HELD, at=last.position)
         seen = max(self.seen(), last.position, held.seen or 0)
         if held.position < seen:
